@@ -1,0 +1,44 @@
+"""Structured dropout for PyTorch: SpatialDropout, DropPath and DropBlock.
+
+Every layer is one multiplication, ``y = x * mask * scale``; only the shape of the mask
+differs. ``p`` is always the probability to *drop*.
+"""
+
+from regdrop_lite._common import set_generator
+from regdrop_lite.drop_block import (
+    DropBlock1d,
+    DropBlock2d,
+    DropBlock3d,
+    drop_block,
+    drop_block_gamma,
+    drop_block_keep_prob,
+)
+from regdrop_lite.drop_path import DropPath, drop_path, drop_path_rates, drop_residual
+from regdrop_lite.schedules import LinearRamp
+from regdrop_lite.spatial_dropout import (
+    SpatialDropout1d,
+    SpatialDropout2d,
+    SpatialDropout3d,
+    spatial_dropout,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DropBlock1d",
+    "DropBlock2d",
+    "DropBlock3d",
+    "DropPath",
+    "LinearRamp",
+    "SpatialDropout1d",
+    "SpatialDropout2d",
+    "SpatialDropout3d",
+    "drop_block",
+    "drop_block_gamma",
+    "drop_block_keep_prob",
+    "drop_path",
+    "drop_path_rates",
+    "drop_residual",
+    "set_generator",
+    "spatial_dropout",
+]

@@ -1,0 +1,175 @@
+"""SpatialDropout: drop whole feature maps.
+
+Neighbouring values of a feature map are nearly the same, so dropping single values
+hides little: the neighbours tell what is missing. SpatialDropout drops the whole map
+of a channel instead, for each sample on its own.
+
+Reference: Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient Object Localization
+Using Convolutional Networks", CVPR 2015.
+"""
+
+import torch
+from torch import Tensor
+
+from regdrop_lite._common import (
+    DropLayer,
+    apply_mask,
+    check_generator,
+    check_input,
+    check_probability,
+    drop_all,
+    sample_keep,
+)
+
+
+def spatial_dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    channel_dim: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Zero whole channels of each sample, scale the others by 1 / (1 - p).
+
+    Args:
+        input: a batch of feature maps, at least three dimensions: (N, C, L),
+            (N, C, H, W), (N, C, D, H, W), or channel last, e.g. (N, H, W, C), with
+            ``channel_dim=-1``. The batch is dimension 0.
+        p: the probability that a channel is dropped, in [0, 1].
+        training: ``False`` returns ``input`` itself.
+        inplace: write the result into ``input``.
+        channel_dim: the dimension of the channels; negative ones count from the end.
+        generator: the source of the mask; by default PyTorch's global generator.
+
+    Returns:
+        A tensor like ``input``. With ``training=False`` or p = 0 it is ``input``
+        itself; with p = 1 it is all zeros. For p < 1 every element has the
+        expectation of its input.
+
+    Raises:
+        TypeError: ``p`` is no number, or ``input`` no floating-point tensor.
+        ValueError: ``p`` is outside [0, 1], ``input`` has fewer than three dimensions,
+            or ``channel_dim`` is the batch or does not exist.
+        RuntimeError: an explicit generator under compile, export or vmap.
+
+    Example:
+        >>> import torch
+        >>> from regdrop_lite import spatial_dropout
+        >>> x = torch.ones(1, 4, 2, 2)  # (N, C, H, W)
+        >>> g = torch.Generator().manual_seed(0)
+        >>> y = spatial_dropout(x, p=0.5, generator=g)
+        >>> y.amax(dim=(2, 3)).tolist()  # one value per channel
+        [[2.0, 2.0, 0.0, 2.0]]
+    """
+    check_probability(p)
+    check_input(input, 3, 64, "(N, C, ...) with at least one spatial dimension")
+    if not -input.dim() <= channel_dim < input.dim() or channel_dim % input.dim() == 0:
+        raise ValueError(
+            f"channel_dim has to be a dimension of the input {tuple(input.shape)} "
+            f"other than the batch (dimension 0), but got {channel_dim}"
+        )
+    if not training or p == 0.0:
+        return input
+    check_generator(generator)
+    if p == 1.0:
+        return drop_all(input, inplace)
+    shape = [1] * input.dim()  # e.g. (N, C, 1, 1)
+    shape[0] = input.shape[0]
+    shape[channel_dim] = input.shape[channel_dim]
+    keep = sample_keep(shape, p, input.device, generator)
+    return apply_mask(input, keep, 1.0 / (1.0 - p), inplace)
+
+
+class _SpatialDropout(DropLayer):
+    layout: str  # the expected shape, channels first
+
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *, channel_dim: int = 1
+    ) -> None:
+        super().__init__(p)
+        self.inplace = inplace
+        self.channel_dim = channel_dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop channels in training mode; return ``input`` itself in eval mode."""
+        dims = self.layout.count(",") + 1
+        check_input(input, dims, dims, self.layout)
+        return spatial_dropout(
+            input,
+            self.p,
+            self.training,
+            self.inplace,
+            channel_dim=self.channel_dim,
+            generator=self.generator,
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults, after p."""
+        text = f"p={self.p}"
+        if self.inplace:
+            text += ", inplace=True"
+        if self.channel_dim != 1:
+            text += f", channel_dim={self.channel_dim}"
+        return text
+
+
+class SpatialDropout1d(_SpatialDropout):
+    """SpatialDropout for sequences (N, C, L); see :func:`spatial_dropout`.
+
+    Args:
+        p: the probability that a channel is dropped, in [0, 1].
+        inplace: write the result into the input.
+        channel_dim: the dimension of the channels: 1 for (N, C, L), -1 for (N, L, C).
+
+    Example:
+        >>> import torch
+        >>> from regdrop_lite import SpatialDropout1d
+        >>> SpatialDropout1d(p=0.2, channel_dim=-1)(torch.ones(8, 100, 16)).shape
+        torch.Size([8, 100, 16])
+    """
+
+    layout = "(N, C, L)"
+
+
+class SpatialDropout2d(_SpatialDropout):
+    """SpatialDropout for images (N, C, H, W); see :func:`spatial_dropout`.
+
+    Args:
+        p: the probability that a channel is dropped, in [0, 1].
+        inplace: write the result into the input.
+        channel_dim: the dimension of the channels: 1 for (N, C, H, W), -1 for
+            (N, H, W, C).
+
+    Example:
+        >>> import torch
+        >>> from regdrop_lite import SpatialDropout2d
+        >>> layer = SpatialDropout2d(p=0.2)
+        >>> layer
+        SpatialDropout2d(p=0.2)
+        >>> x = torch.ones(8, 16, 32, 32)
+        >>> layer.eval()(x) is x
+        True
+    """
+
+    layout = "(N, C, H, W)"
+
+
+class SpatialDropout3d(_SpatialDropout):
+    """SpatialDropout for volumes (N, C, D, H, W); see :func:`spatial_dropout`.
+
+    Args:
+        p: the probability that a channel is dropped, in [0, 1].
+        inplace: write the result into the input.
+        channel_dim: the dimension of the channels: 1 for (N, C, D, H, W), -1 for
+            (N, D, H, W, C).
+
+    Example:
+        >>> import torch
+        >>> from regdrop_lite import SpatialDropout3d
+        >>> SpatialDropout3d(p=0.2)(torch.ones(2, 16, 4, 8, 8)).shape
+        torch.Size([2, 16, 4, 8, 8])
+    """
+
+    layout = "(N, C, D, H, W)"
