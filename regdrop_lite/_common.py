@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 
-def check_probability(p: float, name: str = "p") -> None:
-    """Raise unless ``p`` is a number in [0, 1]."""
+def check_probability(p: float, name: str = "p") -> float:
+    """``p`` as a Python float; raise unless it is a number in [0, 1]."""
     if isinstance(p, bool) or not isinstance(p, numbers.Real):
         kind = type(p).__name__
         raise TypeError(f"{name} has to be a number between 0 and 1, but got a {kind}")
     if not 0.0 <= p <= 1.0:  # also catches NaN
         raise ValueError(f"{name} has to be between 0 and 1, but got {p}")
+    return float(p)  # NumPy's float16 would round 1 / (1 - p) as well
 
 
 def check_choice(value: str, name: str, known: Sequence[str]) -> None:
@@ -44,11 +45,18 @@ def check_input(input: Tensor, min_dims: int, max_dims: int, layout: str) -> Non
 
 def check_generator(generator: torch.Generator | None) -> None:
     """Raise where PyTorch cannot take an explicit generator."""
-    if generator is not None:
-        check_eager(
-            "an explicit generator",
-            "; pass generator=None (for a model: set_generator(model, None)) "
-            "and seed with torch.manual_seed",
+    if generator is None:
+        return
+    remedy = (
+        "; pass generator=None (for a model: set_generator(model, None)) "
+        "and seed with torch.manual_seed"
+    )
+    check_eager("an explicit generator", remedy)
+    # A forward pass inside a backward pass: the second one of a checkpoint, which sets
+    # back the global generator only. Another mask would make the gradients wrong.
+    if torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            f"activation checkpointing cannot repeat an explicit generator{remedy}"
         )
 
 
@@ -56,14 +64,15 @@ def check_eager(what: str, remedy: str = "") -> None:
     """Raise under torch.compile, torch.export and torch.func.vmap."""
     if torch.compiler.is_compiling():
         place = "torch.compile or torch.export"
-    elif _inside_vmap():
+    elif inside_vmap():
         place = "torch.func.vmap"
     else:
         return
     raise RuntimeError(f"{what} works in eager mode only, not under {place}{remedy}")
 
 
-def _inside_vmap() -> bool:
+def inside_vmap() -> bool:
+    """Whether torch.func.vmap is at work. Not for code that is being compiled."""
     # PyTorch has no public question for this; the private one is there since 2.0.
     stack = torch._C._functorch.get_interpreter_stack()
     vmap = torch._C._functorch.TransformType.Vmap
@@ -130,8 +139,7 @@ class DropLayer(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        check_probability(p)
-        self.p = p
+        self.p = check_probability(p)
         self.generator: torch.Generator | None = None
 
 

@@ -11,9 +11,11 @@ Networks", NeurIPS 2018.
 
 import functools
 import math
+import numbers
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,7 @@ from regdrop_lite._common import (
     check_input,
     check_probability,
     drop_all,
+    inside_vmap,
     uniform,
 )
 
@@ -76,7 +79,8 @@ def drop_block(
         ValueError: ``p`` is outside [0, 1], ``block_size`` below 1 or of the wrong
             length, ``border`` or ``normalize`` unknown, ``input`` of the wrong rank,
             or a weight too large for the dtype of ``input``.
-        RuntimeError: an explicit generator under compile, export or vmap.
+        RuntimeError: an explicit generator under compile, export, vmap or activation
+            checkpointing.
 
     Warns:
         UserWarning: with "valid" and "expected" the weights 1 / P(keep) grow in the
@@ -95,7 +99,7 @@ def drop_block(
         [1, 0, 0, 0, 0, 1]
         [1, 0, 0, 1, 1, 1]
     """
-    check_probability(p)
+    p = check_probability(p)
     check_choice(border, "border", _BORDERS)
     check_choice(normalize, "normalize", _NORMALIZE)
     check_input(input, 3, 5, "(N, C, L), (N, C, H, W) or (N, C, D, H, W)")
@@ -109,6 +113,8 @@ def drop_block(
     if generator is None:
         # An operator of its own: the number of seeds is random, so compile, export and
         # vmap cannot look inside, and need not.
+        if not torch.compiler.is_compiling() and inside_vmap():
+            like = _random_for_vmap(like)
         keep, scale = torch.ops.regdrop_lite.block_mask(
             like, p, block, border, shared, normalize
         )
@@ -133,8 +139,8 @@ def drop_block_gamma(
 
     Returns:
         gamma, in [0, 1]. An element that c seeds can cover is kept with probability
-        (1 - gamma)^c. For "clip" c is the same everywhere and gamma = 1 - (1 - p)^(1/c).
-        For "valid" it is solved by Newton's method.
+        (1 - gamma)^c. For "clip" c is the same everywhere, so that
+        gamma = 1 - (1 - p)^(1/c). For "valid" it is solved by Newton's method.
 
     Raises:
         TypeError: an argument is no number.
@@ -148,11 +154,11 @@ def drop_block_gamma(
         0.00625
     """
     size, block = _size_and_block(size, block_size)
-    check_probability(p)
+    p = check_probability(p)
     check_choice(border, "border", _BORDERS)
     if p in (0.0, 1.0):
-        return float(p)
-    return -math.expm1(_log_miss(size, block, float(p), border))
+        return p
+    return -math.expm1(_log_miss(size, block, p, border))
 
 
 def drop_block_keep_prob(
@@ -186,7 +192,7 @@ def drop_block_keep_prob(
         tensor(True)
     """
     size, block = _size_and_block(size, block_size)
-    check_probability(gamma, "gamma")
+    gamma = check_probability(gamma, "gamma")
     check_choice(border, "border", _BORDERS)
     return (1.0 - gamma) ** _cover_table(size, block, border)
 
@@ -375,21 +381,35 @@ def _block_mask_shapes(
     return keep, input.new_empty(size if table else (), dtype=wide)
 
 
-def _block_mask_vmap(info, in_dims, input, *settings):  # type: ignore[no-untyped-def]
-    """Masks under torch.func.vmap: one for all, or one for each example."""
-    if info.randomness == "error":
+_HAS_VMAP = hasattr(torch.library, "register_vmap")  # since PyTorch 2.5
+
+
+def _random_for_vmap(input: Tensor) -> Tensor:
+    """Tell torch.func.vmap that a mask is random even where the input is not batched.
+
+    A random tensor is batched with randomness="different" and forbidden with "error".
+    This one has no elements: it takes no number from the generator.
+    """
+    if not _HAS_VMAP:
         raise RuntimeError(
-            "drop_block is random: call vmap with randomness='same' or 'different'"
+            "drop_block needs PyTorch 2.5 or newer under torch.func.vmap"
         )
-    input = input.movedim(in_dims[0], 0)
+    return input + torch.rand(0, device=input.device, dtype=input.dtype).sum()
+
+
+def _block_mask_vmap(
+    info: Any, in_dims: tuple[int | None, ...], input: Tensor, *settings: Any
+) -> tuple[tuple[Tensor, Tensor], tuple[int | None, int | None]]:
+    """Masks under torch.func.vmap: one for all, or one for each example."""
+    block_mask = torch.ops.regdrop_lite.block_mask
+    examples = input.movedim(in_dims[0], 0)
     if info.randomness == "same":
-        return torch.ops.regdrop_lite.block_mask(input[0], *settings), (None, None)
-    flat = input.flatten(0, 1)
-    keep, scale = torch.ops.regdrop_lite.block_mask(flat, *settings)
-    return (keep.unflatten(0, input.shape[:2]), scale), (0, None)
+        return block_mask(examples[0], *settings), (None, None)
+    masks = [block_mask(example, *settings) for example in examples]
+    return tuple(torch.stack(parts) for parts in zip(*masks, strict=True)), (0, 0)
 
 
-if hasattr(torch.library, "register_vmap"):  # since PyTorch 2.5
+if _HAS_VMAP:
     torch.library.register_vmap("regdrop_lite::block_mask", _block_mask_vmap)
 
 
@@ -398,7 +418,8 @@ if hasattr(torch.library, "register_vmap"):  # since PyTorch 2.5
 
 def _block(block_size: int | Sequence[int], dims: int) -> list[int]:
     """``block_size`` as one checked number per spatial dimension."""
-    block = [block_size] * dims if isinstance(block_size, int) else list(block_size)
+    one = not isinstance(block_size, Sequence)
+    block = [block_size] * dims if one else list(block_size)
     if len(block) != dims:
         raise ValueError(
             f"block_size has to be one number or {dims}, one per spatial dimension, "
@@ -409,19 +430,19 @@ def _block(block_size: int | Sequence[int], dims: int) -> list[int]:
 
 def _positive(values: Sequence[int], name: str) -> list[int]:
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             kind = type(value).__name__
             raise TypeError(f"{name} has to be a whole number, but got a {kind}")
         if value < 1:
             raise ValueError(f"{name} has to be at least 1, but got {value}")
-    return list(values)
+    return [int(value) for value in values]
 
 
 def _size_and_block(
     size: int | Sequence[int], block_size: int | Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Both as checked tuples, the block no larger than the map."""
-    sizes = _positive([size] if isinstance(size, int) else list(size), "size")
+    sizes = _positive(size if isinstance(size, Sequence) else [size], "size")
     block = _block(block_size, len(sizes))
     return tuple(sizes), tuple(min(k, n) for k, n in zip(block, sizes, strict=True))
 

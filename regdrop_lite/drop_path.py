@@ -60,7 +60,8 @@ def drop_path(
         TypeError: ``p`` is no number, or ``input`` no floating-point tensor.
         ValueError: ``p`` is outside [0, 1], ``mode`` unknown, or ``input`` has no
             batch dimension.
-        RuntimeError: an explicit generator under compile, export or vmap.
+        RuntimeError: an explicit generator under compile, export, vmap or activation
+            checkpointing.
 
     Example:
         >>> import torch
@@ -70,7 +71,7 @@ def drop_path(
         >>> drop_path(branch, p=0.5, generator=g)[:, 0].tolist()  # one value per sample
         [2.0, 2.0, 0.0, 2.0]
     """
-    check_probability(p)
+    p = check_probability(p)
     check_choice(mode, "mode", _MODES)
     check_input(input, 1, 64, "(N, ...)")
     if not training or p == 0.0:
@@ -156,7 +157,7 @@ def drop_residual(
         ValueError: ``p`` is outside [0, 1], ``mode`` unknown, or ``branch`` changes
             the shape.
         RuntimeError: "subset" under compile, export or vmap (it is eager only), or an
-            explicit generator there.
+            explicit generator there or under activation checkpointing.
 
     With b samples and q = 1 - p, "subset" keeps floor(b q) of them, and one more with
     probability frac(b q). Each sample is kept with probability exactly q, as in
@@ -173,7 +174,7 @@ def drop_residual(
         >>> y[:, 0].tolist()  # two of four samples, scaled by 2
         [0.0, 2.0, 0.0, 2.0]
     """
-    check_probability(p)
+    p = check_probability(p)
     check_choice(mode, "mode", _RESIDUAL_MODES)
     check_input(input, 1, 64, "(N, ...)")
     if mode != "subset" or not training or p == 0.0:
@@ -182,6 +183,7 @@ def drop_residual(
             return input + output
         return input + drop_path(output, p, training, mode=mode, generator=generator)
     check_eager("drop_residual(mode='subset')")
+    check_generator(generator)
     batch = input.shape[0]
     kept = batch * (1.0 - p)
     count = math.floor(kept)
@@ -189,12 +191,12 @@ def drop_residual(
     draws = uniform((batch + 1,), torch.device("cpu"), generator)
     count += int(draws[0] < kept - count)
     if count == 0:
-        return input
+        return input.clone()  # a ReLU in place must not reach the input
     index = draws[1:].argsort()[:count].sort().values.to(input.device)
-    chosen = input.index_select(0, index)
+    chosen = input[index]  # keeps channels_last, as index_select does not
     output = _same_shape(branch(chosen), chosen) * (1.0 / (1.0 - p))
     dtype = torch.result_type(input, output)
-    return input.to(dtype).index_add(0, index, output.to(dtype))
+    return input.to(dtype, copy=True).index_add_(0, index, output.to(dtype))
 
 
 def _same_shape(output: Tensor, input: Tensor) -> Tensor:
@@ -234,9 +236,10 @@ def drop_path_rates(
         >>> drop_path_rates(0.5, [2, 2], "linear1")
         [[0.125, 0.25], [0.375, 0.5]]
     """
-    check_probability(p_max, "p_max")
+    p_max = check_probability(p_max, "p_max")
     check_choice(schedule, "schedule", _SCHEDULES)
-    stages = [num_blocks] if isinstance(num_blocks, int) else list(num_blocks)
+    staged = isinstance(num_blocks, Sequence)
+    stages = list(num_blocks) if staged else [num_blocks]
     for blocks in stages:
         if isinstance(blocks, bool) or not isinstance(blocks, int):
             kind = type(blocks).__name__
@@ -250,7 +253,7 @@ def drop_path_rates(
         rates = [p_max * ((i + 1) / total) for i in range(total)]
     else:
         rates = [p_max] * total
-    if isinstance(num_blocks, int):
+    if not staged:
         return rates
     remaining = iter(rates)
     return [[next(remaining) for _ in range(blocks)] for blocks in stages]

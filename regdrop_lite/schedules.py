@@ -83,9 +83,7 @@ class LinearRamp:
                     f"lose them: pass a list of {len(self._layers)}, or ramp a part"
                 )
             rates = [p] * len(self._layers)
-        for rate in rates:
-            check_probability(rate, name)
-        return rates
+        return [check_probability(rate, name) for rate in rates]
 
     def _set(self) -> None:
         share = min(self._step / self.num_steps, 1.0)

@@ -52,7 +52,8 @@ def spatial_dropout(
         TypeError: ``p`` is no number, or ``input`` no floating-point tensor.
         ValueError: ``p`` is outside [0, 1], ``input`` has fewer than three dimensions,
             or ``channel_dim`` is the batch or does not exist.
-        RuntimeError: an explicit generator under compile, export or vmap.
+        RuntimeError: an explicit generator under compile, export, vmap or activation
+            checkpointing.
 
     Example:
         >>> import torch
@@ -63,12 +64,12 @@ def spatial_dropout(
         >>> y.amax(dim=(2, 3)).tolist()  # one value per channel
         [[2.0, 2.0, 0.0, 2.0]]
     """
-    check_probability(p)
+    p = check_probability(p)
     check_input(input, 3, 64, "(N, C, ...) with at least one spatial dimension")
-    if not -input.dim() <= channel_dim < input.dim() or channel_dim % input.dim() == 0:
+    if channel_dim == 0 or channel_dim not in range(1 - input.dim(), input.dim()):
         raise ValueError(
             f"channel_dim has to be a dimension of the input {tuple(input.shape)} "
-            f"other than the batch (dimension 0), but got {channel_dim}"
+            f"other than the batch (dimension 0), but got {channel_dim!r}"
         )
     if not training or p == 0.0:
         return input

@@ -1,0 +1,423 @@
+"""The blocks and the nets of the chapters, with one place for any regulariser.
+
+A regulariser is chosen by name and rate; everything else stays equal. Nets that differ
+in nothing but their regulariser have the same parameters, under the same names, and,
+for the same seed, the same initial weights.
+
+Example:
+    >>> plain = TinyCNN(seed=0)
+    >>> noisy = TinyCNN(regulariser="drop_block", p=0.1, seed=0)
+    >>> all(map(torch.equal, plain.parameters(), noisy.parameters()))
+    True
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from regdrop_lite import DropBlock2d, DropPath, SpatialDropout2d, drop_path_rates
+from regdrop_lite._common import check_choice
+from regdrop_lite.course.data import make_generator
+
+__all__ = [
+    "PLACEMENTS",
+    "REGULARISERS",
+    "ConvNormAct",
+    "ResNetSmall",
+    "ResidualBlock",
+    "TinyCNN",
+    "count_parameters",
+    "initialise",
+    "make_regulariser",
+]
+
+REGULARISERS = ("none", "element", "spatial", "drop_path", "drop_block")
+"""The names that :func:`make_regulariser` knows."""
+
+PLACEMENTS = ("branch", "after_sum", "before_norm")
+"""The places for a regulariser in a :class:`ResidualBlock`."""
+
+
+def make_regulariser(
+    name: str, p: float, *, block_size: int = 3, shared: bool = False
+) -> nn.Module:
+    """Make a layer that drops, by name. Only the shape of its mask differs.
+
+    Args:
+        name: ``"none"`` (no mask, p has to be 0), ``"element"`` (one decision for each
+            value), ``"spatial"`` (for each channel), ``"drop_path"`` (for each sample)
+            or ``"drop_block"`` (for each block of a channel).
+        p: the probability to drop, 0 to 1.
+        block_size: the side of a block, in pixels; read by ``"drop_block"`` only.
+        shared: one mask for all channels of a sample; read by ``"drop_block"`` only.
+
+    Raises:
+        TypeError: if p is no number.
+        ValueError: for an unknown name, or a rate that does not fit.
+
+    Example:
+        >>> make_regulariser("drop_block", 0.1, block_size=5)
+        DropBlock2d(p=0.1, block_size=5)
+    """
+    check_choice(name, "regulariser", REGULARISERS)
+    if name == "none":
+        if p != 0:
+            raise ValueError(f"regulariser 'none' has no rate, but got p={p}")
+        return nn.Identity()
+    if name == "element":
+        # Blocks of one pixel are element dropout, exactly. nn.Dropout would do, but
+        # takes no generator, and its masks could not be repeated on another device.
+        return DropBlock2d(p, block_size=1)
+    if name == "spatial":
+        return SpatialDropout2d(p)
+    if name == "drop_path":
+        return DropPath(p)
+    return DropBlock2d(p, block_size, shared=shared)
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, batch norm, activation, and then, if given, a regulariser.
+
+    The regulariser comes last: in front of the norm it would disturb the statistics
+    that the norm measures, and the activation would act on a disturbed value.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: odd, so that a convolution with stride 1 keeps H and W.
+        stride: 2 halves H and W (rounded up).
+        act: ``"relu"`` or ``"silu"``.
+        drop: a layer that drops, or None.
+
+    Raises:
+        ValueError: if ``kernel_size`` is even or ``act`` unknown.
+
+    Example:
+        >>> block = ConvNormAct(3, 16, act="silu", drop=SpatialDropout2d(0.2))
+        >>> block(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 16, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        act: Literal["relu", "silu"] = "relu",
+        drop: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice(act, "act", ("relu", "silu"))
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size has to be odd, but got {kernel_size}")
+        # No bias: the norm would subtract it at once.
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.act = nn.ReLU() if act == "relu" else nn.SiLU()
+        self.drop = drop if drop is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.conv(x)))  # (N, out_channels, H', W')
+        return self.drop(x)
+
+
+class ResidualBlock(nn.Module):
+    """The post-activation residual block: ``relu(skip(x) + branch(x))``.
+
+    The branch is conv, norm, relu, conv, norm. The skip is the input itself or, where
+    the shape changes, a 1 x 1 convolution with a norm.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution; 2 halves H and W (rounded up).
+        drop: a layer that drops, or None.
+        placement: where it stands. ``"branch"``: at the end of the branch, so that the
+            skip always passes whole; ``"after_sum"``: on the sum, so that it hits the
+            skip too; ``"before_norm"``: in front of the last norm of the branch.
+
+    Raises:
+        ValueError: if ``placement`` is unknown.
+
+    Example:
+        >>> block = ResidualBlock(8, 16, stride=2, drop=DropPath(0.1))
+        >>> block(torch.zeros(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 7, 7])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        drop: nn.Module | None = None,
+        placement: str = "branch",
+    ) -> None:
+        super().__init__()
+        check_choice(placement, "placement", PLACEMENTS)
+        self.placement = placement
+        self.conv1 = nn.Conv2d(
+            in_channels, out_channels, 3, stride, padding=1, bias=False
+        )
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.act = nn.ReLU()
+        self.drop = drop if drop is not None else nn.Identity()
+        self.skip: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.skip = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.act(self.norm1(self.conv1(x)))  # (N, out_channels, H', W')
+        out = self.conv2(out)
+        if self.placement == "before_norm":
+            out = self.drop(out)
+        out = self.norm2(out)
+        if self.placement == "branch":
+            out = self.drop(out)
+        out = out + self.skip(x)
+        if self.placement == "after_sum":
+            out = self.drop(out)
+        return self.act(out)
+
+
+class TinyCNN(nn.Module):
+    """A small CNN: strided stem and convolution, two residual blocks, linear head.
+
+    It has 10,786 parameters for one input channel and ten classes. The regulariser
+    stands in both residual blocks and, if wanted, behind the stem.
+
+    Args:
+        num_classes: the number of logits, K.
+        in_channels: channels of the images.
+        regulariser: one of :data:`REGULARISERS`.
+        p: the probability to drop; for ``"drop_path"`` the largest one.
+        schedule: how the rates of ``"drop_path"`` grow with depth, see
+            :func:`~regdrop_lite.drop_path_rates`. The other regularisers have p in
+            every block.
+        block_size: the side of a block of ``"drop_block"``, in pixels.
+        shared: whether all channels of a sample share the mask of ``"drop_block"``.
+        placement: one of :data:`PLACEMENTS`.
+        drop_in_stem: whether the stem ends with the regulariser too. ``"drop_path"``
+            cannot: no skip would carry the sample on.
+        seed: fixes the initial weights, see :func:`initialise`.
+        dtype: of the parameters.
+
+    Raises:
+        TypeError: if p is no number.
+        ValueError: if an argument is unknown or does not fit.
+
+    Example:
+        >>> model = TinyCNN(regulariser="spatial", p=0.1)
+        >>> model(torch.zeros(2, 1, 28, 28, dtype=torch.float64)).shape
+        torch.Size([2, 10])
+        >>> count_parameters(model)
+        10786
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        regulariser: str = "none",
+        p: float = 0.0,
+        *,
+        schedule: str = "linear",
+        block_size: int = 3,
+        shared: bool = False,
+        placement: str = "branch",
+        drop_in_stem: bool = False,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        if drop_in_stem and regulariser == "drop_path":
+            raise ValueError("drop_in_stem has to be False with 'drop_path'")
+        drops = _make_regularisers(2, regulariser, p, schedule, block_size, shared)
+        stem_drop = None
+        if drop_in_stem:
+            stem_drop = make_regulariser(
+                regulariser, p, block_size=block_size, shared=shared
+            )
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own weights are replaced
+            self.stem = ConvNormAct(in_channels, 8, stride=2, drop=stem_drop)
+            self.down = ConvNormAct(8, 16, stride=2)
+            self.block1 = ResidualBlock(16, 16, drop=next(drops), placement=placement)
+            self.block2 = ResidualBlock(16, 16, drop=next(drops), placement=placement)
+            self.pool = nn.AdaptiveAvgPool2d(1)
+            self.head = nn.Linear(16, num_classes)
+        initialise(self.to(dtype), make_generator(seed, "weights"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_images(x, self.stem.conv.in_channels)  # (N, in_channels, 28, 28)
+        x = self.stem(x)  # (N, 8, 14, 14)
+        x = self.down(x)  # (N, 16, 7, 7)
+        x = self.block2(self.block1(x))
+        x = self.pool(x).flatten(1)  # (N, 16)
+        return self.head(x)  # (N, num_classes)
+
+
+class ResNetSmall(nn.Module):
+    """A residual net for small images: stem of stride 2, three stages, linear head.
+
+    The stages have 8, 16 and 32 channels, on maps of 14 x 14, 7 x 7 and 4 x 4 for
+    images of 28 x 28. With four blocks each, one input channel and ten classes the net
+    has 93,058 parameters. The regulariser stands in every residual block and nowhere
+    else.
+
+    Args:
+        num_classes: the number of logits, K.
+        in_channels: channels of the images.
+        regulariser: one of :data:`REGULARISERS`.
+        p: the probability to drop; for ``"drop_path"`` the largest one.
+        depths: the number of blocks in each of the three stages, at least 1.
+        schedule: how the rates of ``"drop_path"`` grow with depth, see
+            :func:`~regdrop_lite.drop_path_rates`. The other regularisers have p in
+            every block.
+        block_size: the side of a block of ``"drop_block"``, in pixels.
+        shared: whether all channels of a sample share the mask of ``"drop_block"``.
+        placement: one of :data:`PLACEMENTS`.
+        seed: fixes the initial weights, see :func:`initialise`.
+        dtype: of the parameters.
+
+    Raises:
+        TypeError: if p is no number.
+        ValueError: if an argument is unknown or does not fit.
+
+    Example:
+        >>> model = ResNetSmall(regulariser="drop_path", p=0.2, depths=(1, 1, 1))
+        >>> [block.drop.p for stage in model.stages for block in stage]
+        [0.0, 0.1, 0.2]
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        regulariser: str = "none",
+        p: float = 0.0,
+        *,
+        depths: Sequence[int] = (4, 4, 4),
+        schedule: str = "linear",
+        block_size: int = 3,
+        shared: bool = False,
+        placement: str = "branch",
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        if len(depths) != 3 or min(depths) < 1:
+            raise ValueError(
+                f"depths has to be three numbers from 1, but got {tuple(depths)}"
+            )
+        drops = _make_regularisers(
+            sum(depths), regulariser, p, schedule, block_size, shared
+        )
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own weights are replaced
+            self.stem = ConvNormAct(in_channels, 8, stride=2)
+            stages, channels = [], 8
+            for width, depth in zip((8, 16, 32), depths, strict=True):
+                stage = []
+                for _ in range(depth):
+                    # Where the channels double, H and W halve.
+                    stride = width // channels
+                    block = ResidualBlock(
+                        channels, width, stride, drop=next(drops), placement=placement
+                    )
+                    stage.append(block)
+                    channels = width
+                stages.append(nn.Sequential(*stage))
+            self.stages = nn.Sequential(*stages)
+            self.pool = nn.AdaptiveAvgPool2d(1)
+            self.head = nn.Linear(channels, num_classes)
+        initialise(self.to(dtype), make_generator(seed, "weights"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_images(x, self.stem.conv.in_channels)  # (N, in_channels, 28, 28)
+        x = self.stem(x)  # (N, 8, 14, 14)
+        x = self.stages(x)  # (N, 32, 4, 4)
+        x = self.pool(x).flatten(1)  # (N, 32)
+        return self.head(x)  # (N, num_classes)
+
+
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    """Draw a model's initial weights from one CPU generator, in the modules' order.
+
+    Convolutions get normal numbers of variance 2 / fan_out (Kaiming), linear layers of
+    variance 1 / fan_in; biases are 0, norms start as the identity. The numbers are
+    drawn in float64 and rounded to the parameters' dtype, so that float32 and float64
+    models start alike, on every machine.
+
+    Args:
+        model: changed in place. Modules of other kinds are left as they are.
+        generator: a CPU generator.
+
+    Example:
+        >>> layer = nn.Conv2d(3, 8, 3, bias=False)
+        >>> initialise(layer, torch.Generator().manual_seed(0))
+        >>> abs(layer.weight.std().item() - (2 / (8 * 9)) ** 0.5) < 0.02
+        True
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * math.prod(module.kernel_size)
+            _fill(module.weight, math.sqrt(2 / fan_out), generator)
+        elif isinstance(module, nn.Linear):
+            _fill(module.weight, math.sqrt(1 / module.in_features), generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()  # draws no numbers
+        bias = getattr(module, "bias", None)
+        if isinstance(module, nn.Conv2d | nn.Linear) and bias is not None:
+            nn.init.zeros_(bias)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the numbers that training adjusts.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
+    """
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _make_regularisers(
+    num_blocks: int, name: str, p: float, schedule: str, block_size: int, shared: bool
+) -> Iterator[nn.Module]:
+    """Give one layer for each block, from the first to the last."""
+    rates = drop_path_rates(p, num_blocks, schedule)  # checks the schedule in any case
+    if name != "drop_path":
+        rates = [p] * num_blocks
+    return iter(
+        [make_regulariser(name, r, block_size=block_size, shared=shared) for r in rates]
+    )
+
+
+def _fill(weight: Tensor, std: float, generator: torch.Generator) -> None:
+    with torch.no_grad():
+        numbers = torch.randn(weight.shape, dtype=torch.float64, generator=generator)
+        weight.copy_(numbers * std)
+
+
+def _check_images(x: Tensor, in_channels: int) -> None:
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise ValueError(
+            f"expected images of shape (N, {in_channels}, H, W), "
+            f"but got {tuple(x.shape)}"
+        )

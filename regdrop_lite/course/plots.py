@@ -1,0 +1,165 @@
+"""One figure style for the course, and the pictures that its chapters draw again.
+
+Figures are transparent. Their text is a grey that can be read on white and on black,
+their colours are those of Okabe and Ito that do so too, and every colour comes with a
+marker or a line style of its own, so that a figure survives greyscale.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+INK = "#737373"
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+
+_CYCLE = cycler(color=[BLUE, VERMILION, GREEN, PURPLE]) + cycler(
+    linestyle=["-", "--", "-.", ":"], marker=["o", "s", "^", "D"]
+)
+_STYLE = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "figure.dpi": 144,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.prop_cycle": _CYCLE,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "image.cmap": "cividis",
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Give all figures that follow the style of the course.
+
+    Example:
+        >>> from regdrop_lite.course import plots
+        >>> plots.use_style()
+        >>> plots.plt.rcParams["image.cmap"]
+        'cividis'
+    """
+    plt.rcParams.update(_STYLE)
+
+
+def show_maps(
+    rows: Sequence[Tensor],
+    row_labels: Sequence[str],
+    *,
+    column_labels: Sequence[str] | None = None,
+    size: float = 0.85,
+) -> Figure:
+    """Draw feature maps, one row for each tensor, all on one colour scale.
+
+    A map that is zero everywhere is framed and crossed out, so that a dropped channel
+    is seen without colour.
+
+    Args:
+        rows: tensors (C, H, W), all with the same C.
+        row_labels: one label for each row.
+        column_labels: one label for each channel; by default their numbers.
+        size: the side of a map, in inches.
+
+    Returns:
+        The figure; ``plt.show()`` shows it.
+
+    Raises:
+        ValueError: a row is no (C, H, W) tensor, or the labels do not fit.
+
+    Example:
+        >>> import torch
+        >>> from regdrop_lite.course import plots
+        >>> figure = plots.show_maps([torch.rand(4, 7, 7)], ["input"])
+        >>> len(figure.axes)
+        4
+    """
+    shapes = [tuple(row.shape) for row in rows]
+    if any(len(shape) != 3 or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(f"expected rows of shape (C, H, W), but got {shapes}")
+    channels = shapes[0][0]
+    names = (
+        [f"{c}" for c in range(channels)] if column_labels is None else column_labels
+    )
+    for labels, count in ((row_labels, len(rows)), (names, channels)):
+        if len(labels) != count:
+            raise ValueError(f"expected {count} labels, but got {len(labels)}")
+    maps = [row.detach().cpu().double() for row in rows]
+    low = min(row.min().item() for row in maps)
+    high = max(row.max().item() for row in maps)
+    figure, axes = plt.subplots(
+        len(rows),
+        channels,
+        squeeze=False,
+        figsize=(size * channels + 0.9, size * len(rows) + 0.3),
+    )
+    for i, row in enumerate(maps):
+        for c in range(channels):
+            axis = axes[i, c]
+            axis.imshow(row[c].numpy(), vmin=low, vmax=high)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if i == 0:
+                axis.set_title(names[c])
+            if bool((row[c] == 0).all()):
+                _cross_out(axis)
+        axes[i, 0].set_ylabel(row_labels[i], rotation=0, ha="right", va="center")
+    return figure
+
+
+def _cross_out(axis: Axes) -> None:
+    axis.spines[:].set(visible=True, color=VERMILION, linewidth=1.5)
+    for x in ((0, 1), (1, 0)):
+        axis.plot(
+            x,
+            (0, 1),
+            transform=axis.transAxes,
+            color=VERMILION,
+            linestyle="-",
+            linewidth=1,
+            marker="",
+        )
+
+
+def plot_interval(
+    axis: Axes, low: float, high: float, label: str, *, color: str = INK
+) -> None:
+    """Shade an interval on the horizontal axis and name it above.
+
+    Args:
+        axis: where to draw.
+        low: the lower end, in the units of the axis.
+        high: the upper end.
+        label: what the interval is.
+        color: of the band and the label.
+
+    Example:
+        >>> from regdrop_lite.course import plots
+        >>> figure, axis = plots.plt.subplots()
+        >>> plots.plot_interval(axis, 0.2, 0.4, "95 %")
+        >>> axis.texts[0].get_text()
+        '95 %'
+    """
+    axis.axvspan(low, high, color=color, alpha=0.15, linewidth=0)
+    axis.annotate(
+        label,
+        ((low + high) / 2, 1.0),
+        xycoords=("data", "axes fraction"),
+        ha="center",
+        va="bottom",
+        color=color,
+    )

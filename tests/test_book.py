@@ -1,0 +1,209 @@
+"""The structure of the notebooks: what a reader, a grader and a machine rely on."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+NOTEBOOKS = sorted(
+    path
+    for path in BOOK.rglob("*.ipynb")
+    if not {"_build", ".ipynb_checkpoints"} & set(path.parts)
+)
+MAIN_PATH_LIMIT = 30  # code cells of a chapter's main page
+
+# What must not stand in an output: it changes from machine to machine, or day to day.
+UNSTABLE = {
+    "a local path": re.compile(
+        r"(?<![\w.])/(?:home|root|tmp|Users|work|usr|opt)/|[A-Z]:\\"
+    ),
+    "a memory address": re.compile(r"0x[0-9a-f]{6,}"),
+    "a progress bar": re.compile(r"\d+%\||it/s\b"),
+    "a timing": re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|µs|seconds)\b|Wall time"),
+    "a date or time": re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b"),
+    "a device": re.compile(r"device\(type=|device='|cuda:\d"),
+}
+
+
+def load(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [c for c in load(path)["cells"] if c["cell_type"] == "code"]
+
+
+def prose(path: Path) -> str:
+    cells = load(path)["cells"]
+    return "\n\n".join(source(c) for c in cells if c["cell_type"] == "markdown")
+
+
+def outside_code(markdown: str) -> str:
+    """Markdown without code fences, so that a comment does not look like a heading."""
+    return re.sub(
+        r"^(`{3,}|:{3,})\{?code.*?^\1\s*$|^```python.*?^```\s*$",
+        "",
+        markdown,
+        flags=re.M | re.S,
+    )
+
+
+def toc_files() -> set[str]:
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    return set(re.findall(r"^\s*(?:-\s*)?(?:file|root):\s*(\S+)", toc, flags=re.M))
+
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def test_there_are_notebooks():
+    assert len(NOTEBOOKS) >= 3
+
+
+@every_notebook
+def test_is_executed_in_order_and_stored_with_outputs(path):
+    cells = [c for c in code_cells(path) if "nbval-skip" not in tags(c)]
+    counts = [c["execution_count"] for c in cells]
+    assert counts == sorted(counts) and None not in counts
+    assert counts[-1] - counts[0] == len(counts) - 1, "run from a clean kernel"
+    assert any(c["outputs"] for c in cells)
+
+
+@every_notebook
+def test_errors_are_announced_by_a_tag(path):
+    for cell in code_cells(path):
+        failed = any(o["output_type"] == "error" for o in cell["outputs"])
+        assert failed == ("raises-exception" in tags(cell)), source(cell)
+
+
+@every_notebook
+def test_every_figure_has_a_name_a_caption_and_an_alternative_text(path):
+    for cell in code_cells(path):
+        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
+            meta = cell["metadata"].get("mystnb", {})
+            assert len(meta.get("image", {}).get("alt", "")) > 60, source(cell)
+            assert len(meta.get("figure", {}).get("caption", "")) > 40, source(cell)
+            assert meta["figure"]["name"].startswith("fig-")
+
+
+@every_notebook
+def test_a_cell_that_draws_also_prints_or_asserts(path):
+    """nbval never compares images: a wrong figure has to show in words."""
+    for cell in code_cells(path):
+        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
+            assert re.search(r"^\s*(print|assert)\b", source(cell), flags=re.M)
+
+
+@every_notebook
+def test_has_objectives_prerequisites_and_takeaways(path):
+    text = prose(path)
+    assert len(re.findall(r"^- \*\*\d\.\d\*\* ", text, flags=re.M)) >= 3
+    assert "*Before you start:*" in text and "*Time:*" in text
+    takeaways = text.split("## Take away")[1].split("\n**")[0]
+    assert 3 <= len(re.findall(r"^\d\. ", takeaways, flags=re.M)) <= 5
+
+
+@every_notebook
+def test_headings_start_with_one_h1_and_skip_no_level(path):
+    headings = re.findall(r"^(#+) (.+)$", outside_code(prose(path)), flags=re.M)
+    levels = [len(marks) for marks, _ in headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+    for _, title in headings:  # sentence case
+        words = re.findall(r"\b[A-Z][a-z]+\b", title)[1:]
+        names = {"SpatialDropout", "BatchNorm", "Dropout"}
+        assert not set(words) - names, title
+
+
+@every_notebook
+def test_cells_are_short(path):
+    sizes = []
+    for cell in code_cells(path):
+        lines = [line for line in source(cell).splitlines() if line.strip()]
+        sizes.append(len(lines))
+        assert len(lines) <= 20, source(cell)
+        if "nbval-skip" not in tags(cell):
+            assert max(map(len, lines)) <= 88, max(lines, key=len)
+    if path.parent == BOOK and re.match(r"\d\d_", path.name):
+        assert len(sizes) <= MAIN_PATH_LIMIT
+
+
+@every_notebook
+@pytest.mark.parametrize("what", UNSTABLE)
+def test_no_output_holds(path, what):
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            data = {k: v for k, v in output.get("data", {}).items() if "image" not in k}
+            text = json.dumps([output.get("text"), data, output.get("evalue")])
+            assert not UNSTABLE[what].search(text), source(cell)
+
+
+@every_notebook
+def test_draws_only_from_generators_that_it_seeds(path):
+    """``torch.rand`` and its kin, without ``generator=``, need a seed in the cell."""
+    for cell in code_cells(path):
+        code = source(cell)
+        calls = re.findall(r"torch\.(?:rand|randn|randint|randperm)\((.*)\)", code)
+        seeded = "manual_seed" in code or "set_generator" in code
+        for call in calls:
+            assert "generator=" in call or seeded, code
+
+
+@every_notebook
+def test_cells_have_ids_that_say_something(path):
+    ids = [c["id"] for c in load(path)["cells"]]
+    assert len(set(ids)) == len(ids)
+    assert not [i for i in ids if re.fullmatch(r"[0-9a-f]{8}", i)], (
+        "an id made by chance"
+    )
+
+
+@every_notebook
+def test_no_trace_of_a_machine_in_the_metadata(path):
+    notebook = load(path)
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in notebook["cells"]:
+        assert "execution" not in cell["metadata"], "timing of a run"
+
+
+@every_notebook
+def test_is_in_the_table_of_contents(path):
+    assert path.relative_to(ROOT).with_suffix("").as_posix() in toc_files()
+
+
+@every_notebook
+def test_every_reference_resolves(path):
+    """Links, figures, equations, citations, glossary terms and glued values."""
+    text, cells = prose(path), code_cells(path)
+    for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text):
+        assert (path.parent / target).exists(), target
+    figures = {
+        c["metadata"].get("mystnb", {}).get("figure", {}).get("name") for c in cells
+    }
+    for target in re.findall(r"\{numref\}`([^`<]+)`", text):
+        assert target in figures, target
+    labels = set(re.findall(r":label: (\S+)", text))
+    assert set(re.findall(r"\{eq\}`([^`]+)`", text)) <= labels
+    bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
+    for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text):
+        for key in keys.split(","):
+            assert f"{{{key.strip()}," in bibliography, key
+    glossary = (BOOK / "reference" / "glossary.md").read_text(encoding="utf-8").lower()
+    for term in re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text):
+        assert re.search(rf"^{re.escape(term.lower())}\s*$", glossary, flags=re.M), term
+    glued = set(re.findall(r'glue\("(\w+)"', "\n".join(map(source, cells))))
+    used = set(re.findall(r"\{glue:(?:text|)\}`(\w+)", text))
+    assert used == glued, "a glued value has to be used, and a used one glued"
