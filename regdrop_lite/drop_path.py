@@ -10,6 +10,7 @@ ICLR 2017 (the name).
 
 import math
 from collections.abc import Callable, Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -206,6 +207,18 @@ def _same_shape(output: Tensor, input: Tensor) -> Tensor:
             f"{tuple(input.shape)}, but returned {tuple(output.shape)}"
         )
     return output
+
+
+@overload
+def drop_path_rates(
+    p_max: float, num_blocks: int, schedule: str = "linear"
+) -> list[float]: ...
+
+
+@overload
+def drop_path_rates(
+    p_max: float, num_blocks: Sequence[int], schedule: str = "linear"
+) -> list[list[float]]: ...
 
 
 def drop_path_rates(

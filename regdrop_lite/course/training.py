@@ -290,17 +290,15 @@ class History:
     epochs: list[EpochRecord] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = ["epoch  train: loss  acc.   validation: loss  acc.   memo.  recov."]
+        noisy = any(r.memorised is not None for r in self.epochs)
+        lines = ["epoch   train: loss   acc.   validation: loss   acc."]
+        lines[0] += "   memorised  recovered" if noisy else ""
         for r in self.epochs:
-            noise = [
-                "   -" if share is None else f"{share:.2f}"
-                for share in (r.memorised, r.recovered)
-            ]
-            lines.append(
-                f"{r.epoch:5d}  {r.train_loss:11.3f}  {r.train_accuracy:.3f}  "
-                f"{r.validation_loss:16.3f}  {r.validation_accuracy:.3f}  "
-                f"{noise[0]:>5}  {noise[1]:>6}"
-            )
+            line = f"{r.epoch:5d}   {r.train_loss:11.3f}  {r.train_accuracy:.3f}"
+            line += f"   {r.validation_loss:16.3f}  {r.validation_accuracy:.3f}"
+            if r.memorised is not None and r.recovered is not None:
+                line += f"   {r.memorised:9.2f}  {r.recovered:9.2f}"
+            lines.append(line)
         return "\n".join(lines)
 
 

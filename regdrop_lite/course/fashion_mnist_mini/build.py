@@ -11,8 +11,6 @@ https://github.com/zalandoresearch/fashion-mnist. A rebuild gives the same array
 bytes of the compressed file may differ with the version of zlib.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import os
@@ -60,7 +58,7 @@ def select(folder: Path) -> dict[str, np.ndarray]:
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         if found != expected:
             raise ValueError(
-                f"{folder / name}: expected the SHA-256 {expected}, came {found}"
+                f"{folder / name}: expected the SHA-256 {expected}, but got {found}"
             )
     arrays = {}
     for kind, stem, each in (("train", "train", 400), ("test", "t10k", 200)):
@@ -96,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     arrays = select(options.folder)
     digest = content_sha256(arrays)
     if digest != MINI_SHA256:
-        raise SystemExit(f"expected the content {MINI_SHA256}, came {digest}")
+        raise SystemExit(f"expected the content {MINI_SHA256}, but got {digest}")
     write(arrays, options.target)
     print(f"{options.target}: content {digest}")
 

@@ -1,0 +1,745 @@
+"""Checkers for the learners' code: what is wrong, in words that help.
+
+Every exercise has one function here. It takes the learner's answer, calls it with fixed
+inputs and explicit CPU generators, and returns a :class:`Report`. A report says how
+many public checks hold and gives one diagnosis for each that does not. It never says
+that an answer is right: checks can only find what is wrong.
+
+The checks look at properties, never at code, and each looks at one thing only, so that
+one fault does not hide behind another. Where they test a probability, they allow four
+standard errors or more.
+
+Example:
+    >>> from regdrop_lite.course import check
+    >>> check.trace([None, None, None, None])
+    public checks 0/2
+    - which fall, scale: not written yet: put a number for every None
+"""
+
+import math
+import textwrap
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from regdrop_lite.spatial_dropout import spatial_dropout
+
+__all__ = ["Report", "diagnose", "drop_exactly", "layer", "mask_and_scale", "trace"]
+
+_WIDTH = 76
+_OURS = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent))
+
+
+# --- the report -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What the public checks of one exercise found.
+
+    Args:
+        total: the number of checks.
+        diagnoses: for each check that failed, its name and what is wrong.
+
+    Example:
+        >>> Report(5, {"scale": "expected 1.25, got 1"})
+        public checks 4/5
+        - scale: expected 1.25, got 1
+    """
+
+    total: int
+    diagnoses: Mapping[str, str]
+
+    @property
+    def passed(self) -> int:
+        """The number of checks that hold."""
+        return self.total - len(self.diagnoses)
+
+    def __repr__(self) -> str:
+        names = defaultdict(list)  # a slip that fails several checks is told once
+        for name, diagnosis in self.diagnoses.items():
+            names[diagnosis].append(name)
+        lines = [f"public checks {self.passed}/{self.total}"]
+        for diagnosis, group in names.items():
+            text = f"- {', '.join(group)}: {diagnosis}"
+            lines += textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
+        return "\n".join(lines)
+
+
+class _Wrong(Exception):
+    """A check does not hold; the message is the diagnosis."""
+
+
+def _require(condition: bool | Tensor, diagnosis: str) -> None:
+    if not condition:
+        raise _Wrong(diagnosis)
+
+
+def _run(checks: Mapping[str, Callable[[], object]]) -> Report:
+    """Run every check on its own; whatever it raises becomes its diagnosis."""
+    diagnoses = {}
+    for name, run_check in checks.items():
+        # An answer that uses the global generator is judged the same every time, and
+        # does not disturb the notebook's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            try:
+                run_check()
+            except _Wrong as wrong:
+                diagnoses[name] = str(wrong)
+            except NotImplementedError:
+                diagnoses[name] = "not written yet"
+            except Exception as error:
+                diagnoses[name] = _describe(error)
+    return Report(len(checks), diagnoses)
+
+
+def _describe(error: Exception) -> str:
+    """Name the error and quote the learner's line that raised it."""
+    message = " ".join(str(error).split())
+    note = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    text = f"your code raises {type(error).__name__}{note}"
+    if message:
+        text += f": {textwrap.shorten(message, 150)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.line for f in frames if f.line and not f.filename.startswith(_OURS)]
+    return f"{text} (in: {lines[-1]})" if lines else text
+
+
+def _show(value: object) -> str:
+    """What came instead of a tensor of the right shape."""
+    if isinstance(value, Tensor):
+        return f"shape {tuple(value.shape)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _ones(*shape: int) -> Tensor:
+    """The witness: what a dropout does to ones is its mask times its scale."""
+    return torch.ones(shape, dtype=torch.float64)
+
+
+def _ramp(*shape: int) -> Tensor:
+    """An input in which all values differ and none is zero."""
+    return torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).view(shape)
+
+
+def _call(
+    function: Callable[..., object], x: Tensor, *args: object, **options: object
+) -> Tensor:
+    """What the learner's function makes of a copy of ``x``, a tensor like ``x``."""
+    shape = tuple(x.shape)
+    try:
+        output = function(x.clone(), *args, **options)
+    except Exception as error:
+        error.add_note(f"for an input of shape {shape}")
+        raise
+    if isinstance(output, Tensor) and output.shape == shape:
+        return output
+    raise _Wrong(f"an input of shape {shape} gives {_show(output)}")
+
+
+def _require_value_error(
+    call: Callable[[], object], what: str, shown: Sequence[str]
+) -> None:
+    """``call`` has to raise a ValueError whose message shows what it got."""
+    try:
+        call()
+    except ValueError as error:
+        _require(
+            any(text in str(error) for text in shown),
+            f"the error for {what} does not say what it got",
+        )
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        raise _Wrong(f"{what} raises {name}, expected a ValueError") from error
+    else:
+        raise _Wrong(f"{what} is accepted without an error")
+
+
+# --- properties of an output, for an input of ones (N, C, ...) ------------------------
+
+
+def _falls_whole(y: Tensor) -> bool:
+    """Is every channel either dropped or kept as a whole?"""
+    zero = (y == 0).flatten(2)
+    return bool((zero == zero[..., :1]).all())
+
+
+def _require_whole(y: Tensor) -> None:
+    _require(
+        _falls_whole(y),
+        f"in an input of shape {tuple(y.shape)} some channels fall only in part: a "
+        "mask must have one number for each sample and channel, and a 1 for every "
+        "spatial dimension",
+    )
+
+
+def _require_independent(y: Tensor) -> None:
+    zero = (y == 0).flatten(2)
+    _require(
+        (zero != zero[:1]).any(),
+        "all samples of a batch lose the same channels: the mask is shared by the "
+        "batch, but each sample has to draw its own",
+    )
+    _require(
+        (zero != zero[:, :1]).any(),
+        "all channels of a sample share one fate: whole samples fall, but each channel "
+        "has to be drawn on its own",
+    )
+
+
+def _require_rate(dropped: Tensor, p: float, draws: int) -> None:
+    share = dropped.double().mean().item()
+    error = math.sqrt(p * (1 - p) / draws)
+    if abs(share - (1 - p)) < 4 * error:
+        raise _Wrong(
+            f"at p = {p} the share of dropped channels is {share:.2f}: keep and drop "
+            "are swapped, p is the probability to drop"
+        )
+    _require(
+        abs(share - p) < 4 * error,
+        f"at p = {p} the share of dropped channels is {share:.2f}, expected {p}",
+    )
+
+
+def _scale_diagnosis(scale: float, p: float) -> str | None:
+    """What is wrong with a scale that has to be 1/(1 - p)."""
+    q = 1 - p
+    expected = f"expected 1/q = {1 / q:.4g} at p = {p}"
+    if math.isclose(scale, 1 / q, rel_tol=1e-5):
+        return None
+    if math.isclose(scale, 1.0, rel_tol=1e-5):
+        return f"kept channels are not scaled: {expected}, got 1"
+    if math.isclose(scale, 1 / p, rel_tol=1e-5):
+        return f"kept channels are scaled by 1/p: {expected}, got {scale:.4g}"
+    if math.isclose(scale, q, rel_tol=1e-5):
+        return f"kept channels are multiplied by q, not divided: {expected}, got {q:g}"
+    return f"kept channels have the wrong scale: {expected}, got {scale:.4g}"
+
+
+def _kept_scale(y: Tensor) -> float:
+    """The one scale of all kept values of ``y``, for an input of ones."""
+    kept = y[y != 0]
+    _require(kept.numel() > 0, "nothing is kept, so that no scale can be seen")
+    low, high = kept.min().item(), kept.max().item()
+    _require(
+        math.isclose(low, high, rel_tol=1e-5),
+        f"kept channels have different scales, from {low:.4g} to {high:.4g}",
+    )
+    return low
+
+
+def _require_generator(draw: Callable[[torch.Generator], Tensor]) -> None:
+    first, again, other = draw(_generator(1)), draw(_generator(1)), draw(_generator(2))
+    _require(
+        torch.equal(first, again),
+        "the same state of the generator gives two different masks: is the generator "
+        "handed on to torch.rand?",
+    )
+    _require(
+        not torch.equal(first, other),
+        "another state of the generator gives the same mask: the random numbers do not "
+        "come from it",
+    )
+
+
+def _require_identity(y: Tensor, x: Tensor, when: str) -> None:
+    _require(not (y == 0).any(), f"{when}, some channels still fall")
+    ratio = (y / x).mean().item()
+    _require(
+        torch.allclose(y, x, rtol=1e-6),
+        f"{when}, the output is not the input: it is multiplied by {ratio:.3g}",
+    )
+
+
+def _require_zeros(y: Tensor, when: str) -> None:
+    _require(
+        not y.isnan().any(),
+        f"{when}, the output is NaN: with nothing kept there is nothing to scale, and "
+        "0 * (1/0) is NaN",
+    )
+    _require(
+        (y == 0).all(),
+        f"{when}, every channel is dropped, but the output is not all zeros",
+    )
+
+
+# --- chapter 1, SpatialDropout --------------------------------------------------------
+
+_TRACE_U = (0.55, 0.13, 0.92, 0.38)
+_TRACE_P = 0.4
+_TRACE_X = (3.0, 4.0, -1.2, 2.5)
+
+
+def trace(answer: Sequence[float]) -> Report:
+    """Check the four numbers of the exercise "Trace a mask by hand".
+
+    Args:
+        answer: the output y, one number for each channel.
+
+    Example:
+        >>> from regdrop_lite.course import check
+        >>> check.trace([1.0, 2.0])
+        public checks 0/2
+        - which fall, scale: expected a list of 4 numbers, got 2
+    """
+
+    def numbers() -> list[float]:
+        values = list(answer) if isinstance(answer, Sequence | Tensor) else []
+        _require(None not in values, "not written yet: put a number for every None")
+        _require(len(values) == 4, f"expected a list of 4 numbers, got {len(values)}")
+        return [float(value) for value in values]
+
+    def check_mask() -> None:
+        got = [value != 0 for value in numbers()]
+        expected = [u >= _TRACE_P for u in _TRACE_U]
+        _require(
+            got != [not keep for keep in expected],
+            "keep and drop are swapped: p is the probability to drop, and a channel is "
+            "kept where u >= p",
+        )
+        _require(
+            got != [u >= 1 - _TRACE_P for u in _TRACE_U],
+            f"u is compared with q = {1 - _TRACE_P:g}, but a channel is kept where "
+            f"u >= p = {_TRACE_P}",
+        )
+        for c, (kept, keep, u) in enumerate(zip(got, expected, _TRACE_U, strict=True)):
+            fate, side = ("kept", "not below") if keep else ("dropped", "below")
+            _require(
+                kept == keep,
+                f"channel {c} is {fate}: its u = {u} is {side} p = {_TRACE_P}",
+            )
+
+    def check_scale() -> None:
+        values = numbers()
+        _require(any(values), "nothing is kept, so that no scale can be seen")
+        q = 1 - _TRACE_P
+        known = {
+            1.0: "kept values are not scaled: multiply them by",
+            1 / _TRACE_P: f"kept values are multiplied by 1/p = {1 / _TRACE_P}, not by",
+            q: f"kept values are multiplied by q = {q}, not by",
+        }
+        for c, (value, x) in enumerate(zip(values, _TRACE_X, strict=True)):
+            scale = value / x
+            if value == 0 or math.isclose(scale, 1 / q, abs_tol=0.01):  # by hand
+                continue
+            for wrong, text in known.items():
+                if math.isclose(scale, wrong, abs_tol=0.01):
+                    raise _Wrong(f"{text} 1/q = {1 / q:.3f}")
+            raise _Wrong(
+                f"kept values are not multiplied by 1/q = {1 / q:.3f}, but by "
+                f"{scale:.3f} for channel {c}"
+            )
+
+    return _run({"which fall": check_mask, "scale": check_scale})
+
+
+def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
+    """Check the exercise "Fill in the shape and the scale".
+
+    Args:
+        function: takes (x, p, generator) and returns a mask and a scale for maps x of
+            shape (N, C, ...).
+
+    Example:
+        >>> from regdrop_lite.course import check
+        >>> def per_element(x, p, generator=None):
+        ...     return torch.rand(x.shape, generator=generator) >= p, 1 / (1 - p)
+        >>> check.mask_and_scale(per_element)
+        public checks 4/7
+        - sequences: expected a mask of shape (4, 6, 1), got (4, 6, 7): one number
+          for every value is element dropout
+        - images: expected a mask of shape (4, 6, 1, 1), got (4, 6, 5, 3): one
+          number for every value is element dropout
+        - volumes: expected a mask of shape (4, 6, 1, 1, 1), got (4, 6, 2, 3, 5):
+          one number for every value is element dropout
+    """
+
+    def call(x: Tensor, p: float, g: torch.Generator) -> tuple[Tensor, float]:
+        result = function(x, p, generator=g)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise _Wrong(f"expected a mask and a scale, got {_show(result)}")
+        mask, scale = result
+        _require(isinstance(mask, Tensor), f"the mask is {_show(mask)}, not a tensor")
+        return mask, scale
+
+    def check_shape(*shape: int) -> None:
+        x = _ones(*shape)
+        got = tuple(call(x, 0.4, _generator())[0].shape)
+        expected = (*shape[:2], *[1] * (len(shape) - 2))
+        if got == expected:
+            return
+        text = f"expected a mask of shape {expected}, got {got}"
+        if got == shape:
+            text += ": one number for every value is element dropout"
+        elif got == (1, *expected[1:]):
+            text += ": one mask is shared by the whole batch"
+        elif got == (shape[0], *[1] * (len(shape) - 1)):
+            text += ": one number for every sample drops whole samples"
+        elif len(got) != len(shape):
+            text += (
+                f": a mask for {len(shape)} dimensions needs {len(shape) - 2} "
+                "dimensions of size 1"
+            )
+        raise _Wrong(text)
+
+    def check_scale() -> None:
+        for p in (0.2, 0.5):
+            diagnosis = _scale_diagnosis(
+                float(call(_ones(4, 6, 5, 3), p, _generator())[1]), p
+            )
+            _require(diagnosis is None, str(diagnosis))
+
+    def mask(g: torch.Generator) -> Tensor:
+        x = _ones(256, 256, 1, 1)
+        return call(x, 0.2, g)[0].expand(x.shape)
+
+    return _run(
+        {
+            "sequences": lambda: check_shape(4, 6, 7),
+            "images": lambda: check_shape(4, 6, 5, 3),
+            "volumes": lambda: check_shape(4, 6, 2, 3, 5),
+            "scale": check_scale,
+            "rate": lambda: _require_rate(mask(_generator()) == 0, 0.2, draws=256),
+            "independence": lambda: _require_independent(mask(_generator())),
+            "generator": lambda: _require_generator(mask),
+        }
+    )
+
+
+def layer(module: Callable[..., nn.Module]) -> Report:
+    """Check the exercise "Write the layer".
+
+    Args:
+        module: a class of layers, called as ``module(p, channel_dim=1)``; a layer is
+            called as ``layer(x, generator=g)``.
+
+    Example:
+        >>> from regdrop_lite.course import check
+        >>> class Silent(nn.Module):
+        ...     def __init__(self, p=0.5, channel_dim=1):
+        ...         super().__init__()
+        ...
+        ...     def forward(self, x, generator=None):
+        ...         raise NotImplementedError
+        >>> check.layer(Silent)
+        public checks 0/13
+        - whole channels, other ranks, channel last, independence, rate, scale,
+          generator, eval, p = 0, p = 1, input untouched, wrong input: not written
+          yet
+        - wrong p: p = -0.1 is accepted without an error
+    """
+    p = 0.2
+
+    def apply(x: Tensor, p: float = p, seed: int = 0, **options: int) -> Tensor:
+        made = module(p, **options)
+        _require(isinstance(made, nn.Module), "the class has to be an nn.Module")
+        return _call(made.train(), x, generator=_generator(seed))
+
+    def images() -> Tensor:
+        # A mask that is shared by the batch has 256 draws, and so has one that drops
+        # whole samples. The tolerances are for 256: a check finds its own fault only.
+        return apply(_ones(256, 256, 2, 2))
+
+    def check_ranks() -> None:
+        for shape in ((64, 32, 6), (64, 32, 2, 3, 4)):
+            _require_whole(apply(_ones(*shape)))
+
+    def check_channel_dim() -> None:
+        for shape, dim in (((16, 5, 6, 32), -1), ((16, 5, 32), 2)):
+            y = apply(_ones(*shape), channel_dim=dim)
+            _require(
+                _falls_whole(y.movedim(dim, 1)) or not _falls_whole(y),
+                f"channel_dim={dim} is ignored: in an input of shape {shape} "
+                "dimension 1 falls as a whole, not the channels",
+            )
+            _require(
+                _falls_whole(y.movedim(dim, 1)),
+                f"with channel_dim={dim} the channels of an input of shape {shape} "
+                "fall only in part",
+            )
+
+    def check_scale() -> None:
+        diagnosis = _scale_diagnosis(_kept_scale(images()), p)
+        _require(diagnosis is None, str(diagnosis))
+
+    def check_generator() -> None:
+        x = _ones(16, 32, 2, 2)
+        _require_generator(lambda g: _call(module(p).train(), x, generator=g))
+
+    def check_eval() -> None:
+        x = _ramp(16, 32, 2, 2)
+        y = _call(module(p).eval(), x, generator=_generator())
+        _require_identity(y, x, "in eval mode")
+
+    def check_zero() -> None:
+        x = _ramp(16, 32, 2, 2)
+        _require_identity(apply(x, p=0.0), x, "at p = 0")
+
+    def check_untouched() -> None:
+        for rate in (p, 1.0):
+            x = _ramp(16, 32, 2, 2)
+            module(rate).train()(x, generator=_generator())
+            _require(
+                torch.equal(x, _ramp(16, 32, 2, 2)),
+                f"at p = {rate:g} the layer writes into its input; the caller may "
+                "still need it",
+            )
+
+    def check_wrong_p() -> None:
+        for wrong in (-0.1, 30, math.nan):
+            _require_value_error(partial(module, wrong), f"p = {wrong}", [str(wrong)])
+
+    def check_wrong_input() -> None:
+        made, x = module(p).train(), _ones(4, 6)
+        _require_value_error(
+            lambda: made(x, generator=_generator()),
+            "an input of shape (4, 6), which has no maps,",
+            ["4, 6", "2"],
+        )
+
+    return _run(
+        {
+            "whole channels": lambda: _require_whole(apply(_ones(64, 32, 3, 4))),
+            "other ranks": check_ranks,
+            "channel last": check_channel_dim,
+            "independence": lambda: _require_independent(images()),
+            "rate": lambda: _require_rate(images() == 0, p, draws=256),
+            "scale": check_scale,
+            "generator": check_generator,
+            "eval": check_eval,
+            "p = 0": check_zero,
+            "p = 1": lambda: _require_zeros(
+                apply(_ones(4, 6, 2, 2), p=1.0), "at p = 1"
+            ),
+            "input untouched": check_untouched,
+            "wrong p": check_wrong_p,
+            "wrong input": check_wrong_input,
+        }
+    )
+
+
+_FAULTS = (
+    "ok",
+    "no scale",
+    "mask per element",
+    "mask shared by the batch",
+    "p is the keep probability",
+    "active in eval",
+)
+_HINTS = {  # (what it is, or None for all others; what it was called): what to look at
+    ("no scale", "ok"): "look at the values of what is kept",
+    ("mask per element", "ok"): (
+        "look inside a channel, and send in maps with more than one place"
+    ),
+    ("mask per element", "mask shared by the batch"): (
+        "no channel falls as a whole here, so look inside the channels first"
+    ),
+    ("mask shared by the batch", "ok"): (
+        "compare the samples, and send in more than one"
+    ),
+    ("p is the keep probability", "ok"): (
+        "count the zeros, at another p than 0.5, where p = q"
+    ),
+    ("p is the keep probability", "no scale"): (
+        "its kept values are scaled, but by 1/p: count the zeros before you judge the "
+        "scale"
+    ),
+    ("active in eval", "ok"): "call the function with training=False as well",
+    (None, "mask shared by the batch"): (
+        "its samples differ, but with few channels two can be equal by chance: send in "
+        "more"
+    ),
+    (None, "p is the keep probability"): (
+        "with few channels the share of zeros is far from p by chance: send in more"
+    ),
+    (None, "active in eval"): (
+        "in eval mode it returns the values of its input; compare values, since a copy "
+        "is not a fault"
+    ),
+}
+
+
+def _implementation(fault: str, style: int) -> Callable[..., Tensor]:
+    """A SpatialDropout with one fault. The styles differ in their code only."""
+
+    def function(
+        x: Tensor,
+        p: float,
+        training: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        if fault == "ok" and style == 2:
+            return spatial_dropout(x, p, training, generator=generator)
+        if not training and fault != "active in eval":
+            return x.clone() if style else x
+        shape = [*x.shape[:2], *[1] * (x.dim() - 2)]
+        if fault == "mask per element":
+            shape = list(x.shape)
+        elif fault == "mask shared by the batch":
+            shape[0] = 1
+        torch.rand(style, generator=generator)  # another stretch of random numbers
+        u = torch.rand(shape, dtype=torch.float64, generator=generator)
+        q = p if fault == "p is the keep probability" else 1 - p
+        keep = (u < q if style else u >= 1 - q).to(x.device)
+        scale = 0.0 if q == 0 else 1.0 if fault == "no scale" else 1 / q
+        if style == 1:
+            return torch.where(keep, x * scale, 0)
+        return x * (keep * scale).to(x.dtype)
+
+    return function
+
+
+def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
+    """Check the exercise "Find the fault".
+
+    Args:
+        function: takes an implementation of SpatialDropout, itself called as
+            ``implementation(x, p, training, generator)``, and returns the name of its
+            fault. It is handed three hidden implementations for each fault.
+
+    Example:
+        >>> from regdrop_lite.course import check
+        >>> check.diagnose(lambda implementation: "fine")
+        public checks 0/6
+        - ok, no scale, mask per element, mask shared by the batch, p is the keep
+          probability, active in eval: 'fine' is not one of the six answers
+    """
+
+    def check_fault(fault: str) -> None:
+        for style in range(3):
+            answer = function(_implementation(fault, style))
+            _require(answer in _FAULTS, f"{answer!r} is not one of the six answers")
+            hint = _HINTS.get((fault, answer), _HINTS.get((None, answer), ""))
+            what = "a correct one" if fault == "ok" else "one with this fault"
+            _require(
+                answer == fault,
+                f"{what} was called {answer!r}" + (f": {hint}" if hint else ""),
+            )
+
+    return _run({fault: partial(check_fault, fault) for fault in _FAULTS})
+
+
+def drop_exactly(function: Callable[..., Tensor]) -> Report:
+    """Check the exercise "Design a variant".
+
+    Args:
+        function: takes (x, p, training, generator) and drops round(p * C) channels of
+            every sample of x, shape (N, C, ...).
+
+    Example:
+        >>> from regdrop_lite import spatial_dropout
+        >>> from regdrop_lite.course import check
+        >>> check.drop_exactly(spatial_dropout)
+        public checks 5/9
+        - exactly k: p = 0.3 of 8 channels is k = 2 for every sample, but the
+          samples lose from 0 to 5
+        - scale: kept channels are scaled by 1/q = 1.429, but at p = 0.3 of 8
+          channels q is not the share that is kept: expected C/(C - k) = 1.333
+        - k = 0: at p = 0.05 and C = 8, some channels still fall
+        - k = C: at p = 0.95 and C = 8, every channel is dropped, but the output is
+          not all zeros
+    """
+
+    def apply(x: Tensor, p: float, training: bool = True, seed: int = 0) -> Tensor:
+        g = _generator(seed)
+        return _call(function, x, p, training=training, generator=g)
+
+    def check_count() -> None:
+        for p, channels, k in ((0.3, 8, 2), (0.35, 8, 3), (0.5, 6, 3)):
+            zero = apply(_ones(64, channels, 2, 2), p) == 0
+            lost = zero.flatten(2).all(dim=2).sum(dim=1)
+            low, high = int(lost.min()), int(lost.max())
+            text = f"p = {p} of {channels} channels is k = {k} for every sample, but "
+            text += (
+                f"every sample loses {low}"
+                if low == high
+                else f"the samples lose from {low} to {high}"
+            )
+            _require(low == high == k, text)
+
+    def check_scale() -> None:
+        p, channels, k = 0.3, 8, 2
+        got = _kept_scale(apply(_ones(64, channels, 2, 2), p))
+        expected = channels / (channels - k)
+        where = f"at p = {p} of {channels} channels"
+        wanted = f"expected C/(C - k) = {expected:.3f}"
+        _require(not math.isclose(got, 1.0), f"kept channels are not scaled: {wanted}")
+        _require(
+            not math.isclose(got, 1 / (1 - p), rel_tol=1e-5),
+            f"kept channels are scaled by 1/q = {1 / (1 - p):.3f}, but {where} q is "
+            f"not the share that is kept: {wanted}",
+        )
+        _require(
+            math.isclose(got, expected, rel_tol=1e-5),
+            f"kept channels have the wrong scale {where}: {wanted}, got {got:.3f}",
+        )
+
+    def check_fair() -> None:
+        # Many calls with few samples: also a choice that is shared by the batch is
+        # made 1,000 times. Five standard errors, since ten channels are looked at.
+        p, channels, calls = 0.3, 10, 1000
+        g, x = _generator(), _ones(2, channels, 1)
+        fell = torch.zeros_like(x)
+        for _ in range(calls):
+            fell += _call(function, x, p, training=True, generator=g) == 0
+        share = (fell / calls).mean(dim=(0, 2))
+        far = (share - p).abs()
+        worst = int(far.argmax())
+        _require(
+            far[worst] < 5 * math.sqrt(p * (1 - p) / calls),
+            f"the channels are not equally likely to fall: at p = {p} channel {worst} "
+            f"falls in {share[worst].item():.0%} of the calls",
+        )
+
+    def check_eval() -> None:
+        x = _ramp(16, 8, 2, 2)
+        _require_identity(apply(x, 0.3, training=False), x, "in eval mode")
+
+    def check_none() -> None:
+        x = _ramp(64, 8, 2, 2)
+        _require_identity(apply(x, 0.05), x, "at p = 0.05 and C = 8")
+
+    def check_all() -> None:
+        for p in (1.0, 0.95):
+            y = apply(_ones(64, 8, 2, 2), p)
+            _require_zeros(y, f"at p = {p:g} and C = 8")
+
+    def check_ranks() -> None:
+        for shape in ((64, 8, 6), (64, 8, 3, 4), (64, 8, 2, 3, 4)):
+            _require_whole(apply(_ones(*shape), 0.5))
+
+    def check_generator() -> None:
+        x = _ones(64, 8, 2, 2)
+        _require_generator(
+            lambda g: _call(function, x, 0.5, training=True, generator=g)
+        )
+
+    def check_own_choice() -> None:
+        _require_independent(apply(_ones(64, 8, 2, 2), 0.5))
+
+    return _run(
+        {
+            "exactly k": check_count,
+            "whole channels": check_ranks,
+            "scale": check_scale,
+            "equal chances": check_fair,
+            "own choice": check_own_choice,
+            "generator": check_generator,
+            "eval": check_eval,
+            "k = 0": check_none,
+            "k = C": check_all,
+        }
+    )

@@ -1,0 +1,740 @@
+"""Data sets: the embedded one, the official files, the download, and the splits."""
+
+import gzip
+import hashlib
+import importlib.util
+import os
+import pickle
+import struct
+import sys
+import types
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regdrop_lite.course import data as data_module
+from regdrop_lite.course.data import (
+    DATASETS,
+    Dataset,
+    Split,
+    as_tensors,
+    load_data,
+    make_generator,
+    read_idx,
+    subset,
+)
+from regdrop_lite.course.fashion_mnist_mini import build
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_data()
+
+
+def sha256(image):
+    return hashlib.sha256(bytes(image.flatten().tolist())).hexdigest()
+
+
+# --- the embedded data set ------------------------------------------------------------
+
+
+def test_mini_has_the_promised_sizes_and_types(mini):
+    sizes = {"train": 3000, "validation": 1000, "test": 2000}
+    for name, size in sizes.items():
+        split = getattr(mini, name)
+        assert split.images.shape == (size, 1, 28, 28)
+        assert split.images.dtype == torch.uint8
+        assert split.labels.shape == split.indices.shape == (size,)
+        assert split.labels.dtype == split.indices.dtype == torch.int64
+        assert split.labels.bincount().tolist() == [size // 10] * 10, name
+    assert mini.name == "fashion-mnist-mini"
+    assert mini.num_classes == len(set(mini.classes)) == 10
+    assert repr(mini).endswith("10 classes, 3000 train, 1000 validation, 2000 test)")
+
+
+@pytest.mark.parametrize(
+    ("split", "index", "label", "digest"),
+    [  # the images at these places of the official files, hashed with other code
+        (
+            "train",
+            0,
+            "Ankle boot",
+            "5bd44e331a6d6998daf675700cd0c13dcd7af8ab954b7585124124da61459e7b",
+        ),
+        (
+            "validation",
+            4363,
+            "T-shirt/top",
+            "09b478dd20851868fb1515c50237e9fbe9600218e5c30692adc4c603e4be3daa",
+        ),
+        (
+            "test",
+            0,
+            "Ankle boot",
+            "ffc7351ed0f8bae542820866086177fa4e0b366b97bf9d998dffdb8dbe138787",
+        ),
+        (
+            "test",
+            2087,
+            "Ankle boot",
+            "c6d1c6d30b02c5b3fc1072c70c6e7161a6bda1e9b8a4c8d61f90339c77c42016",
+        ),
+    ],
+)
+def test_mini_holds_the_official_images(mini, split, index, label, digest):
+    split = getattr(mini, split)
+    (position,) = (split.indices == index).nonzero().flatten().tolist()
+    assert sha256(split.images[position]) == digest
+    assert mini.classes[split.labels[position]] == label
+
+
+def test_mini_starts_with_the_first_official_labels(mini):
+    pool = sorted(
+        (index, label)
+        for split in (mini.train, mini.validation)
+        for index, label in zip(
+            split.indices.tolist(), split.labels.tolist(), strict=True
+        )
+    )
+    # 4,000 of the first 4,364: classes that reached 400 early are skipped later on.
+    assert [label for _, label in pool[:12]] == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 0, 9]
+    assert [index for index, _ in pool[:12]] == list(range(12))
+    assert pool[-1][0] == 4363
+    assert mini.test.labels[:12].tolist() == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7, 4, 5]
+
+
+def test_splits_are_disjoint_and_in_file_order(mini):
+    train, validation = mini.train, mini.validation
+    assert not set(train.indices.tolist()) & set(validation.indices.tolist())
+    for split in (train, validation, mini.test):
+        assert (split.indices.diff() > 0).all()
+    images = [sha256(i) for s in (train, validation, mini.test) for i in s.images]
+    assert len(set(images)) == 6000, "an image stands in two splits"
+
+
+def test_validation_is_the_last_quarter_of_each_class(mini):
+    for label in range(10):
+        learnt = mini.train.indices[mini.train.labels == label]
+        held_out = mini.validation.indices[mini.validation.labels == label]
+        assert (len(learnt), len(held_out)) == (300, 100)
+        assert learnt.max() < held_out.min()
+
+
+def test_every_call_gives_fresh_and_equal_data(mini):
+    first = load_data()
+    first.train.images.zero_()
+    assert torch.equal(load_data().train.images, mini.train.images)
+
+
+def test_splits_and_data_sets_are_frozen(mini):
+    with pytest.raises(FrozenInstanceError):
+        mini.train = mini.test
+    with pytest.raises(FrozenInstanceError):
+        mini.train.labels = mini.test.labels
+
+
+def test_damaged_embedded_data_are_noticed(monkeypatch, tmp_path):
+    name = "fashion_mnist_mini.npz"
+    official = build.TARGET.read_bytes()
+    monkeypatch.setattr(data_module.resources, "files", lambda package: tmp_path)
+    with pytest.raises(FileNotFoundError, match="install regdrop-lite again"):
+        load_data()
+    (tmp_path / name).write_bytes(official[:100_000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_data()
+    with np.load(build.TARGET) as archive:
+        arrays = dict(archive)
+    arrays["train_images"][7, 14, 14] ^= 1  # a single bit
+    np.savez(tmp_path / name, **arrays)
+    with pytest.raises(ValueError, match="damaged: expected the SHA-256"):
+        load_data()
+
+
+def test_licence_stands_beside_the_images():
+    notice = build.TARGET.with_name("LICENSE").read_text(encoding="utf-8")
+    assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in notice
+    assert "Permission is hereby granted" in notice
+    assert 'THE SOFTWARE IS PROVIDED "AS IS"' in notice
+    assert build.TARGET.stat().st_size < 2_700_000
+
+
+def test_content_hash_sees_names_shapes_dtypes_and_values():
+    values = np.arange(6, dtype=np.uint8)
+    variants = [
+        {"a": values},
+        {"b": values},
+        {"a": values.reshape(2, 3)},
+        {"a": values.view(np.int8)},
+        {"a": values[::-1]},
+        {"a": values, "b": values},
+    ]
+    hashes = [data_module.content_sha256(v) for v in variants]
+    assert len(set(hashes)) == len(variants)
+
+
+# --- the build script -----------------------------------------------------------------
+
+OFFICIAL = os.environ.get("FASHION_MNIST_FOLDER")
+
+
+@pytest.mark.skipif(not OFFICIAL, reason="FASHION_MNIST_FOLDER names no folder")
+def test_rebuild_gives_the_same_arrays(tmp_path, capsys):
+    for name in ("a.npz", "b.npz"):
+        build.main([OFFICIAL, "--target", str(tmp_path / name)])
+    with np.load(tmp_path / "a.npz") as rebuilt, np.load(build.TARGET) as embedded:
+        assert sorted(rebuilt.files) == sorted(embedded.files)
+        for name in embedded.files:
+            assert rebuilt[name].dtype == embedded[name].dtype
+            assert np.array_equal(rebuilt[name], embedded[name]), name
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert data_module.MINI_SHA256 in capsys.readouterr().out
+
+
+def test_build_refuses_files_that_are_not_the_official_ones(tmp_path):
+    write_fashion(tmp_path, packed=True)
+    with pytest.raises(
+        ValueError, match=r"train-images.*expected the SHA-256 b0564c3e"
+    ):
+        build.main([str(tmp_path), "--target", str(tmp_path / "new.npz")])
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_build_selects_in_file_order_and_checks_the_result(tmp_path, monkeypatch):
+    write_fashion(tmp_path, packed=True)
+    hashes = {
+        name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        for name in build.SOURCES
+    }
+    monkeypatch.setattr(build, "SOURCES", hashes)
+    arrays = build.select(tmp_path)  # fewer than 400 of each class: all of them
+    assert arrays["train_labels"].tolist() == LABELS
+    assert arrays["train_indices"].tolist() == list(range(12))
+    assert arrays["test_images"].tobytes() == pixels(3, 784, seed=2).tobytes()
+    target = tmp_path / "new.npz"
+    with pytest.raises(SystemExit, match=r"expected the content 6f2e18ef.*but got"):
+        build.main([str(tmp_path), "--target", str(target)])
+    assert not target.exists()
+    build.write(arrays, target)
+    with np.load(target) as written:
+        assert data_module.content_sha256(written) == data_module.content_sha256(arrays)
+
+
+def test_build_leaves_no_partial_file(tmp_path, monkeypatch):
+    target = tmp_path / "new.npz"
+    target.write_text("old")
+
+    def fail(stream, **arrays):
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(build.np, "savez_compressed", fail)
+    with pytest.raises(OSError, match="disk full"):
+        build.write({}, target)
+    assert [p.name for p in tmp_path.iterdir()] == ["new.npz"]
+    assert target.read_text() == "old"
+
+
+# --- official files, written by hand --------------------------------------------------
+
+# In file order: class 0 has eight images, class 1 four. A quarter of each is held out.
+LABELS = [0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 0]
+TRAIN, VALIDATION = [0, 1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11]
+TEST_LABELS = [1, 0, 1]
+
+
+def pixels(n, size, seed):
+    """Give ``n`` random images as rows of bytes."""
+    return np.random.default_rng(seed).integers(0, 256, (n, size), dtype=np.uint8)
+
+
+def idx(values, *shape):
+    header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+    return header + bytes(values)
+
+
+def write_fashion(folder, *, packed):
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, labels, seed in (("train", LABELS, 1), ("t10k", TEST_LABELS, 2)):
+        n = len(labels)
+        contents = {
+            f"{stem}-images-idx3-ubyte": idx(pixels(n, 784, seed).tobytes(), n, 28, 28),
+            f"{stem}-labels-idx1-ubyte": idx(labels, n),
+        }
+        for name, content in contents.items():
+            if packed:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / name).write_bytes(content)
+
+
+def python2_pickle(value):
+    """Write opcodes of protocol 2 as Python 2 did for CIFAR's files."""
+
+    def emit(value):
+        if isinstance(value, bytes):
+            return b"T" + struct.pack("<i", len(value)) + value
+        if isinstance(value, int):
+            return b"J" + struct.pack("<i", value)
+        if isinstance(value, list):
+            return b"](" + b"".join(map(emit, value)) + b"e"
+        if isinstance(value, dict):
+            pairs = [emit(k) + emit(v) for k, v in value.items()]
+            return b"}(" + b"".join(pairs) + b"u"
+        rows, columns = value.shape
+        return (
+            b"cnumpy.core.multiarray\n_reconstruct\n"
+            b"(cnumpy\nndarray\n(K\x00tU\x01btR"  # an empty array of bytes ...
+            b"(K\x01(" + emit(rows) + emit(columns) + b"t"  # ... gets its shape,
+            b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"  # its dtype, u1,
+            b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+            b"I00\n" + emit(value.tobytes()) + b"tb"  # and its values, in C order
+        )
+
+    return b"\x80\x02" + emit(value) + b"."
+
+
+def write_cifar10(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = pixels(12, 3072, seed=3)
+    parts = [slice(0, 4), slice(4, 6), slice(6, 9), slice(9, 11), slice(11, 12)]
+    contents = {
+        f"data_batch_{i}": {b"data": rows[part], b"labels": LABELS[part]}
+        for i, part in enumerate(parts, start=1)
+    }
+    contents["test_batch"] = {b"data": pixels(3, 3072, 4), b"labels": TEST_LABELS}
+    contents["batches.meta"] = {b"label_names": [b"airplane", b"automobile"]}
+    for name, content in contents.items():
+        (folder / name).write_bytes(python2_pickle(content))
+
+
+def write_cifar100(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "train": {b"data": pixels(12, 3072, seed=3), b"fine_labels": LABELS},
+        "test": {b"data": pixels(3, 3072, seed=4), b"fine_labels": TEST_LABELS},
+        "meta": {b"fine_label_names": [b"apple", b"aquarium_fish"]},
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(python2_pickle(content))
+
+
+def check_splits(data, rows, test_rows, shape):
+    for split, indices in ((data.train, TRAIN), (data.validation, VALIDATION)):
+        assert split.indices.tolist() == indices
+        assert split.labels.tolist() == [LABELS[i] for i in indices]
+        assert split.images.shape == (len(indices), *shape)
+        assert split.images.flatten().tolist() == rows[indices].flatten().tolist()
+    assert data.test.indices.tolist() == [0, 1, 2]
+    assert data.test.labels.tolist() == TEST_LABELS
+    assert data.test.images.shape == (3, *shape)
+    assert data.test.images.flatten().tolist() == test_rows.flatten().tolist()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("subfolder", [".", "fashion-mnist"])
+def test_fashion_mnist_from_a_folder(tmp_path, packed, subfolder):
+    write_fashion(tmp_path / subfolder, packed=packed)
+    data = load_data("fashion-mnist", folder=tmp_path)
+    check_splits(data, pixels(12, 784, 1), pixels(3, 784, 2), (1, 28, 28))
+    assert data.classes == load_data().classes
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "subfolder", "classes"),
+    [
+        ("cifar10", write_cifar10, "cifar-10-batches-py", ("airplane", "automobile")),
+        ("cifar100", write_cifar100, "cifar-100-python", ("apple", "aquarium_fish")),
+    ],
+)
+def test_cifar_from_a_folder(tmp_path, name, write, subfolder, classes):
+    write(tmp_path / subfolder)
+    for folder in (tmp_path, str(tmp_path / subfolder)):
+        data = load_data(name, folder=folder)
+        check_splits(data, pixels(12, 3072, 3), pixels(3, 3072, 4), (3, 32, 32))
+        assert (data.name, data.classes) == (name, classes)
+        assert len(data.train.mean) == len(data.train.std) == 3
+
+
+def test_the_handwritten_pickles_are_ordinary_ones():
+    value = {b"data": pixels(2, 3, seed=0), b"labels": [1, 0], b"name": b"x"}
+    read = pickle.loads(python2_pickle(value), encoding="bytes")
+    assert read.keys() == value.keys()
+    assert np.array_equal(read[b"data"], value[b"data"])
+    assert read[b"labels"] == [1, 0]
+
+
+class Malicious:
+    """Unpickling it would create a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_cannot_run_code(tmp_path):
+    write_cifar100(tmp_path)
+    harm = tmp_path / "harm"
+    content = pickle.dumps({b"fine_label_names": Malicious(str(harm))})
+    (tmp_path / "meta").write_bytes(content)
+    with pytest.raises(ValueError, match=r"meta is damaged.*asks for \w+\.mkdir"):
+        load_data("cifar100", folder=tmp_path)
+    assert not harm.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy.load", "numpy.core.multiarray.fromfile", "builtins.eval"]
+)
+def test_a_pickle_gets_nothing_but_arrays(tmp_path, name):
+    module, _, attribute = name.rpartition(".")
+    write_cifar100(tmp_path)
+    (tmp_path / "meta").write_bytes(f"c{module}\n{attribute}\n.".encode())
+    with pytest.raises(ValueError, match=f"asks for {name}"):
+        load_data("cifar100", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no IDX file"),
+        (b"\0\0\x08", "no IDX file"),
+        (b"\0\0\x0d\x01" + struct.pack(">I", 1) + b"\0", "no IDX file"),  # floats
+        (b"\0\0\x08\x03" + struct.pack(">I", 1), "no IDX file"),  # header cut off
+        (idx([1, 2, 3], 4), r"expected 4 values for the shape \(4,\), but got 3"),
+        (idx([1, 2, 3, 4, 5], 2, 2), "expected 4 values .* but got 5"),
+    ],
+)
+def test_damaged_idx_files_are_refused(tmp_path, content, message):
+    plain, packed = tmp_path / "x", tmp_path / "x.gz"
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    for path in (plain, packed):
+        with pytest.raises(ValueError, match=message):
+            read_idx(path)
+
+
+def test_damaged_gzip_files_are_refused(tmp_path):
+    path = tmp_path / "x.gz"
+    whole = gzip.compress(idx(range(200), 200))
+    flipped = bytearray(whole)
+    flipped[-6] ^= 1  # in the checksum
+    for content in (b"no gzip", whole[:-20], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged: fetch it again"):
+            read_idx(path)
+
+
+def test_files_that_do_not_fit_each_other_are_refused(tmp_path):
+    write_fashion(tmp_path, packed=False)
+    labels = tmp_path / "train-labels-idx1-ubyte"
+    labels.write_bytes(idx(LABELS[:-1], 11))
+    with pytest.raises(ValueError, match="but got 12 images and 11 labels"):
+        load_data("fashion-mnist", folder=tmp_path)
+    labels.write_bytes(idx([*LABELS[:-1], 10], 12))
+    with pytest.raises(
+        ValueError, match="expected labels from 0 to 9, but got 0 to 10"
+    ):
+        load_data("fashion-mnist", folder=tmp_path)
+
+
+# --- what to say when something is missing --------------------------------------------
+
+
+def test_unknown_names_and_unfitting_arguments():
+    with pytest.raises(ValueError, match="cifar10, cifar100, but got 'mnist'"):
+        load_data("mnist")
+    with pytest.raises(ValueError, match="leave out folder"):
+        load_data(folder=".")
+    with pytest.raises(ValueError, match="leave out folder and download"):
+        load_data(download=True)
+    for name in DATASETS[1:]:
+        with pytest.raises(ValueError, match=f"{name} is not embedded: give folder"):
+            load_data(name, download=True)
+
+
+def test_missing_files_are_named(tmp_path):
+    write_cifar10(tmp_path)
+    (tmp_path / "data_batch_3").unlink()
+    with pytest.raises(FileNotFoundError, match=r"data_batch_3.*download=True"):
+        load_data("cifar10", folder=tmp_path)
+
+
+def test_missing_numpy_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", None)  # makes the import fail
+    spec = importlib.util.spec_from_file_location("copy", data_module.__file__)
+    with pytest.raises(ImportError, match=r'pip install "regdrop-lite\[course\]"'):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+# --- the download, with a stand-in for torchvision ------------------------------------
+
+
+def install_torchvision(monkeypatch, **classes):
+    package = types.ModuleType("torchvision")
+    package.datasets = types.SimpleNamespace(**classes)
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+
+
+def everything(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "arrival", "write", "target"),
+    [
+        (
+            "fashion-mnist",
+            "FashionMNIST",
+            "FashionMNIST/raw",
+            lambda folder: write_fashion(folder, packed=True),
+            "fashion-mnist",
+        ),
+        (
+            "cifar10",
+            "CIFAR10",
+            "cifar-10-batches-py",
+            write_cifar10,
+            "cifar-10-batches-py",
+        ),
+        (
+            "cifar100",
+            "CIFAR100",
+            "cifar-100-python",
+            write_cifar100,
+            "cifar-100-python",
+        ),
+    ],
+)
+def test_download_arrives_whole_and_once(
+    monkeypatch, tmp_path, name, kind, arrival, write, target
+):
+    calls = []
+
+    def fetch(root, download):
+        assert download
+        calls.append(root)
+        (Path(root) / "archive.tar.gz").write_bytes(b"to be thrown away")
+        write(Path(root) / arrival)
+
+    install_torchvision(monkeypatch, **{kind: fetch})
+    folder = tmp_path / "new" / "folder"
+    first = load_data(name, folder=folder, download=True)
+    assert [p.name for p in folder.iterdir()] == [target]
+    second = load_data(name, folder=folder, download=True)
+    third = load_data(name, folder=folder)
+    assert len(calls) == 1, "files that are there must not be fetched again"
+    for other in (second, third):
+        assert torch.equal(first.train.images, other.train.images)
+
+
+def test_download_without_torchvision_names_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # makes the import fail
+    with pytest.raises(ImportError, match=r'pip install "regdrop-lite\[data\]"'):
+        load_data("cifar10", folder=tmp_path / "x", download=True)
+    assert everything(tmp_path) == []
+
+
+def test_failed_download_leaves_nothing(monkeypatch, tmp_path):
+    def break_off(root, download):
+        write_cifar10(Path(root) / "cifar-10-batches-py")
+        raise OSError("no route to host")
+
+    install_torchvision(monkeypatch, CIFAR10=break_off)
+    with pytest.raises(ConnectionError, match=r"no route to host.*nothing was kept"):
+        load_data("cifar10", folder=tmp_path, download=True)
+    assert everything(tmp_path) == []
+
+
+def test_incomplete_download_leaves_nothing(monkeypatch, tmp_path):
+    def lose_one(root, download):
+        write_cifar10(Path(root) / "cifar-10-batches-py")
+        (Path(root) / "cifar-10-batches-py" / "test_batch").unlink()
+
+    install_torchvision(monkeypatch, CIFAR10=lose_one)
+    with pytest.raises(ConnectionError, match="test_batch did not arrive"):
+        load_data("cifar10", folder=tmp_path, download=True)
+    assert everything(tmp_path) == []
+
+
+def test_interrupted_download_leaves_nothing(monkeypatch, tmp_path):
+    def interrupt(root, download):
+        write_cifar10(Path(root) / "cifar-10-batches-py")
+        raise KeyboardInterrupt
+
+    install_torchvision(monkeypatch, CIFAR10=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load_data("cifar10", folder=tmp_path, download=True)
+    assert everything(tmp_path) == []
+
+
+def test_download_does_not_overwrite_an_incomplete_folder(monkeypatch, tmp_path):
+    install_torchvision(monkeypatch)
+    kept = tmp_path / "cifar-100-python" / "train"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    with pytest.raises(FileExistsError, match="is incomplete: remove it"):
+        load_data("cifar100", folder=tmp_path, download=True)
+    assert kept.read_text() == "mine"
+
+
+# --- subsets and tensors --------------------------------------------------------------
+
+
+def test_subset_is_balanced_and_drawn_from_the_split(mini):
+    few = subset(mini.train, 1000, seed=5)
+    assert few.labels.bincount().tolist() == [100] * 10
+    assert (few.indices.diff() > 0).all(), "file order, without repetition"
+    rows = torch.isin(mini.train.indices, few.indices)
+    assert torch.equal(few.images, mini.train.images[rows])
+    assert torch.equal(few.labels, mini.train.labels[rows])
+    assert (few.mean, few.std) == (mini.train.mean, mini.train.std)
+
+
+def test_subset_depends_on_its_seed_alone(mini):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = subset(mini.train, 100, seed=5).indices
+    assert torch.equal(torch.get_rng_state(), before), "the global generator moved"
+    torch.manual_seed(2)
+    assert torch.equal(subset(mini.train, 100, seed=5).indices, first)
+    assert not torch.equal(subset(mini.train, 100, seed=6).indices, first)
+
+
+def test_subset_draws_every_image_equally_often(mini):
+    """Chi-square of the draws of 300 images in 400 subsets of 30 of each 300."""
+    counts = torch.zeros(60_000)
+    for seed in range(400):
+        counts[subset(mini.train, 300, seed=seed).indices] += 1
+    counts = counts[mini.train.indices]  # each is binomial(400, .1): mean 40, var 36
+    # Their squared deviations from 40 add up to 3000 * 36 on average. The counts of a
+    # class have a fixed sum, so 2,990 of the 3,000 are free: the standard deviation of
+    # the mean square is about 36 * sqrt(2 / 2990) = .93.
+    assert counts.mean() == 40
+    assert abs((counts - 40).square().mean().item() - 36) < 4 * 0.93
+
+
+@pytest.mark.parametrize(
+    ("n", "message"),
+    [
+        (0, "positive multiple of 10"),
+        (-10, "positive multiple of 10"),
+        (1001, "positive multiple of 10, the number of classes, but got 1001"),
+        (3010, "3010 takes 301 images of each class, the smallest has 300"),
+    ],
+)
+def test_subset_refuses_impossible_sizes(mini, n, message):
+    with pytest.raises(ValueError, match=message):
+        subset(mini.train, n, seed=0)
+
+
+def test_subset_of_nothing_is_refused(mini):
+    empty = replace(
+        mini.train,
+        images=mini.train.images[:0],
+        labels=mini.train.labels[:0],
+        indices=mini.train.indices[:0],
+    )
+    with pytest.raises(ValueError, match="expected at least one image"):
+        subset(empty, 10, seed=0)
+
+
+def test_as_tensors_normalises_with_the_training_statistics(mini):
+    pixels = mini.train.images.numpy() / 255
+    assert mini.train.mean == pytest.approx([pixels.mean()], rel=1e-12)
+    assert mini.train.std == pytest.approx([pixels.std()], rel=1e-12)
+    for split in (mini.train, mini.validation, mini.test):
+        images, labels = as_tensors(split)
+        assert images.dtype == torch.float64
+        assert labels is split.labels
+        expected = (split.images.numpy() / 255 - pixels.mean()) / pixels.std()
+        np.testing.assert_allclose(images.numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_as_tensors_normalises_each_channel(tmp_path):
+    write_cifar10(tmp_path)
+    split = load_data("cifar10", folder=tmp_path).train
+    images, _ = as_tensors(split)
+    for channel in images.unbind(1):
+        assert channel.mean().item() == pytest.approx(0, abs=1e-12)
+        assert channel.std(correction=0).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_as_tensors_rounds_once(mini):
+    wide, _ = as_tensors(mini.test)
+    for dtype in (torch.float32, torch.bfloat16):
+        narrow, _ = as_tensors(mini.test, dtype)
+        assert torch.equal(narrow, wide.to(dtype))
+    with pytest.raises(TypeError, match="expected a floating-point dtype"):
+        as_tensors(mini.test, torch.uint8)
+
+
+# --- checks of hand-made splits -------------------------------------------------------
+
+
+def make_split(**changes):
+    fields = {
+        "images": torch.zeros(4, 3, 5, 5, dtype=torch.uint8),
+        "labels": torch.tensor([0, 1, 0, 1]),
+        "indices": torch.arange(4),
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+    }
+    return Split(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": torch.zeros(4, 3, 5, 5)}, "uint8 .* but got float32"),
+        (
+            {"images": torch.zeros(4, 5, 5, dtype=torch.uint8)},
+            r"\(N, C, H, W\), but got uint8 of shape \(4, 5, 5\)",
+        ),
+        (
+            {"labels": torch.arange(3)},
+            r"labels: .*\(4,\), but got int64 of shape \(3,\)",
+        ),
+        ({"labels": torch.zeros(4)}, "labels: expected int64 .* but got float32"),
+        ({"indices": torch.arange(5)}, "indices: expected int64"),
+        ({"mean": (0.0,)}, "each of the 3 channels, but got 1 and 3"),
+        ({"std": (1.0, 0.0, 1.0)}, "std: expected numbers above 0"),
+    ],
+)
+def test_split_checks_itself(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_split(**changes)
+
+
+def test_data_set_checks_its_labels():
+    good, bad = make_split(), make_split(labels=torch.tensor([0, 1, -1, 1]))
+    assert repr(good) == "Split(4 images, 3 x 5 x 5)"
+    Dataset("mine", ("a", "b"), good, good, good)
+    with pytest.raises(ValueError, match=r"test: .* from 0 to 1, but got -1 to 1"):
+        Dataset("mine", ("a", "b"), good, good, bad)
+    with pytest.raises(ValueError, match=r"train: .* from 0 to 0, but got 0 to 1"):
+        Dataset("mine", ("a",), good, good, good)
+
+
+# --- generators -----------------------------------------------------------------------
+
+
+def test_generators_follow_the_documented_rule():
+    digest = hashlib.sha256(b"3/masks").digest()
+    seed = struct.unpack(">Q", digest[:8])[0] // 2
+    expected = torch.rand(5, generator=torch.Generator().manual_seed(seed))
+    generator = make_generator(3, "masks")
+    assert generator.device.type == "cpu"
+    assert torch.equal(torch.rand(5, generator=generator), expected)
+
+
+def test_generators_differ_by_seed_and_purpose():
+    draws = {
+        torch.rand(1, generator=make_generator(seed, purpose)).item()
+        for seed in range(50)
+        for purpose in ("order", "masks", "noise", "weights")
+    }
+    assert len(draws) == 200

@@ -1,0 +1,399 @@
+"""The blocks and nets: shapes, counts, initial weights, places of the regularisers."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from regdrop_lite import DropBlock2d, DropPath, SpatialDropout2d, set_generator
+from regdrop_lite.course.data import make_generator
+from regdrop_lite.course.models import (
+    PLACEMENTS,
+    REGULARISERS,
+    ConvNormAct,
+    ResidualBlock,
+    ResNetSmall,
+    TinyCNN,
+    count_parameters,
+    initialise,
+    make_regulariser,
+)
+
+NETS = (TinyCNN, ResNetSmall)
+
+
+def rate(name):
+    return 0.0 if name == "none" else 0.3
+
+
+def images(n=4, channels=1, size=28, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, channels, size, size, dtype=dtype, generator=generator)
+
+
+class Spy(nn.Module):
+    """A stand-in for a layer that drops: maps its input and remembers it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        self.seen = x.detach().clone()
+        return self.function(x)
+
+
+# --- regularisers by name -------------------------------------------------------------
+
+
+def test_regularisers_are_the_layers_of_the_package():
+    assert isinstance(make_regulariser("none", 0.0), nn.Identity)
+    assert isinstance(make_regulariser("spatial", 0.2), SpatialDropout2d)
+    assert isinstance(make_regulariser("drop_path", 0.2), DropPath)
+    block = make_regulariser("drop_block", 0.2, block_size=5, shared=True)
+    assert isinstance(block, DropBlock2d)
+    assert "block_size=5" in repr(block)
+    assert "shared=True" in repr(block)
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "constant_along"),
+    [  # the dimensions of (N, C, H, W) along which a mask does not vary
+        ("element", False, ()),
+        ("spatial", False, (2, 3)),
+        ("drop_path", False, (1, 2, 3)),
+        ("drop_block", False, ()),
+        ("drop_block", True, (1,)),
+    ],
+)
+def test_only_the_shape_of_the_mask_differs(name, shared, constant_along):
+    layer = make_regulariser(name, 0.4, shared=shared)
+    masks = []
+    for _ in range(2):
+        set_generator(layer, torch.Generator().manual_seed(0))
+        masks.append(layer(torch.ones(16, 6, 8, 8)) != 0)
+    keep = masks[0]
+    assert torch.equal(keep, masks[1]), "the mask comes from the given generator"
+    for dim in range(4):
+        first = keep.narrow(dim, 0, 1)
+        assert torch.equal(keep, first.expand_as(keep)) == (dim in constant_along), dim
+
+
+def test_element_dropout_is_independent_and_rescaled():
+    p, n = 0.3, 400_000
+    layer = make_regulariser("element", p)
+    set_generator(layer, torch.Generator().manual_seed(0))
+    y = layer(torch.ones(n // 400, 1, 20, 20, dtype=torch.float64))
+    assert y.unique().tolist() == pytest.approx([0, 1 / 0.7], rel=1e-12)
+    dropped = (y == 0).double()
+    assert abs(dropped.mean().item() - p) < 4 * math.sqrt(p * (1 - p) / n)
+    # Neighbours: the product of two independent deviations has the mean 0 and the
+    # standard deviation p (1 - p).
+    d = dropped - p
+    for product in (d[..., 1:] * d[..., :-1], d[..., 1:, :] * d[..., :-1, :]):
+        assert abs(product.mean().item()) < 4 * p * (1 - p) / product.numel() ** 0.5
+
+
+def test_unfitting_regularisers_are_refused():
+    with pytest.raises(ValueError, match=r"'none', 'element', .* but got 'dropout'"):
+        make_regulariser("dropout", 0.1)
+    with pytest.raises(ValueError, match=r"'none' has no rate, but got p=0\.1"):
+        make_regulariser("none", 0.1)
+    for name in REGULARISERS[1:]:
+        with pytest.raises(ValueError, match=r"but got 1\.5"):
+            make_regulariser(name, 1.5)
+
+
+# --- blocks ---------------------------------------------------------------------------
+
+
+def norm(x, layer):
+    """Normalise over the batch, by hand."""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    var = x.var((0, 2, 3), correction=0, keepdim=True)
+    weight, bias = layer.weight.view(1, -1, 1, 1), layer.bias.view(1, -1, 1, 1)
+    return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+
+def randomise_norms(module):
+    generator = torch.Generator().manual_seed(3)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for values in (layer.weight, layer.bias):
+                nn.init.normal_(values, 0.5, 0.3, generator=generator)
+
+
+@pytest.mark.parametrize(("act", "function"), [("relu", F.relu), ("silu", F.silu)])
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 2)])
+def test_conv_norm_act_is_what_it_says(act, function, kernel_size, stride):
+    spy = Spy(lambda x: -2 * x)
+    block = ConvNormAct(3, 5, kernel_size, stride, act, drop=spy).double()
+    randomise_norms(block)
+    x = images(4, 3, 9)
+    y = F.conv2d(x, block.conv.weight, None, stride, padding=(kernel_size - 1) // 2)
+    y = function(norm(y, block.norm))
+    torch.testing.assert_close(block(x), -2 * y)
+    torch.testing.assert_close(spy.seen, y)
+    assert y.shape[2:] == ((9, 9) if stride == 1 else (5, 5))
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize(
+    ("in_channels", "out_channels", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2)]
+)
+def test_residual_block_is_what_it_says(in_channels, out_channels, stride, placement):
+    """With a 'drop' that turns x into 3x + 1, each place gives another result."""
+    block = ResidualBlock(
+        in_channels,
+        out_channels,
+        stride,
+        drop=Spy(lambda x: 3 * x + 1),
+        placement=placement,
+    ).double()
+    randomise_norms(block)
+    x = images(4, in_channels, 7)
+    branch = F.conv2d(x, block.conv1.weight, None, stride, padding=1)
+    branch = F.relu(norm(branch, block.norm1))
+    branch = F.conv2d(branch, block.conv2.weight, None, padding=1)
+    if placement == "before_norm":
+        branch = 3 * branch + 1
+    branch = norm(branch, block.norm2)
+    if placement == "branch":
+        branch = 3 * branch + 1
+    skip = x
+    if (in_channels, stride) != (out_channels, 1):
+        skip = norm(F.conv2d(x, block.skip[0].weight, None, stride), block.skip[1])
+    total = branch + skip
+    if placement == "after_sum":
+        total = 3 * total + 1
+    torch.testing.assert_close(block(x), F.relu(total))
+
+
+def test_a_dropped_branch_leaves_the_skip_whole():
+    block = ResidualBlock(4, 4, drop=DropPath(1.0)).double()
+    x = images(3, 4, 5)
+    torch.testing.assert_close(block(x), F.relu(x))
+
+
+def test_blocks_refuse_unknown_names():
+    with pytest.raises(ValueError, match="'relu', 'silu', but got 'gelu'"):
+        ConvNormAct(1, 1, act="gelu")
+    with pytest.raises(ValueError, match="odd, but got 4"):
+        ConvNormAct(1, 1, kernel_size=4)
+    with pytest.raises(
+        ValueError, match="'branch', 'after_sum', 'before_norm', but got 'skip'"
+    ):
+        ResidualBlock(1, 1, placement="skip")
+
+
+# --- nets -----------------------------------------------------------------------------
+
+
+def conv_norm(a, b, k=3):
+    """Count the parameters of a convolution without bias and of its norm."""
+    return a * b * k * k + 2 * b
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(1, 10), (3, 100)])
+def test_tiny_cnn_has_the_parameters_counted_by_hand(channels, classes):
+    expected = conv_norm(channels, 8) + conv_norm(8, 16) + 4 * conv_norm(16, 16)
+    expected += 16 * classes + classes
+    assert count_parameters(TinyCNN(classes, channels)) == expected
+    if (channels, classes) == (1, 10):
+        assert expected == 10_786
+
+
+@pytest.mark.parametrize(
+    ("channels", "classes", "depths"), [(1, 10, (4, 4, 4)), (3, 100, (1, 2, 3))]
+)
+def test_resnet_small_has_the_parameters_counted_by_hand(channels, classes, depths):
+    expected = conv_norm(channels, 8) + 2 * depths[0] * conv_norm(8, 8)
+    for a, b, depth in ((8, 16, depths[1]), (16, 32, depths[2])):
+        expected += conv_norm(a, b) + (2 * depth - 1) * conv_norm(b, b)
+        expected += conv_norm(a, b, k=1)  # the projection on the skip
+    expected += 32 * classes + classes
+    model = ResNetSmall(classes, channels, depths=depths)
+    assert count_parameters(model) == expected
+    if (channels, classes) == (1, 10):
+        assert expected == 93_058
+
+
+def test_count_parameters_skips_frozen_ones():
+    layer = nn.Linear(3, 2)
+    layer.bias.requires_grad_(False)
+    assert count_parameters(layer) == 6
+
+
+@pytest.mark.parametrize(
+    ("net", "sizes"), [(TinyCNN, [7, 7]), (ResNetSmall, [14] * 4 + [7] * 4 + [4] * 4)]
+)
+def test_maps_have_the_sizes_of_the_description(net, sizes):
+    seen = []
+    model = net()
+    for module in model.modules():
+        if isinstance(module, ResidualBlock):
+            module.register_forward_hook(
+                lambda module, args, output: seen.append(tuple(output.shape[2:]))
+            )
+    assert model(images(2)).shape == (2, 10)
+    assert seen == [(size, size) for size in sizes]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_other_images_and_classes(net):
+    x = images(2, 3, 32, torch.float32)
+    assert net(7, 3, dtype=torch.float32)(x).shape == (2, 7)
+    with pytest.raises(ValueError, match=r"\(N, 1, H, W\), but got \(2, 3, 32, 32\)"):
+        net()(x)
+    with pytest.raises(ValueError, match=r"\(N, 3, H, W\), but got \(3, 32, 32\)"):
+        net(7, 3)(x[0])
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("name", REGULARISERS)
+@pytest.mark.parametrize("net", NETS)
+def test_everything_else_stays_equal(net, name, placement):
+    plain = net(seed=4)
+    other = net(regulariser=name, p=rate(name), placement=placement, seed=4)
+    expected, found = plain.state_dict(), other.state_dict()
+    assert list(found) == list(expected)
+    for key, values in expected.items():
+        assert torch.equal(found[key], values), key
+    x = images()
+    plain.eval(), other.eval()
+    assert torch.equal(other(x), plain(x)), "masks are off in eval mode"
+    plain.train(), other.train()
+    set_generator(other, torch.Generator().manual_seed(0))
+    assert torch.equal(other(x), plain(x)) == (name == "none")
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+@pytest.mark.parametrize("net", NETS)
+def test_every_parameter_learns(net, name):
+    model = net(regulariser=name, p=rate(name))
+    set_generator(model, torch.Generator().manual_seed(0))
+    model(images(16)).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.abs().max() > 0, key
+
+
+def rates(model):
+    return [
+        module.drop.p for module in model.modules() if isinstance(module, ResidualBlock)
+    ]
+
+
+def test_rates_follow_the_schedule_for_drop_path_alone():
+    def of(name, schedule):
+        return rates(
+            ResNetSmall(regulariser=name, p=0.5, schedule=schedule, depths=(1, 2, 2))
+        )
+
+    assert of("drop_path", "linear") == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
+    assert of("drop_path", "linear1") == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert of("drop_path", "constant") == [0.5] * 5
+    for name in ("element", "spatial", "drop_block"):
+        for schedule in ("linear", "linear1", "constant"):
+            assert of(name, schedule) == [0.5] * 5
+    assert rates(TinyCNN(regulariser="drop_path", p=0.2)) == [0.0, 0.2]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_block_size_and_sharing_reach_the_layers(net):
+    model = net(regulariser="drop_block", p=0.1, block_size=2, shared=True)
+    layers = [m for m in model.modules() if isinstance(m, DropBlock2d)]
+    assert len(layers) == (2 if net is TinyCNN else 12)
+    for layer in layers:
+        assert "block_size=2" in repr(layer)
+        assert "shared=True" in repr(layer)
+
+
+def test_the_stem_drops_on_request():
+    assert isinstance(TinyCNN(regulariser="spatial", p=0.1).stem.drop, nn.Identity)
+    plain = TinyCNN(seed=4)
+    model = TinyCNN(regulariser="spatial", p=0.1, drop_in_stem=True, seed=4)
+    assert model.stem.drop.p == 0.1
+    assert list(model.state_dict()) == list(plain.state_dict())
+    with pytest.raises(ValueError, match="drop_in_stem has to be False"):
+        TinyCNN(regulariser="drop_path", p=0.1, drop_in_stem=True)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_nets_refuse_unfitting_arguments(net):
+    with pytest.raises(ValueError, match="'drop_block', but got 'cutout'"):
+        net(regulariser="cutout")
+    with pytest.raises(ValueError, match="but got 'cosine'"):
+        net(schedule="cosine")
+    with pytest.raises(ValueError, match="but got 'middle'"):
+        net(placement="middle")
+    with pytest.raises(ValueError, match="has no rate"):
+        net(p=0.1)
+    with pytest.raises(ValueError, match=r"between 0 and 1, but got -0\.1"):
+        net(regulariser="spatial", p=-0.1)
+
+
+@pytest.mark.parametrize("depths", [(4, 4), (1, 1, 1, 1), (0, 1, 1)])
+def test_resnet_small_refuses_other_depths(depths):
+    with pytest.raises(ValueError, match="three numbers from 1, but got"):
+        ResNetSmall(depths=depths)
+
+
+# --- initial weights ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_weights_follow_the_documented_rule(net):
+    """Every weight is drawn again here, in the order of the parameters."""
+    model = net(3, 2, seed=9)
+    generator = make_generator(9, "weights")
+    for key, values in model.named_parameters():
+        if values.ndim == 4:
+            out, _, height, width = values.shape
+            std = (2 / (out * height * width)) ** 0.5
+        elif values.ndim == 2:
+            std = (1 / values.shape[1]) ** 0.5
+        else:
+            expected = torch.zeros if key.endswith("bias") else torch.ones
+            assert torch.equal(values, expected(len(values), dtype=torch.float64)), key
+            continue
+        drawn = torch.randn(values.shape, dtype=torch.float64, generator=generator)
+        assert torch.allclose(values, std * drawn, rtol=1e-12, atol=0), key
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_weights_depend_on_the_seed_alone(net):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = net(seed=0).state_dict()
+    assert torch.equal(torch.get_rng_state(), before), "the global generator moved"
+    torch.manual_seed(2)
+    second, other = net(seed=0).state_dict(), net(seed=1).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_float32_and_float64_start_alike(net):
+    narrow, wide = net(dtype=torch.float32), net(dtype=torch.float64)
+    for a, b in zip(narrow.parameters(), wide.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b.float())
+
+
+def test_initialise_starts_a_used_model_afresh():
+    model = TinyCNN(seed=5)
+    fresh = copy.deepcopy(model.state_dict())
+    for values in (*model.parameters(), *model.buffers()):
+        values.detach().fill_(7)
+    initialise(model, make_generator(5, "weights"))
+    assert all(torch.equal(model.state_dict()[key], fresh[key]) for key in fresh)
+
+
+def test_initialise_zeroes_the_bias_of_a_convolution():
+    layer = nn.Conv2d(1, 4, 3)
+    initialise(layer, torch.Generator().manual_seed(0))
+    assert layer.bias.tolist() == [0, 0, 0, 0]
