@@ -563,7 +563,8 @@ _HINTS = {  # (what it is, or None for all others; what it was called): what to 
         "more"
     ),
     (None, "p is the keep probability"): (
-        "with few channels the share of zeros is far from p by chance: send in more"
+        "count its zeros: their share is p, up to chance; with few channels chance is "
+        "large"
     ),
     (None, "active in eval"): (
         "in eval mode it returns the values of its input; compare values, since a copy "
