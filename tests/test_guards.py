@@ -80,7 +80,7 @@ FAULTS = [
         KEEP,
         KEEP + "    keep = keep[:, :1]\n",
         MAIN,
-        "each channel falls on its own",
+        "the channels do not all fall together",
     ),
     Fault(
         "channels fall in pairs",
@@ -88,8 +88,8 @@ FAULTS = [
         KEEP,
         KEEP + "    keep[:, 1::2] = keep[:, ::2]\n",
         MAIN,
-        "SpatialDropout2d",
-        cell="partly dropped channels",
+        "SpatialDropout2d(p=0.3) is not binomial",
+        cell="is not binomial",
     ),
     Fault(
         "active in eval",
@@ -162,7 +162,7 @@ FAULTS = [
         "if not min_dims <= input.dim() <= max_dims:",
         "if False:",
         PITFALLS,
-        "SpatialDropout2d(0.5)(image)",  # the cell that no longer stops
+        'SpatialDropout2d(0.5)(inputs["image',  # the cell that no longer stops
     ),
 ]
 
