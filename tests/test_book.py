@@ -205,5 +205,7 @@ def test_every_reference_resolves(path):
     for term in re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text):
         assert re.search(rf"^{re.escape(term.lower())}\s*$", glossary, flags=re.M), term
     glued = set(re.findall(r'glue\("(\w+)"', "\n".join(map(source, cells))))
+    code = "\n".join(map(source, cells))
+    assert len(glued) == len(re.findall(r'glue\("\w+", round\(', code)), "round it"
     used = set(re.findall(r"\{glue:(?:text|)\}`(\w+)", text))
     assert used == glued, "a glued value has to be used, and a used one glued"

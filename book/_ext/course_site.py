@@ -1,0 +1,133 @@
+"""What the site needs beyond Jupyter Book: one address, drawings that follow the theme.
+
+* ``REPOSITORY_URL`` in a Markdown page becomes the address in ``_config.yml``.
+* A figure with ``:class: inline-svg`` is put into the page as SVG, not as an image, so
+  that it takes its colours from the page in light and in dark mode.
+* An error that a cell shows on purpose is reduced to its message. The lines above it name
+  the files of the machine that ran the notebook and say nothing to the reader.
+* Faults of the stock theme that a screen reader stumbles over are mended.
+"""
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup
+from docutils import nodes
+from sphinx.application import Sphinx
+
+TOKEN = "REPOSITORY_URL"
+ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
+
+
+def insert_address(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the repository's address where a page has the token."""
+    if TOKEN in source[0] and str(app.env.doc2path(docname)).endswith(".md"):
+        address = app.config.html_theme_options["repository_url"]
+        source[0] = source[0].replace(TOKEN, address)
+
+
+def inline_drawings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Replace images of the class "inline-svg" by their source."""
+    if app.builder.format != "html":
+        return
+    for image in list(doctree.findall(nodes.image)):
+        if "inline-svg" not in image["classes"]:
+            continue
+        svg = (Path(app.srcdir) / image["uri"]).read_text(encoding="utf-8")
+        opening = (
+            f'<svg role="img" class="inline-svg" aria-label="{escape(image["alt"])}"'
+        )
+        image.replace_self(
+            nodes.raw("", svg.replace("<svg", opening, 1), format="html")
+        )
+
+
+def shorten_tracebacks(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Leave of a traceback the error's name and message."""
+    for block in list(doctree.findall(nodes.literal_block)):
+        if "traceback" in block["classes"]:
+            last = list(ERROR.finditer(block.astext()))[-1]
+            text = block.astext()[last.start() :]
+            block.replace_self(
+                nodes.literal_block(
+                    text, text, language="none", classes=block["classes"]
+                )
+            )
+
+
+def mend(html: str) -> str:
+    """Mend a page: faults of the theme that readers or their tools stumble over."""
+    page = BeautifulSoup(html, "html.parser")
+    # Thebe runs code on another host. It is not used here, and its set-up, which the
+    # theme repeats, is an error on every page.
+    for part in page.select("script, link"):
+        text = part.string or part.get("src") or part.get("href") or ""
+        kind = part.get("type") or ""
+        if (
+            re.search(r"THEBE_JS_URL|sphinx-thebe|kernelName =", text)
+            or "thebe" in kind
+        ):
+            part.decompose()
+    for title in page.select("head title"):
+        name, _, site = title.get_text().partition(" — ")
+        if name == site:
+            title.string = site
+    for bar in page.select("div.bd-sidebar-primary"):
+        bar["role"], bar["aria-label"] = "region", "Sidebar"
+    for summary in page.select(".bd-links summary"):
+        above = summary.find_parent("li").find("a")
+        summary["aria-label"] = f"Pages under {above.get_text(strip=True)}"
+    # The name that is read out has to contain the text that is seen.
+    for icon in page.select(".theme-switch-button i[title]"):
+        del icon["title"]
+    for button in page.select("button.search-button-field"):
+        del button["title"], button["aria-label"], button["data-bs-toggle"]
+    for summary in page.select("article summary[aria-label]"):
+        del summary["aria-label"]
+    # Lists that are none: parameters in a signature, entries of the bibliography.
+    for part in page.select("dt.sig dl, dt.sig dd"):
+        part["class"] = "sig-params" if part.name == "dl" else "sig-param-line"
+        part.name = "div"
+    for part in page.select(".citation-list, .citation"):
+        del part["role"]
+    for cell in page.select("th"):
+        if not cell.contents:  # the corner of a table is no header
+            cell.name = "td"
+    return str(page)
+
+
+def mend_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Go over the written pages."""
+    if exception or app.builder.name != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        if "_static" not in path.parts:
+            html = path.read_text(encoding="utf-8")
+            path.write_text(mend(html), encoding="utf-8", newline="\n")
+
+
+def plain_defaults(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    *_: Any,
+) -> tuple[str | None, None] | None:
+    """Write ``...`` for a default that a dataclass makes; Sphinx stumbles over it."""
+    if signature and "<factory>" in signature:
+        return signature.replace("<factory>", "..."), None
+    return None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.connect("source-read", insert_address)
+    app.connect("doctree-resolved", inline_drawings)
+    app.connect("doctree-resolved", shorten_tracebacks)
+    app.connect("autodoc-process-signature", plain_defaults)
+    app.connect("build-finished", mend_pages)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

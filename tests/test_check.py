@@ -1,0 +1,678 @@
+"""The checkers, tested against right answers and against wrong ones.
+
+The right answers are the solutions of the exercise notebook, taken from the notebook.
+Most wrong answers are these solutions with one slip. Each has to be caught by the
+checks that are named here and by no other, with a diagnosis that contains the words.
+"""
+
+import ast
+import json
+import linecache
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from regdrop_lite import spatial_dropout
+from regdrop_lite.course import check
+from regdrop_lite.course.student import main, student_version
+
+PATH = Path(__file__).parents[1] / "book/exercises/01_spatial_dropout_exercises.ipynb"
+NOTEBOOK = nbformat.read(PATH, as_version=4)
+CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
+EXERCISES = {  # the cell with the answer: the cell that checks it, how many checks
+    "trace-answer": ("trace-check", 2),
+    "fill-answer": ("fill-check", 7),
+    "layer-answer": ("layer-check", 13),
+    "diagnose-answer": ("diagnose-check", 6),
+    "design-answer": ("design-check", 9),
+}
+
+
+@pytest.fixture(autouse=True)
+def default_dtype():
+    """The notebook works in float64; the other tests do not."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def run(source, names, filename):
+    """Run a cell in ``names``; return the value of its last line, if it has one."""
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    tree = ast.parse(source)
+    last = (
+        tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    )
+    exec(compile(tree, filename, "exec"), names)
+    if last is not None:
+        return eval(compile(ast.Expression(last.value), filename, "eval"), names)
+    return None
+
+
+def run_notebook(notebook):
+    """Run every code cell; return the names and the value of each cell, by its id."""
+    names, values = {}, {}
+    for cell in notebook["cells"]:
+        is_code = cell["cell_type"] == "code"
+        if is_code and "nbval-skip" not in cell["metadata"].get("tags", []):
+            values[cell["id"]] = run(cell["source"], names, f"<{cell['id']}>")
+    return names, values
+
+
+def wrong(cell, *slips):
+    """The solution in ``cell`` with every slip (old, new), run after the imports."""
+    source = CELLS[cell]["source"]
+    for old, new in slips:
+        assert source.count(old) == 1, f"{old!r} is not in the solution once"
+        source = source.replace(old, new)
+    names = {}
+    run(CELLS["imports"]["source"], names, "<imports>")
+    run(source, names, "<wrong>")
+    return names
+
+
+def assert_found(report, total, expected):
+    assert report.total == total
+    assert set(report.diagnoses) == set(expected), report
+    for name, words in expected.items():
+        assert words in report.diagnoses[name], report
+    assert str(report).startswith(f"public checks {total - len(expected)}/{total}")
+
+
+# --- the solutions --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_every_solution_passes_every_check(dtype):
+    names, values = run_notebook(NOTEBOOK)
+    for answer, (cell, total) in EXERCISES.items():
+        assert "solution" in CELLS[answer]["metadata"]["tags"]
+        assert str(values[cell]) == f"public checks {total}/{total}"
+        torch.set_default_dtype(dtype)  # the checks do not depend on it
+        again = run(CELLS[cell]["source"], names, f"<{cell}>")
+        assert str(again) == str(values[cell])
+
+
+def test_the_stored_outputs_are_the_reports():
+    _, values = run_notebook(NOTEBOOK)
+    for cell in ["report-example", *(cell for cell, _ in EXERCISES.values())]:
+        (output,) = CELLS[cell]["outputs"]
+        assert output["data"]["text/plain"] == str(values[cell])
+
+
+def test_the_text_of_the_tracing_exercise_has_the_numbers_of_its_check():
+    text = CELLS["trace-text"]["source"]
+    for numbers in (check._TRACE_X, check._TRACE_U):
+        shown = r",\ ".join(f"{number:g}" for number in numbers)
+        assert f"({shown})" in text
+    assert f"$p = {check._TRACE_P}$" in text
+
+
+def test_the_text_of_the_debugging_exercise_lists_the_answers_of_its_check():
+    for fault in check._FAULTS:
+        assert f'| `"{fault}"` |' in CELLS["diagnose-text"]["source"]
+
+
+# --- exercise 1: trace ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ([0.0, 4 / 0.6, 0.0, 2.5 / 0.6], {"which fall": "keep and drop are swapped"}),
+        ([0.0, 0.0, -2.0, 0.0], {"which fall": "compared with q = 0.6"}),
+        ([5.0, 0.0, 0.0, 0.0], {"which fall": "channel 2 is kept: its u = 0.92"}),
+        ([5.0, 4 / 0.6, -2.0, 0], {"which fall": "channel 1 is dropped: its u = 0.13"}),
+        ([3.0, 0.0, -1.2, 0.0], {"scale": "not scaled"}),
+        ([7.5, 0.0, -3.0, 0.0], {"scale": "multiplied by 1/p = 2.5"}),
+        ([1.8, 0.0, -0.72, 0.0], {"scale": "multiplied by q = 0.6"}),
+        ([5.0, 0.0, 2.0, 0.0], {"scale": "by -1.667 for channel 2"}),
+        (
+            [0.0, 10.0, 0.0, 6.25],
+            {"which fall": "keep and drop are swapped", "scale": "by 1/p = 2.5"},
+        ),
+        ([0.0] * 4, {"which fall": "channel 0 is kept", "scale": "nothing is kept"}),
+        ([5.0, 0.0], {"which fall": "4 numbers, got 2", "scale": "4 numbers, got 2"}),
+        (5.0, {"which fall": "a list of 4 numbers", "scale": "a list of 4 numbers"}),
+        ([None] * 4, {"which fall": "not written yet", "scale": "not written yet"}),
+        ([float("nan")] * 4, {"which fall": "channel 1", "scale": "by nan"}),
+    ],
+)
+def test_wrong_traces(answer, expected):
+    assert_found(check.trace(answer), 2, expected)
+
+
+@pytest.mark.parametrize(
+    "answer", [(5, 0, -2, 0), torch.tensor([5.0, 0, -2, 0]), [5.01, 0, -2.004, -0.0]]
+)
+def test_traces_may_be_tuples_tensors_or_rounded(answer):
+    assert_found(check.trace(answer), 2, {})
+
+
+# --- exercise 2: fill in --------------------------------------------------------------
+
+SHAPE = "x.shape[:2] + (1,) * (x.dim() - 2)"
+SCALE = "1.0 / (1.0 - p)"
+ELEMENT = "one number for every value is element dropout"
+SHARED = "one mask is shared by the whole batch"
+SAMPLES = "one number for every sample drops whole samples"
+
+
+@pytest.mark.parametrize(
+    ("slip", "expected"),
+    [
+        (
+            (SHAPE, "x.shape"),
+            {"sequences": ELEMENT, "images": ELEMENT, "volumes": ELEMENT},
+        ),
+        (
+            (SHAPE, "x.shape[:2] + (1, 1)"),
+            {
+                "sequences": "3 dimensions needs 1 dimensions of size 1",
+                "volumes": "expected a mask of shape (4, 6, 1, 1, 1), got (4, 6, 1, 1)",
+            },
+        ),
+        (
+            (SHAPE, "(1,) + x.shape[1:2] + (1,) * (x.dim() - 2)"),
+            {
+                "sequences": SHARED,
+                "images": SHARED,
+                "volumes": SHARED,
+                "independence": "the mask is shared by the batch",
+            },
+        ),
+        (
+            (SHAPE, "x.shape[:1] + (1,) * (x.dim() - 1)"),
+            {
+                "sequences": SAMPLES,
+                "images": SAMPLES,
+                "volumes": SAMPLES,
+                "independence": "whole samples fall",
+            },
+        ),
+        (
+            (SHAPE, "x.shape[:3] + (1,) * (x.dim() - 3)"),
+            {
+                "sequences": ELEMENT,
+                "images": "got (4, 6, 5, 1)",
+                "volumes": "got (4, 6, 2, 1, 1)",
+            },
+        ),
+        ((SCALE, "1.0 / p"), {"scale": "scaled by 1/p: expected 1/q = 1.25"}),
+        (
+            (SCALE, "1.0"),
+            {"scale": "not scaled: expected 1/q = 1.25 at p = 0.2, got 1"},
+        ),
+        ((SCALE, "1.0 - p"), {"scale": "multiplied by q, not divided"}),
+        ((SCALE, "2.0"), {"scale": "wrong scale: expected 1/q = 1.25"}),
+        ((">= p", "< p"), {"rate": "keep and drop are swapped"}),
+        ((">= p", ">= p / 4"), {"rate": "is 0.05, expected 0.2"}),
+        (
+            ("generator=generator", "generator=None"),
+            {"generator": "gives two different masks"},
+        ),
+        (
+            ("generator=generator", "generator=torch.Generator().manual_seed(0)"),
+            {"generator": "another state of the generator gives the same mask"},
+        ),
+    ],
+)
+def test_wrong_masks_and_scales(slip, expected):
+    names = wrong("fill-answer", slip)
+    assert_found(check.mask_and_scale(names["mask_and_scale"]), 7, expected)
+
+
+def test_a_product_instead_of_a_pair():
+    report = check.mask_and_scale(lambda x, p, generator: x)
+    assert report.passed == 0
+    assert "expected a mask and a scale, got shape" in report.diagnoses["images"]
+    report = check.mask_and_scale(lambda x, p, generator: (p, 1 / (1 - p)))
+    assert "the mask is a float, not a tensor" in report.diagnoses["images"]
+
+
+# --- exercise 3: from scratch ---------------------------------------------------------
+
+LAYER_SHAPE = (
+    "shape[0], shape[self.channel_dim] = x.shape[0], x.shape[self.channel_dim]"
+)
+P_CHECK = "not 0.0 <= p <= 1.0"
+ALL = "        if self.p == 1.0:\n            return x * 0.0\n"
+PRODUCT = "x * mask.to(x.device) / (1.0 - self.p)"
+PART = "fall only in part"
+
+
+@pytest.mark.parametrize(
+    ("slips", "expected"),
+    [
+        (
+            [("[1] * x.dim()", "list(x.shape)")],  # a mask per element
+            {"whole channels": PART, "other ranks": PART, "channel last": PART},
+        ),
+        (
+            [("[1] * x.dim()", "[1] * 4")],  # images only
+            {
+                "other ranks": "for an input of shape (64, 32, 6)",
+                "channel last": "for an input of shape (16, 5, 32)",
+            },
+        ),
+        (
+            [(LAYER_SHAPE, "shape[:2] = x.shape[:2]")],
+            {"channel last": "channel_dim=-1 is ignored"},
+        ),
+        (
+            [(LAYER_SHAPE, "shape[self.channel_dim] = x.shape[self.channel_dim]")],
+            {"independence": "the mask is shared by the batch"},
+        ),
+        (
+            [(LAYER_SHAPE, "shape[0] = x.shape[0]")],  # DropPath
+            {"independence": "whole samples fall"},
+        ),
+        ([(">= self.p", "< self.p")], {"rate": "keep and drop are swapped"}),
+        (
+            [(">= self.p", "< self.p"), ("(1.0 - self.p)", "self.p")],
+            {"rate": "keep and drop are swapped", "scale": "scaled by 1/p"},
+        ),
+        ([(" / (1.0 - self.p)", "")], {"scale": "not scaled"}),
+        ([("/ (1.0 - self.p)", "/ self.p")], {"scale": "scaled by 1/p"}),
+        ([("/ (1.0 - self.p)", "* (1.0 - self.p)")], {"scale": "multiplied by q"}),
+        ([("not self.training or ", "")], {"eval": "some channels still fall"}),
+        (
+            [  # the scale of the first paper on dropout
+                ("not self.training or self.p == 0.0", "self.p == 0.0"),
+                (" / (1.0 - self.p)", ""),
+                (
+                    "        if self.p == 1.0",
+                    "        if not self.training:\n"
+                    "            return x * (1 - self.p)\n        if self.p == 1.0",
+                ),
+            ],
+            {"scale": "not scaled", "eval": "it is multiplied by 0.8"},
+        ),
+        (
+            [(ALL, "")],
+            {"p = 1": "NaN: with nothing kept there is nothing to scale"},
+        ),
+        (
+            [(ALL, ""), (PRODUCT, "x * (mask * (1.0 / (1.0 - self.p)))")],
+            {"p = 1": "ZeroDivisionError", "input untouched": "ZeroDivisionError"},
+        ),
+        ([("x * 0.0", "x")], {"p = 1": "the output is not all zeros"}),
+        (
+            [
+                ("not self.training or self.p == 0.0", "not self.training"),
+                (">= self.p", "> max(self.p, 0.1)"),
+            ],
+            {"p = 0": "some channels still fall"},
+        ),
+        (
+            [(PRODUCT, "x.mul_(mask).div_(1.0 - self.p)")],
+            {"input untouched": "at p = 0.2 the layer writes into its input"},
+        ),
+        (
+            [("x * 0.0", "x.zero_()")],
+            {"input untouched": "at p = 1 the layer writes into its input"},
+        ),
+        ([(P_CHECK, "p < 0 or p > 1")], {"wrong p": "p = nan is accepted"}),
+        ([(P_CHECK, "p > 1")], {"wrong p": "p = -0.1 is accepted"}),
+        ([("and 1, but got {p}", "and 1")], {"wrong p": "does not say what it got"}),
+        ([('ValueError(f"p', 'KeyError(f"p')], {"wrong p": "raises KeyError"}),
+        ([("x.dim() < 3", "x.dim() < 2")], {"wrong input": "is accepted"}),
+        (
+            [(", but got {tuple(x.shape)}", "")],
+            {"wrong input": "does not say what it got"},
+        ),
+        ([("generator=generator", "generator=None")], {"generator": "two different"}),
+    ],
+)
+def test_wrong_layers(slips, expected):
+    names = wrong("layer-answer", *slips)
+    assert_found(check.layer(names["MySpatialDropout"]), 13, expected)
+
+
+def test_errors_quote_the_line_of_the_learner():
+    names = wrong("layer-answer", ("super().__init__()", "pass"))
+    report = check.layer(names["MySpatialDropout"])
+    assert "your code raises AttributeError" in report.diagnoses["eval"]
+    names = wrong("layer-answer", ("[1] * x.dim()", "[1] * 4"))
+    text = check.layer(names["MySpatialDropout"]).diagnoses["other ranks"]
+    assert "raises RuntimeError for an input of shape (64, 32, 6): " in text
+    assert "(in: return x * mask.to(x.device) / (1.0 - self.p))" in text
+
+
+def test_a_layer_that_is_none():
+    report = check.layer(lambda p, channel_dim=1: None)
+    assert "the class has to be an nn.Module" in report.diagnoses["scale"]
+    report = check.layer(lambda p, channel_dim=1: torch.nn.Flatten())
+    assert "unexpected keyword argument 'generator'" in report.diagnoses["scale"]
+
+
+# --- exercise 4: debug ----------------------------------------------------------------
+
+INPUT = "torch.ones(64, 32, 3, 3), 0.2"
+RATE = "zero.double().mean() > 0.5"
+OK = "was called 'ok'"
+COPY = "compare values, since a copy is not a fault"
+
+
+@pytest.mark.parametrize(
+    ("slips", "expected"),
+    [
+        (
+            [
+                (INPUT, "torch.ones(64, 32, 3, 3), 0.5"),
+                (RATE, "abs(zero.double().mean() - p) > 0.3"),
+            ],
+            {"p is the keep probability": "at another p than 0.5"},
+        ),
+        (
+            [(INPUT, "torch.ones(64, 32, 1, 1), 0.2")],
+            {"mask per element": "maps with more than one place"},
+        ),
+        (
+            [("zero == zero[:1]", "zero != zero")],
+            {"mask shared by the batch": "compare the samples"},
+        ),
+        (
+            [("function(x, p, False, g)", "x")],
+            {"active in eval": "call the function with training=False"},
+        ),
+        (
+            [("y.max() == 1", "False")],
+            {"no scale": "look at the values of what is kept"},
+        ),
+        (
+            [
+                (
+                    "not torch.equal(function(x, p, False, g), x)",
+                    "function(x, p, False, g) is not x",
+                )
+            ],
+            dict.fromkeys(check._FAULTS[:5], COPY),
+        ),
+        (
+            [(RATE, "y.max() != 1 / (1 - p)")],
+            {
+                "no scale": "count its zeros: their share is p",
+            },
+        ),
+        (
+            [
+                (RATE, "False"),
+                ("y.max() == 1", "y.max() != 1 / (1 - p)"),
+            ],
+            {"p is the keep probability": "count the zeros before you judge the scale"},
+        ),
+        (
+            [
+                ("(zero != zero[:, :, :1, :1]).any()", "False"),
+                ("zero == zero[:1]", "zero.all(3).all(2) == zero[:1].all(3).all(2)"),
+            ],
+            {"mask per element": "look inside the channels first"},
+        ),
+        ([('"no scale"', '"wrong scale"')], {"no scale": "not one of the six answers"}),
+        (
+            [("    x, p, g", '    return "ok"\n    x, p, g')],
+            dict.fromkeys(check._FAULTS[1:], OK),
+        ),
+        (
+            [  # the expectation tells one fault only
+                (INPUT, "torch.ones(64, 2048, 3, 3), 0.2"),
+                (
+                    "    zero = y == 0\n",
+                    "    zero = y == 0\n"
+                    '    return "ok" if abs(y.mean() - 1) < 0.1 else "no scale"\n',
+                ),
+            ],
+            dict.fromkeys(set(check._FAULTS) - {"ok", "no scale"}, OK),
+        ),
+    ],
+)
+def test_wrong_diagnoses(slips, expected):
+    names = wrong("diagnose-answer", *slips)
+    assert_found(check.diagnose(names["diagnose"]), 6, expected)
+
+
+def test_too_few_samples_and_channels_show_up_by_chance():
+    names = wrong("diagnose-answer", (INPUT, "torch.ones(2, 2, 3, 3), 0.2"))
+    report = check.diagnose(names["diagnose"])
+    assert "by chance: send in more" in report.diagnoses["ok"]
+
+
+@pytest.mark.parametrize("fault", check._FAULTS)
+@pytest.mark.parametrize("style", range(3))
+@pytest.mark.parametrize(
+    "shape", [(4, 64), (4, 64, 6), (4, 64, 5, 3), (4, 64, 2, 3, 4)]
+)
+def test_the_hidden_implementations_have_their_fault_and_no_other(fault, style, shape):
+    function = check._implementation(fault, style)
+    if fault == "ok" and style == 2 and len(shape) == 2:
+        pytest.skip("the package's own layer refuses inputs without maps")
+    p, x = 0.2, torch.rand(shape) + 1
+    for training in (True, False):
+        y = function(x, p, training, torch.Generator().manual_seed(3))
+        assert y.shape == x.shape and y.dtype == x.dtype
+        drops = training or fault == "active in eval"
+        assert torch.equal(y, x) == (not drops)
+    for p in (0.0, 1.0):
+        assert function(x, p, True, None).isfinite().all()
+    big = torch.ones(300, 200, 2, 2)
+    y = function(big, 0.2, True, torch.Generator().manual_seed(3))
+    dropped = 0.8 if fault == "p is the keep probability" else 0.2
+    scale = 1.0 if fault == "no scale" else 1 / (1 - dropped)
+    assert abs((y == 0).double().mean() - dropped) < 4 * (0.16 / 200) ** 0.5
+    assert torch.allclose(y[y != 0], torch.tensor(scale))
+    assert check._falls_whole(y) == (fault != "mask per element")
+    assert torch.equal(y[0], y[1]) == (fault == "mask shared by the batch")
+
+
+# --- exercise 5: design ---------------------------------------------------------------
+
+SHARE = "(C / (C - k))"
+NUMBER = "torch.rand(N, C, generator=generator).argsort(dim=1)"
+BERNOULLI = "k * (torch.rand(N, C, generator=generator) >= p)"
+LOOP = "torch.rand(x.shape, generator=generator).argsort(dim=1)"
+
+
+@pytest.mark.parametrize(
+    ("slips", "expected"),
+    [
+        ([(SHARE, "(1 / (1 - p))")], {"scale": "q is not the share that is kept"}),
+        ([(f" * {SHARE}", "")], {"scale": "not scaled: expected C/(C - k) = 1.333"}),
+        ([(SHARE, "(C / k)")], {"scale": "wrong scale at p = 0.3 of 8 channels"}),
+        (
+            [(NUMBER, "torch.arange(C).expand(N, C)")],  # always the first k
+            {
+                "equal chances": "channel 0 falls in 100% of the calls",
+                "own choice": "all samples of a batch lose the same channels",
+                "generator": "another state of the generator gives the same mask",
+            },
+        ),
+        (
+            [(NUMBER, "torch.randperm(C, generator=generator).expand(N, C)")],
+            {"own choice": "all samples of a batch lose the same channels"},
+        ),
+        (
+            [(NUMBER, BERNOULLI)],
+            {"exactly k": "the samples lose from 0 to"},
+        ),
+        (
+            [(NUMBER, LOOP), (".view(N, C, *[1] * (x.dim() - 2))", "")],
+            {
+                "exactly k": "the samples lose from 0 to 1",
+                "whole channels": PART,
+            },
+        ),
+        (
+            [("*[1] * (x.dim() - 2)", "1, 1")],
+            {
+                "whole channels": "for an input of shape (64, 8, 6)",
+                "equal chances": "for an input of shape (2, 10, 1)",
+            },
+        ),
+        (
+            [("k = round(p * C)\n", "k = int(p * C)\n")],
+            {
+                "exactly k": "k = 3 for every sample, but every sample loses 2",
+                "k = C": "at p = 0.95 and C = 8, every channel is dropped",
+            },
+        ),
+        (
+            [("k = round(p * C)\n", "k = -int(-p * C // 1)\n")],
+            {
+                "exactly k": "p = 0.3 of 8 channels is k = 2",
+                "scale": "expected C/(C - k) = 1.333",
+                "k = 0": "some channels still fall",
+            },
+        ),
+        (
+            [("number >= k", "number < k")],
+            {
+                "exactly k": "every sample loses 6",
+                "equal chances": "the channels are not equally likely",
+            },
+        ),
+        ([("not training or k == 0", "k == 0")], {"eval": "some channels still fall"}),
+        (
+            [("k == C", "p == 1")],
+            {"k = C": "raises ZeroDivisionError"},
+        ),
+        (
+            [
+                ("    if k == C:\n        return x * 0.0\n", ""),
+                ("(C / (C - k))", "C / (C - torch.tensor(k))"),
+            ],
+            {"k = C": "at p = 1 and C = 8, the output is NaN"},
+        ),
+        (
+            [("generator=generator", "generator=None")],
+            {"generator": "two different masks"},
+        ),
+        (
+            [("mask.to(x.device)", "mask[:1].to(x.device)")],
+            {"own choice": "the mask is shared by the batch"},
+        ),
+    ],
+)
+def test_wrong_designs(slips, expected):
+    names = wrong("design-answer", *slips)
+    assert_found(check.drop_exactly(names["drop_exactly"]), 9, expected)
+
+
+# --- the report -----------------------------------------------------------------------
+
+
+def test_a_report_never_says_that_all_is_well():
+    report = check.Report(3, {})
+    assert repr(report) == str(report) == "public checks 3/3"
+    assert "passed" not in str(report) and "all" not in str(report)
+
+
+def test_a_report_tells_a_common_cause_once():
+    report = check.Report(3, {"a": "same", "b": "same", "c": "other"})
+    assert str(report) == "public checks 0/3\n- a, b: same\n- c: other"
+    assert report.passed == 0
+
+
+def test_a_report_is_no_wider_than_a_cell():
+    for function in (spatial_dropout, lambda *args, **options: None, 3):
+        for line in str(check.drop_exactly(function)).splitlines():
+            assert len(line) <= 76
+
+
+def test_reports_are_reproducible_and_leave_the_global_generator_alone():
+    names = wrong("layer-answer", ("generator=generator", "generator=None"))
+    reports = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        reports.append(str(check.layer(names["MySpatialDropout"])))
+        drawn = torch.rand(3)
+        torch.manual_seed(seed)
+        assert torch.equal(drawn, torch.rand(3))
+    assert reports[0] == reports[1]
+
+
+def test_what_a_learner_interrupts_stops():
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check.drop_exactly(interrupt)
+
+
+# --- the student version --------------------------------------------------------------
+
+
+def test_the_student_version_has_no_solution_and_no_output():
+    before = nbformat.writes(NOTEBOOK)
+    student = student_version(NOTEBOOK)
+    assert nbformat.writes(NOTEBOOK) == before, "the original is left alone"
+    nbformat.validate(nbformat.from_dict(student))
+    text = json.dumps([cell["source"] for cell in student["cells"]])
+    kept = {cell["id"]: cell for cell in student["cells"]}
+    for name, cell in CELLS.items():
+        metadata = cell["metadata"]
+        if "solution" not in metadata.get("tags", []):
+            assert name in kept
+            continue
+        assert json.dumps(cell["source"])[1:-1] not in text
+        assert (name in kept) == ("scaffold" in metadata)
+        if name in kept:
+            assert kept[name]["source"] == metadata["scaffold"]
+            assert kept[name]["metadata"] == {"tags": ["answer"]}
+    for cell in student["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        assert ":::" not in cell["source"] and ":label:" not in cell["source"]
+
+
+def test_the_student_version_keeps_hints_folded():
+    student = student_version(NOTEBOOK)
+    text = "\n".join(cell["source"] for cell in student["cells"])
+    assert text.count("<details><summary>Hint 1</summary>\n\n") == 5
+    assert text.count("<details><summary>Hint 2</summary>\n\n") == 5
+    assert text.count("\n\n</details>") == 10
+    assert text.count("**Exercise**") == 5
+
+
+def test_the_student_version_runs_and_no_check_is_complete():
+    _, values = run_notebook(student_version(NOTEBOOK))
+    for cell, total in EXERCISES.values():
+        report = values[cell]
+        assert report.total == total and report.passed < total
+    assert values["trace-check"].passed == 0
+    assert "not written yet" in values["layer-check"].diagnoses["scale"]
+    assert "not written yet" in values["design-check"].diagnoses["scale"]
+
+
+def test_every_exercise_shows_its_scaffold_and_two_hints():
+    for answer in EXERCISES:
+        text = CELLS[answer.replace("answer", "text")]["source"]
+        assert f"```python\n{CELLS[answer]['metadata']['scaffold']}\n```" in text
+        for part in ("*Objective 1.", "difficulty", "importance", "minutes*"):
+            assert part in text
+        assert text.count(":::{dropdown} Hint") == 2
+
+
+def test_a_solution_without_a_scaffold_is_left_out():
+    cell = nbformat.v4.new_code_cell("secret", metadata={"tags": ["solution", "extra"]})
+    assert student_version({"cells": [cell]})["cells"] == []
+    cell["metadata"]["scaffold"] = "start"
+    (kept,) = student_version({"cells": [cell]})["cells"]
+    assert kept["metadata"]["tags"] == ["extra", "answer"]
+
+
+def test_the_command_writes_a_copy_and_overwrites_nothing(tmp_path, capsys):
+    target = tmp_path / "mine.ipynb"
+    main([str(PATH), str(target)])
+    nbformat.validate(nbformat.read(target, as_version=4))
+    written = target.read_text(encoding="utf-8")
+    assert "NotImplementedError" in written and "solution" not in written.split("id")
+    with pytest.raises(SystemExit):
+        main([str(PATH), str(target)])
+    assert "exists already" in capsys.readouterr().err
+    assert target.read_text(encoding="utf-8") == written
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "none.ipynb"), str(tmp_path / "new.ipynb")])
+    assert not (tmp_path / "new.ipynb").exists()

@@ -1,0 +1,139 @@
+"""LinearRamp: the rates of a run, also of one that is resumed."""
+
+import copy
+import io
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from regdrop_lite import DropBlock2d, DropPath, LinearRamp, SpatialDropout2d
+
+
+def net(*rates: float) -> nn.Module:
+    """Layers with these rates (0 for each if none is given), and one of PyTorch."""
+    kinds = (DropPath, SpatialDropout2d, lambda p: DropBlock2d(p, 3))
+    layers = [kind(p) for kind, p in zip(kinds, rates or (0, 0, 0), strict=True)]
+    return nn.Sequential(nn.Dropout(0.7), layers[0], nn.Sequential(*layers[1:]))
+
+
+def rates(module: nn.Module) -> list[float]:
+    layers = (DropPath, SpatialDropout2d, DropBlock2d)
+    return [m.p for m in module.modules() if isinstance(m, layers)]
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(1, 50))
+def test_rate_moves_in_a_line_and_ends_exactly(start, end, steps) -> None:
+    layer = DropPath(0.0)
+    ramp = LinearRamp(layer, start, end, steps)
+    seen = [layer.p]
+    for _ in range(steps + 3):
+        ramp.step()
+        seen.append(layer.p)
+    assert seen[0] == start
+    assert seen[steps:] == [end] * 4
+    line = [start + (end - start) * t / steps for t in range(steps)]
+    assert seen[:steps] == pytest.approx(line, abs=1e-15)
+    low, high = sorted((start, end))
+    assert all(low - 1e-16 <= p <= high + 1e-16 for p in seen)
+    assert all((b - a) * (end - start) >= 0 for a, b in itertools.pairwise(seen))
+    assert all(type(p) is float and 0.0 <= p <= 1.0 for p in seen)
+
+
+def test_one_number_moves_every_layer_and_leaves_other_modules_alone() -> None:
+    model = net(0.2, 0.2, 0.2)
+    ramp = LinearRamp(model, 0, 0.3, 2)
+    assert rates(model) == [0.0] * 3
+    ramp.step()
+    assert rates(model) == [0.15] * 3
+    assert model[0].p == 0.7
+
+
+def test_lists_give_each_layer_its_own_ramp_in_the_order_of_the_model() -> None:
+    model = net(0.1, 0.2, 0.3)
+    ramp = LinearRamp(model, [0.0, 0.2, 0.4], (0.1, 0.2, 0.0), 2)
+    assert rates(model) == [0.0, 0.2, 0.4]
+    ramp.step()
+    assert rates(model) == [0.05, 0.2, 0.2]
+    ramp.step()
+    assert rates(model) == [0.1, 0.2, 0.0]
+
+
+def test_a_layer_drops_at_the_rate_of_its_ramp(generator) -> None:
+    """100,000 samples at each of four rates, within four sigma."""
+    layer = DropPath(0.0)
+    layer.generator = generator
+    ramp = LinearRamp(layer, 0.2, 0.8, 3)
+    for p in (0.2, 0.4, 0.6, 0.8):
+        dropped = (layer(torch.ones(100_000)) == 0).sum().item()
+        assert abs(dropped - 1e5 * p) <= 4 * (1e5 * p * (1 - p)) ** 0.5
+        ramp.step()
+
+
+@pytest.mark.parametrize("done", [0, 2, 4, 9])
+def test_a_resumed_run_goes_on_where_it_was(done) -> None:
+    whole = LinearRamp(first := net(), [0.0, 0.1, 0.2], [0.3, 0.1, 0.0], 5)
+    for _ in range(done):
+        whole.step()
+    torch.save(whole.state_dict(), file := io.BytesIO())
+    file.seek(0)
+    resumed = LinearRamp(second := net(), 0.9, 0.8, 77)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    for _ in range(5):
+        assert rates(second) == rates(first)
+        whole.step()
+        resumed.step()
+    assert resumed.state_dict() == whole.state_dict()
+
+
+def test_a_state_is_a_copy() -> None:
+    ramp = LinearRamp(net(), 0.0, 0.5, 5)
+    state = ramp.state_dict()
+    before = copy.deepcopy(state)
+    ramp.p_end[0] = 0.9
+    ramp.step()
+    assert state == before
+    ramp.load_state_dict(state)
+    ramp.p_end[0] = 0.9
+    assert state == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((nn.ReLU(), 0.0, 0.1, 5), ValueError, "regdrop_lite, but ReLU has none"),
+        ((net(), 0.0, 0.1, 0), ValueError, "num_steps .*at least 1, but got 0"),
+        ((net(), 0.0, 0.1, 2.0), TypeError, "num_steps .*whole number.*float"),
+        ((net(), 0.0, 0.1, True), TypeError, "num_steps .*whole number.*bool"),
+        ((net(), -0.1, 0.1, 5), ValueError, "p_start .*between 0 and 1.*-0.1"),
+        ((net(), 0.0, 1.1, 5), ValueError, "p_end .*between 0 and 1.*1.1"),
+        ((net(), 0.0, float("nan"), 5), ValueError, "p_end .*nan"),
+        ((net(), "0", 0.1, 5), TypeError, "p_start .*number.*str"),
+        ((net(), 0.0, None, 5), TypeError, "p_end .*number.*NoneType"),
+        ((net(), [0.0, 0.1], 0.1, 5), ValueError, "p_start .*list of 3.*got 2"),
+        ((net(), [0, 0, 0], [0, 0, 2], 5), ValueError, "p_end .*got 2"),
+        (
+            (net(0.1, 0.2, 0.1), 0.0, 0.3, 5),
+            ValueError,
+            r"different rates \[0.1, 0.2\].*p_start.*list of 3",
+        ),
+    ],
+)
+def test_wrong_arguments_are_told_and_change_nothing(arguments, error, message) -> None:
+    before = rates(arguments[0])
+    with pytest.raises(error, match=message):
+        LinearRamp(*arguments)
+    assert rates(arguments[0]) == before
+
+
+def test_a_state_of_another_model_is_told() -> None:
+    state = LinearRamp(DropPath(), 0.0, 0.1, 5).state_dict()
+    ramp = LinearRamp(net(), 0.0, 0.1, 5)
+    with pytest.raises(ValueError, match="1 layers, but the module has 3"):
+        ramp.load_state_dict(state)
+    del state["step"]
+    with pytest.raises(ValueError, match=r"keys \['num_steps', .*'step'\], but got"):
+        ramp.load_state_dict(state)

@@ -1,0 +1,501 @@
+"""Autograd, autocast, copies, DDP, checkpointing, compile, export and vmap.
+
+Each of them may call a layer twice, once, or with something that is no tensor; the mask
+has to be one mask in the forward and in the backward pass all the same.
+"""
+
+import copy
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.export import Dim, export
+from torch.func import functional_call, grad, jvp, vmap
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from regdrop_lite import (
+    DropBlock1d,
+    DropBlock2d,
+    DropBlock3d,
+    DropPath,
+    SpatialDropout1d,
+    SpatialDropout2d,
+    SpatialDropout3d,
+    drop_block,
+    drop_path,
+    drop_residual,
+    set_generator,
+    spatial_dropout,
+)
+
+SEED = 20261122  # fixed before the first run
+
+OLDEST = torch.__version__.startswith("2.4.")
+needs_vmap = pytest.mark.skipif(
+    not hasattr(torch.library, "register_vmap"),
+    reason="a custom operator has no vmap rule before PyTorch 2.5",
+)
+
+
+class Residual(nn.Module):
+    """A residual block around a branch that DropPath may switch off."""
+
+    def __init__(self, mode: str, branch: nn.Module) -> None:
+        super().__init__()
+        self.mode, self.branch = mode, branch
+
+    def forward(self, input: Tensor) -> Tensor:
+        return drop_residual(input, self.branch, 0.4, self.training, mode=self.mode)
+
+
+LAYERS = {
+    "spatial": lambda: SpatialDropout2d(0.4),
+    "spatial last": lambda: SpatialDropout2d(0.4, channel_dim=-1),
+    "path": lambda: DropPath(0.4),
+    "path batch": lambda: DropPath(0.4, "batch"),
+    "block": lambda: DropBlock2d(0.4, 2),
+    "block clip": lambda: DropBlock2d(0.4, (2, 3), border="clip"),
+    "block shared": lambda: DropBlock2d(0.4, 2, shared=True),
+    "block batch": lambda: DropBlock2d(0.4, 2, normalize="batch"),
+}
+EAGER = {**LAYERS, "residual": lambda: Residual("subset", nn.Tanh())}
+
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_eager = pytest.mark.parametrize("name", EAGER)
+
+
+def input_like(*shape: int) -> Tensor:
+    """Positive float64 numbers, the same in every run."""
+    g = torch.Generator().manual_seed(SEED)
+    return torch.rand(shape or (6, 3, 4, 5), dtype=torch.float64, generator=g) + 0.5
+
+
+def repeatable(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function with the same masks in every call."""
+
+    def seeded(*arguments: Tensor) -> Tensor:
+        torch.manual_seed(SEED)
+        return function(*arguments)
+
+    return seeded
+
+
+# ---------------------------------------------------------------------------- autograd
+
+
+@every_eager
+def test_first_and_second_derivatives_are_right(name) -> None:
+    """Backward, forward mode and double backward, through the layer and a sine."""
+    layer = EAGER[name]()
+    run = repeatable(lambda x: torch.sin(layer(x)))
+    x = input_like(3, 2, 3, 4).requires_grad_()
+    assert gradcheck(run, x, check_forward_ad=True)
+    assert gradgradcheck(run, x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SpatialDropout1d(0.4, True),
+        SpatialDropout2d(0.4, True),
+        SpatialDropout3d(0.4, True),
+        DropBlock1d(0.4, 2, True),
+        DropBlock2d(0.4, 2, True),
+        DropBlock3d(0.4, 2, True, border="clip"),
+    ],
+)
+def test_derivatives_are_right_in_place(layer) -> None:
+    run = repeatable(lambda x: torch.sin(layer(x * 1)))
+    x = input_like(*(3, 2, 3, 4, 2)[: layer.layout.count(",") + 1]).requires_grad_()
+    assert gradcheck(run, x)
+    assert gradgradcheck(run, x)
+
+
+@every_eager
+def test_derivatives_are_right_at_p_one(name) -> None:
+    run = partial(drop_residual, branch=torch.exp, p=1.0)
+    if name != "residual":
+        run = EAGER[name]()
+        run.p = 1.0
+    x = input_like(2, 2, 2, 3).requires_grad_()
+    assert gradcheck(lambda x: run(x) * x, x)
+    assert gradgradcheck(lambda x: run(x) * x, x)
+
+
+@every_layer
+def test_the_forward_derivative_uses_the_mask_of_the_value(name) -> None:
+    """The layers are linear: along x the derivative is the value."""
+    x = input_like()
+    value, tangent = jvp(LAYERS[name](), (x,), (x,))
+    assert torch.equal(value, tangent)
+
+
+def test_a_layer_runs_in_inference_mode_and_trains_afterwards() -> None:
+    layer, x = DropBlock2d(0.4, 3), input_like(2, 2, 9, 11)
+    with torch.inference_mode():
+        layer(x)
+    leaf = x.clone().requires_grad_()
+    layer(leaf).sum().backward()
+    assert leaf.grad.any()
+
+
+# -------------------------------------------------------------------- autocast, copies
+
+
+@every_eager
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_hands_through_what_the_convolution_gives(name, dtype) -> None:
+    conv = nn.Conv2d(3, 3, 1)
+    layer = EAGER[name]()
+    x = input_like().float()
+    with torch.autocast("cpu", dtype):
+        before = conv(x)
+        y = torch.stack([layer(before) for _ in range(9)])
+        assert before.dtype == y.dtype == dtype
+        assert layer(x).dtype == torch.float32
+    y.float().sum().backward()
+    assert conv.weight.grad.isfinite().all()
+    assert conv.weight.grad.any()
+
+
+@every_eager
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
+)
+def test_a_copy_behaves_as_the_original(name, duplicate) -> None:
+    layer, x = EAGER[name](), input_like()
+    other = duplicate(layer)
+    assert repr(other) == repr(layer)
+    assert torch.equal(repeatable(other)(x), repeatable(layer)(x))
+    assert torch.equal(other.eval()(x), layer.eval()(x))
+    assert list(layer.state_dict()) == []
+
+
+# ------------------------------------------------------------------------ checkpointing
+
+
+@every_eager
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointing_repeats_the_mask(name, use_reentrant) -> None:
+    layer = EAGER[name]()
+
+    def block(x: Tensor) -> Tensor:
+        return layer(x * 1).square().sin()
+
+    def run(x: Tensor) -> Tensor:
+        return checkpoint(block, x, use_reentrant=use_reentrant)
+
+    results = []
+    for function in (block, run):
+        x = input_like().requires_grad_()
+        y = repeatable(function)(x)
+        torch.rand(7)  # the generator has moved on when the backward pass begins
+        y.sum().backward()
+        results.append((y, x.grad))
+    for plain, checkpointed in zip(*results, strict=True):
+        assert torch.equal(plain, checkpointed)
+
+
+@every_layer
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointing_with_an_explicit_generator_is_a_clear_error(
+    name, use_reentrant
+) -> None:
+    """The generator has moved on: a second mask would make the gradients wrong."""
+    layer = LAYERS[name]()
+    set_generator(layer, torch.Generator())
+    y = checkpoint(layer, input_like().requires_grad_(), use_reentrant=use_reentrant)
+    message = r"checkpointing cannot repeat.*generator.*set_generator\(model, None\)"
+    with pytest.raises(RuntimeError, match=message):
+        y.sum().backward()
+
+
+# --------------------------------------------------------------------------------- DDP
+
+
+def ddp_worker(rank: int, folder: str) -> None:
+    """One of two processes: masks differ, gradients are the mean of both."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
+    )
+    torch.manual_seed(0)  # equal weights
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        SpatialDropout2d(0.4),
+        Residual("row", nn.Conv2d(6, 6, 1)),
+        DropBlock2d(0.3, 2),
+        Residual("subset", nn.Conv2d(6, 6, 1)),
+    )
+    alone = copy.deepcopy(net)
+    parallel = DistributedDataParallel(net, find_unused_parameters=True)
+    x = torch.ones(2, 3, 5, 4)
+    for step in range(4):
+        outputs = []
+        for model in (alone, parallel):
+            model.zero_grad()
+            torch.manual_seed(SEED + 10 * step + rank)
+            outputs.append(model(x))
+            outputs[-1].square().sum().backward()
+        assert torch.equal(*outputs)
+        for single, mean in zip(alone.parameters(), net.parameters(), strict=True):
+            total = torch.zeros_like(single) if single.grad is None else single.grad
+            dist.all_reduce(total)
+            torch.testing.assert_close(mean.grad, total / 2)
+        masks = [torch.empty_like(outputs[0]) for _ in range(2)]
+        dist.all_gather(masks, outputs[0].detach())
+        assert not torch.equal(*masks)
+    dist.barrier()  # none leaves while the other still listens
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not dist.is_available(), reason="this PyTorch has no distributed")
+def test_two_processes_draw_their_own_masks_and_share_their_gradients(tmp_path) -> None:
+    mp.spawn(ddp_worker, args=(Path(tmp_path).as_posix(),), nprocs=2)
+
+
+# ----------------------------------------------------------------------------- compile
+
+
+@pytest.fixture
+def compiled() -> Callable[..., Callable[..., Tensor]]:
+    torch._dynamo.reset()
+    return partial(torch.compile, fullgraph=True)
+
+
+@pytest.mark.slow
+@every_layer
+def test_one_graph_trains_repeats_with_the_seed_and_drops(name, compiled) -> None:
+    layer = LAYERS[name]()
+    run = compiled(layer)
+    x = torch.ones(16, 8, 6, 6, requires_grad=True)
+    y = repeatable(run)(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, y)  # a linear map of ones: one mask in both passes
+    assert torch.equal(repeatable(run)(x), y)
+    assert any(not torch.equal(run(x), y) for _ in range(9))
+    values = y.unique().tolist()
+    assert values[0] == 0.0 or name == "path batch"
+    if name.startswith("block"):  # the sampler is one operator on every path
+        assert torch.equal(repeatable(layer)(x), y)
+    run.eval()
+    assert torch.equal(run(x), x)
+
+
+@pytest.mark.slow
+@every_layer
+def test_one_graph_recomputes_with_the_same_mask(name, compiled) -> None:
+    layer = LAYERS[name]()
+
+    def block(x: Tensor) -> Tensor:
+        return layer(x * 1).square().sin()
+
+    x = input_like(32, 4, 6, 6).float().mul(0.2).requires_grad_()
+    y = compiled(lambda x: checkpoint(block, x, use_reentrant=False))(x)
+    y.sum().backward()
+    assert torch.equal(x.grad != 0, y != 0)
+
+
+@pytest.mark.slow
+def test_one_graph_serves_an_expected_rate(compiled) -> None:
+    """100,000 samples of a compiled layer, within four sigma."""
+    run = compiled(DropPath(0.3))
+    dropped = (repeatable(run)(torch.ones(100_000, 2)) == 0).all(1).sum().item()
+    assert abs(dropped - 30_000) <= 4 * (1e5 * 0.3 * 0.7) ** 0.5
+
+
+def with_generator(x: Tensor) -> dict[str, Callable[..., Tensor]]:
+    """Every function with an explicit generator, and the subset mode."""
+    g = torch.Generator()
+    return {
+        "spatial": lambda x: spatial_dropout(x, 0.4, generator=g),
+        "path": lambda x: drop_path(x, 0.4, generator=g),
+        "block": lambda x: drop_block(x, 0.4, 2, generator=g),
+        "row": lambda x: drop_residual(x, torch.sin, 0.4, mode="row", generator=g),
+        "subset": lambda x: drop_residual(x, torch.sin, 0.4),
+    }
+
+
+refused = pytest.mark.parametrize("name", ["spatial", "path", "block", "row", "subset"])
+
+
+def complaint(name: str, place: str) -> str:
+    if name == "subset":
+        return rf"drop_residual\(mode='subset'\) works in eager mode only.*{place}"
+    return rf"explicit generator works in eager.*{place}.*set_generator\(model, None\)"
+
+
+@pytest.mark.slow
+@refused
+def test_one_graph_refuses_what_is_eager_only(name, compiled) -> None:
+    run = compiled(with_generator(name)[name])
+    # PyTorch 2.4 hides the text of an error raised while it compiles.
+    message = "Observed exception" if OLDEST else complaint(name, "torch.compile")
+    with pytest.raises(Exception, match=message):
+        run(input_like())
+
+
+# ------------------------------------------------------------------------------ export
+
+
+class Wrapped(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@every_layer
+@pytest.mark.parametrize("strict", [True, False])
+def test_export_takes_any_batch_and_height(name, strict) -> None:
+    batch, height = Dim("batch", min=2, max=999), Dim("height", min=2, max=999)
+    layer = LAYERS[name]()
+    shapes = {"x": {0: batch, 2: height}}
+    wrapped = Wrapped(layer)
+    program = export(wrapped, (input_like(),), dynamic_shapes=shapes, strict=strict)
+    run = program.module()
+    for shape in ((6, 3, 4, 5), (9, 3, 17, 5), (2, 3, 2, 5)):
+        x = input_like(*shape)
+        assert torch.equal(repeatable(run)(x), repeatable(layer)(x))
+
+
+@refused
+def test_export_refuses_what_is_eager_only(name) -> None:
+    with pytest.raises(Exception, match=complaint(name, "torch.export")):
+        export(Wrapped(with_generator(name)[name]), (input_like(),), strict=False)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 8), (2, 3, 6, 8), (0, 3, 6, 8), (2, 2, 4, 3, 5)]
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("border", ["valid", "clip"])
+@pytest.mark.parametrize("normalize", ["expected", "batch"])
+def test_operator_keeps_the_promises_that_compile_relies_on(
+    shape, dtype, border, normalize
+) -> None:
+    """Its schema and the shapes of its fake."""
+    x, block = torch.ones(shape, dtype=dtype), [2] * (len(shape) - 2)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    for shared in (True, False):
+        arguments = (x, 0.3, block, border, shared, normalize)
+        operator = torch.ops.regdrop_lite.block_mask
+        torch.library.opcheck(operator, arguments, test_utils=checks)
+
+
+# -------------------------------------------------------------------------------- vmap
+
+vmapped = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=needs_vmap if name.startswith("block") else ())
+        for name in LAYERS
+    ],
+)
+
+
+@vmapped
+@pytest.mark.parametrize("dim", [0, 2])
+def test_vmap_different_gives_each_example_a_mask_of_its_own(name, dim) -> None:
+    """The masks are those of a loop over the examples."""
+    layer, x = LAYERS[name](), input_like(7, 4, 3, 5, 4)
+    run = vmap(layer, in_dims=dim, randomness="different")
+    y = repeatable(run)(x.movedim(0, dim))
+    expected = repeatable(lambda x: torch.stack([layer(part) for part in x]))(x)
+    torch.testing.assert_close(y, expected, rtol=1e-15, atol=0.0)
+    assert any(not torch.equal(y[0] == 0, other == 0) for other in y[1:])
+
+
+@vmapped
+def test_vmap_same_gives_all_examples_one_mask(name) -> None:
+    layer, x = LAYERS[name](), input_like(7, 4, 3, 5, 4)
+    y = repeatable(vmap(layer, randomness="same"))(x)
+    expected = torch.stack([repeatable(layer)(part) for part in x])
+    torch.testing.assert_close(y, expected, rtol=1e-15, atol=0.0)
+
+
+@vmapped
+@pytest.mark.parametrize("batched", [True, False])
+def test_vmap_error_refuses(name, batched) -> None:
+    layer, x, y = LAYERS[name](), input_like(2, 4, 3, 5, 4), input_like()
+    with pytest.raises(RuntimeError, match="random"):
+        vmap(lambda part: part.sum() * layer(part if batched else y))(x)
+
+
+@vmapped
+def test_vmap_gives_masks_to_an_input_that_it_does_not_batch(name) -> None:
+    """As in an ensemble: many weights, one input."""
+    layer, x, weights = LAYERS[name](), input_like(), torch.ones(9).double()
+
+    def run(weight: Tensor) -> Tensor:
+        return weight * layer(x)
+
+    y = repeatable(vmap(run, randomness="different"))(weights)
+    assert any(not torch.equal(y[0], other) for other in y[1:])
+    same = repeatable(vmap(run, randomness="same"))(weights)
+    assert all(torch.equal(same[0], other) for other in same[1:])
+
+
+@vmapped
+def test_vmap_of_grad_gives_the_gradients_of_single_samples(name) -> None:
+    layer, x = LAYERS[name](), input_like(5, 1, 3, 5, 4)
+    conv = nn.Conv2d(3, 3, 1).double()
+    weights = dict(conv.named_parameters())
+
+    def loss(weights: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return layer(functional_call(conv, weights, (sample,))).square().sum()
+
+    per_sample = vmap(grad(loss), in_dims=(None, 0), randomness="different")
+    grads = repeatable(per_sample)(weights, x)
+    torch.manual_seed(SEED)
+    for i, sample in enumerate(x):
+        single = grad(loss)(weights, sample)
+        for key, value in single.items():
+            torch.testing.assert_close(grads[key][i], value)
+
+
+@vmapped
+def test_vmap_may_be_nested_and_in_place(name) -> None:
+    layer, x = LAYERS[name](), input_like(3, 4, 2, 3, 5, 4)
+    if not name.startswith("path"):
+        layer.inplace = True
+    inner = vmap(lambda part: layer(part.clone()), randomness="different")
+    y = repeatable(vmap(inner, randomness="different"))(x)
+    assert y.shape == x.shape
+    planes = (y == 0).flatten(0, 1).flatten(1)
+    assert len(planes.unique(dim=0)) > 1
+
+
+@refused
+def test_vmap_refuses_what_is_eager_only(name) -> None:
+    run = vmap(with_generator(name)[name], randomness="different")
+    with pytest.raises(RuntimeError, match=complaint(name, "torch.func.vmap")):
+        run(input_like(2, 4, 3, 5, 4))
+
+
+@pytest.mark.parametrize("randomness", ["same", "different", "error"])
+def test_vmap_of_drop_block_names_the_version_that_it_needs(
+    randomness, monkeypatch
+) -> None:
+    """As an older PyTorch behaves."""
+    monkeypatch.setattr(sys.modules["regdrop_lite.drop_block"], "_HAS_VMAP", False)
+    with pytest.raises(RuntimeError, match=r"drop_block needs PyTorch 2\.5.*vmap"):
+        vmap(DropBlock2d(0.4, 2), randomness=randomness)(input_like(2, 4, 3, 5, 4))
