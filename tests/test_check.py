@@ -105,9 +105,9 @@ def test_the_stored_outputs_are_the_reports():
 
 def test_the_text_of_the_tracing_exercise_has_the_numbers_of_its_check():
     text = CELLS["trace-text"]["source"]
-    for numbers in (check._TRACE_X, check._TRACE_U):
-        shown = r",\ ".join(f"{number:g}" for number in numbers)
-        assert f"({shown})" in text
+    for name, numbers in (("x", check._TRACE_X), ("u", check._TRACE_U)):
+        shown = " | ".join(f"{number:g}" for number in numbers)
+        assert f"| ${name}$ | {shown} |" in text
     assert f"$p = {check._TRACE_P}$" in text
 
 
@@ -171,7 +171,7 @@ SAMPLES = "one number for every sample drops whole samples"
         (
             (SHAPE, "x.shape[:2] + (1, 1)"),
             {
-                "sequences": "3 dimensions needs 1 dimensions of size 1",
+                "sequences": "the mask of an input with 3 dimensions ends in (1,)",
                 "volumes": "expected a mask of shape (4, 6, 1, 1, 1), got (4, 6, 1, 1)",
             },
         ),
@@ -594,6 +594,14 @@ def test_reports_are_reproducible_and_leave_the_global_generator_alone():
     assert reports[0] == reports[1]
 
 
+def test_an_error_without_a_message_is_named():
+    def fail(*args, **options):
+        raise RuntimeError
+
+    report = check.mask_and_scale(fail)
+    assert report.diagnoses["scale"].startswith("your code raises RuntimeError (in: ")
+
+
 def test_what_a_learner_interrupts_stops():
     def interrupt(*args, **options):
         raise KeyboardInterrupt
@@ -642,6 +650,7 @@ def test_the_student_version_runs_and_no_check_is_complete():
         report = values[cell]
         assert report.total == total and report.passed < total
     assert values["trace-check"].passed == 0
+    assert "not written yet" in values["fill-check"].diagnoses["scale"]
     assert "not written yet" in values["layer-check"].diagnoses["scale"]
     assert "not written yet" in values["design-check"].diagnoses["scale"]
 

@@ -224,16 +224,8 @@ def test_checkpointing_with_an_explicit_generator_is_a_clear_error(
 # --------------------------------------------------------------------------------- DDP
 
 
-def ddp_worker(rank: int, folder: str) -> None:
-    """One of two processes: masks differ, gradients are the mean of both."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
+def ddp_steps(rank: int) -> None:
+    """Four steps in one of two processes, with and without DDP."""
     torch.manual_seed(0)  # equal weights
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1),
@@ -260,7 +252,15 @@ def ddp_worker(rank: int, folder: str) -> None:
         masks = [torch.empty_like(outputs[0]) for _ in range(2)]
         dist.all_gather(masks, outputs[0].detach())
         assert not torch.equal(*masks)
-    dist.barrier()  # none leaves while the other still listens
+
+
+def ddp_worker(rank: int, folder: str) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = f"file://{folder}/store"
+    limit = timedelta(seconds=60)
+    dist.init_process_group("gloo", store, limit, world_size=2, rank=rank)
+    ddp_steps(rank)
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -3,8 +3,8 @@
 * ``REPOSITORY_URL`` in a Markdown page becomes the address in ``_config.yml``.
 * A figure with ``:class: inline-svg`` is put into the page as SVG, not as an image, so
   that it takes its colours from the page in light and in dark mode.
-* An error that a cell shows on purpose is reduced to its message. The lines above it name
-  the files of the machine that ran the notebook and say nothing to the reader.
+* An error that a cell shows on purpose is reduced to its message. The lines above it
+  name files of the machine that ran the notebook and tell the reader nothing.
 * Faults of the stock theme that a screen reader stumbles over are mended.
 """
 
