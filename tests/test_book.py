@@ -1,5 +1,6 @@
 """The structure of the notebooks: what a reader, a grader and a machine rely on."""
 
+import doctest
 import json
 import re
 from itertools import pairwise
@@ -209,3 +210,20 @@ def test_every_reference_resolves(path):
     assert len(glued) == len(re.findall(r'glue\("\w+", round\(', code)), "round it"
     used = set(re.findall(r"\{glue:(?:text|)\}`(\w+)", text))
     assert used == glued, "a glued value has to be used, and a used one glued"
+
+
+PAGES = [ROOT / "README.md", *sorted(BOOK.rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_the_examples_of_a_page_run(path):
+    """Each fenced block with ``>>>`` is run, in order, in one namespace."""
+    blocks = re.findall(
+        r"^```python\n(>>>.*?)^```", path.read_text("utf-8"), re.M | re.S
+    )
+    test = doctest.DocTestParser().get_doctest(
+        "\n".join(blocks), {}, path.name, str(path), 0
+    )
+    results = doctest.DocTestRunner().run(test)
+    assert results.failed == 0
+    assert results.attempted > 0 or path.stem not in ("README", "intro", "setup")
