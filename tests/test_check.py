@@ -255,7 +255,7 @@ PART = "fall only in part"
             [("[1] * x.dim()", "[1] * 4")],  # images only
             {
                 "other ranks": "for an input of shape (64, 32, 6)",
-                "channel last": "for an input of shape (16, 5, 32)",
+                "channel last": "an input of shape (16, 5, 32)",
             },
         ),
         (
@@ -530,9 +530,19 @@ LOOP = "torch.rand(x.shape, generator=generator).argsort(dim=1)"
         (
             [("number >= k", "number < k")],
             {
-                "exactly k": "every sample loses 6",
-                "equal chances": "the channels are not equally likely",
+                "exactly k": "every sample loses 6: keep and drop are swapped",
             },
+        ),
+        (
+            # a block of k channels side by side, at a place drawn for each sample
+            [
+                (
+                    NUMBER,
+                    "(torch.arange(C) - torch.randint(C, (N, 1), generator=generator))"
+                    " % C",
+                )
+            ],
+            {"equal chances": "some sets of channels are likelier than others"},
         ),
         ([("not training or k == 0", "k == 0")], {"eval": "some channels still fall"}),
         (
@@ -640,7 +650,7 @@ def test_the_student_version_keeps_hints_folded():
     text = "\n".join(cell["source"] for cell in student["cells"])
     assert text.count("<details><summary>Hint 1</summary>\n\n") == 5
     assert text.count("<details><summary>Hint 2</summary>\n\n") == 5
-    assert text.count("\n\n</details>") == 10
+    assert text.count("\n\n</details>") == 11  # the last exercise has a third
     assert text.count("**Exercise**") == 5
 
 

@@ -390,6 +390,8 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
             text += ": one mask is shared by the whole batch"
         elif got == (shape[0], *[1] * (len(shape) - 1)):
             text += ": one number for every sample drops whole samples"
+        elif got == (shape[0], 1, *shape[2:]):
+            text += ": one number for every position, shared by the channels"
         elif len(got) != len(shape):
             text += (
                 f": the mask of an input with {len(shape)} dimensions ends in "
@@ -460,7 +462,7 @@ def layer(module: Callable[..., nn.Module]) -> Report:
             _require_whole(apply(_ones(*shape)))
 
     def check_channel_dim() -> None:
-        for shape, dim in (((16, 5, 6, 32), -1), ((16, 5, 32), 2)):
+        for shape, dim in (((16, 5, 6, 32), -1), ((16, 5, 32), -1), ((16, 5, 32), 2)):
             y = apply(_ones(*shape), channel_dim=dim)
             _require(
                 _falls_whole(y.movedim(dim, 1)) or not _falls_whole(y),
@@ -671,6 +673,8 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
                 if low == high
                 else f"the samples lose from {low} to {high}"
             )
+            if low == high == channels - k:
+                text += ": keep and drop are swapped"
             _require(low == high == k, text)
 
     def check_scale() -> None:
@@ -695,16 +699,29 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         # made 1,000 times. Five standard errors, since ten channels are looked at.
         p, channels, calls = 0.3, 10, 1000
         g, x = _generator(), _ones(2, channels, 1)
-        fell = torch.zeros_like(x)
+        together = torch.zeros(channels, channels)  # how often two channels fall
         for _ in range(calls):
-            fell += _call(function, x, p, training=True, generator=g) == 0
-        share = (fell / calls).mean(dim=(0, 2))
-        far = (share - p).abs()
+            y = _call(function, x, p, training=True, generator=g)
+            fell = (y == 0).flatten(2).all(dim=2).to(together.dtype)
+            together += fell.T @ fell / len(x)
+        share = together.diagonal() / calls
+        far = (share - share.mean()).abs()
         worst = int(far.argmax())
         _require(
             far[worst] < 5 * math.sqrt(p * (1 - p) / calls),
             f"the channels are not equally likely to fall: at p = {p} channel {worst} "
             f"falls in {share[worst].item():.0%} of the calls",
+        )
+        a, b = torch.triu_indices(channels, channels, offset=1)
+        pairs = together[a, b] / calls
+        mean = pairs.mean().item()
+        far = (pairs - mean).abs()
+        worst = int(far.argmax())
+        _require(
+            far[worst] <= 5 * math.sqrt(mean * (1 - mean) / calls),
+            f"some sets of channels are likelier than others: channels {int(a[worst])} "
+            f"and {int(b[worst])} fall together in {pairs[worst].item():.0%} of the "
+            f"calls, the average pair in {mean:.0%}",
         )
 
     def check_eval() -> None:
