@@ -88,8 +88,7 @@ FAULTS = [
         KEEP,
         KEEP + "    keep[:, 1::2] = keep[:, ::2]\n",
         MAIN,
-        "SpatialDropout2d(p=0.3) is not binomial",
-        cell="is not binomial",
+        "channels fall independently",
     ),
     Fault(
         "active in eval",
