@@ -10,10 +10,14 @@ import os
 import select
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -38,6 +42,13 @@ def find() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def _high(descriptor: int) -> int:
+    """A copy of a descriptor, out of the way of 0 to 4."""
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return copy
+
+
 class Browser:
     """A browser with one page; ``events`` holds its reports since the last visit."""
 
@@ -46,21 +57,22 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         self._buffer = b""
         self._count = 0
-        to_read, self._write = os.pipe()
-        self._read, to_write = os.pipe()
-        # The browser reads commands from its descriptor 3 and answers on 4. The shell
-        # puts ours there, whatever their numbers are.
-        script = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", script, executable, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=(to_read, to_write),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        to_read, self._write = map(_high, os.pipe())
+        self._read, to_write = map(_high, os.pipe())
+        null = os.open(os.devnull, os.O_RDWR)
+        # The browser reads commands from its descriptor 3 and answers on 4.
+        places = {0: null, 1: null, 2: null, 3: to_read, 4: to_write}
+        self._process = os.posix_spawn(
+            executable,
+            [executable, *FLAGS, f"--user-data-dir={profile}"],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, *pair[::-1]) for pair in places.items()
+            ],
+            setpgroup=0,
         )
-        os.close(to_read)
-        os.close(to_write)
+        for descriptor in (null, to_read, to_write):
+            os.close(descriptor)
         self._session = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -71,8 +83,8 @@ class Browser:
     def close(self) -> None:
         """End the browser and the processes that it started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self._process, signal.SIGKILL)
+        os.waitpid(self._process, 0)
         os.close(self._write)
         os.close(self._read)
 

@@ -74,6 +74,8 @@ def mend(html: str) -> str:
         name, _, site = title.get_text().partition(" — ")
         if name == site:
             title.string = site
+    for heading in page.select(".onlyprint h1"):
+        heading.name = "p"  # the title a second time, for paper
     for bar in page.select("div.bd-sidebar-primary"):
         bar["role"], bar["aria-label"] = "region", "Sidebar"
     for summary in page.select(".bd-links summary"):
