@@ -147,7 +147,8 @@ def test_no_output_holds(path, what):
     for cell in code_cells(path):
         for output in cell["outputs"]:
             data = {k: v for k, v in output.get("data", {}).items() if "image" not in k}
-            text = json.dumps([output.get("text"), data, output.get("evalue")])
+            trace = output.get("traceback")
+            text = json.dumps([output.get("text"), data, output.get("evalue"), trace])
             assert not UNSTABLE[what].search(text), source(cell)
 
 
