@@ -20,9 +20,8 @@ def execute(path: Path) -> None:
         path: an ``.ipynb`` file; it is replaced once all cells have run. Ids, tags and
             other metadata of the cells are kept.
 
-    Raises:
-        nbclient.exceptions.CellExecutionError: a cell failed that is not tagged
-            ``raises-exception``. The file is then left as it was.
+    A cell that fails without the tag ``raises-exception`` stops the run with the
+    ``CellExecutionError`` of nbclient. The file is then left as it was.
     """
     notebook = nbformat.read(path, as_version=4)
     # The kernel inherits it. One thread is what the stored outputs were made with.
