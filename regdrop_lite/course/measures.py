@@ -1,10 +1,14 @@
 """What chapters 2 and 5 measure on trained nets.
 
-The functions take a model and plain tensors, and they combine: most give logits or
-log-probabilities of shape (N, K), and :func:`classification` judges those. All leave
-the model in eval mode with its parameters and buffers as they were, also after an
-error. Images have the dtype and the device of the model. Random choices come from a CPU
-generator that the caller gives.
+Most functions here give logits or log-probabilities, and :func:`classification` judges
+them. They share their words:
+
+* ``model`` maps images to logits of shape (N, K), one column for each class. It is left
+  in eval mode, its parameters and buffers as they were, also after an error;
+* ``images`` have shape (N, C, H, W) and the dtype and the device of the model;
+* ``labels`` are int64, shape (N,), from 0 to K - 1;
+* ``generator`` lives on the CPU, and all that is random comes from it;
+* losses are in nats per image, accuracies and other shares go from 0 to 1.
 
 At the end, :data:`MEASURES` names the measures of the study. Each takes a
 :class:`Subject` and gives a flat dictionary of numbers and lists of numbers.
@@ -12,10 +16,14 @@ At the end, :data:`MEASURES` names the measures of the study. Each takes a
 Example:
     >>> from regdrop_lite.course.data import load_data
     >>> from regdrop_lite.course.models import TinyCNN
-    >>> data = load_data()
-    >>> subject = Subject(TinyCNN(seed=0), data, "validation", data.train.labels, 0)
-    >>> {name: round(x, 3) for name, x in MEASURES["classification"](subject).items()}
-    {'accuracy': 0.115, 'nll': 2.301, 'ece': 0.002}
+    >>> data, model = load_data(), TinyCNN(regulariser="spatial", p=0.5, seed=0)
+    >>> images, labels = as_tensors(data.validation)
+    >>> averages = monte_carlo(model, images, make_generator(0, "masks"), passes=4)
+    >>> [f"{classification(x, labels)['accuracy']:.3f}" for x in averages]
+    ['0.123', '0.101', '0.107', '0.100']
+    >>> subject = Subject(model, data, "validation", data.train.labels, seed=0)
+    >>> MEASURES["deleted_blocks"](subject)
+    {'deleted_none_accuracy': 0.118, 'deleted_block_accuracy': [0.1, 0.052]}
 """
 
 import math
@@ -38,7 +46,7 @@ from regdrop_lite._common import (
 )
 from regdrop_lite.course.data import Dataset, as_tensors, make_generator
 from regdrop_lite.course.models import ResidualBlock
-from regdrop_lite.course.training import predict, score
+from regdrop_lite.course.training import _check_batch, predict, score
 
 __all__ = [
     "MEASURES",
@@ -65,7 +73,7 @@ __all__ = [
 
 
 def classification(logits: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
-    """Measure accuracy, likelihood and calibration of predictions.
+    """Measure accuracy, likelihood and calibration.
 
     The expected calibration error sorts the images by confidence, the largest
     probability q of an image, into bins of equal width, (b - 1)/B < q <= b/B, and adds
@@ -73,12 +81,11 @@ def classification(logits: Tensor, labels: Tensor, bins: int = 15) -> dict[str, 
 
     Args:
         logits: shape (N, K); log-probabilities are logits too.
-        labels: int64, shape (N,).
+        labels: one for each row.
         bins: the number of bins, B, at least 1.
 
     Returns:
-        ``accuracy`` (a share), ``nll`` (mean negative log-likelihood, nats per image)
-        and ``ece`` (a share).
+        ``accuracy``, ``nll`` (the mean negative log-likelihood) and ``ece``.
 
     Raises:
         ValueError: if a shape, a label or the number of bins does not fit.
@@ -88,8 +95,8 @@ def classification(logits: Tensor, labels: Tensor, bins: int = 15) -> dict[str, 
     Example:
         >>> logits = torch.tensor([[0.9, 0.1], [0.8, 0.2]]).log()
         >>> found = classification(logits, torch.tensor([0, 1]))
-        >>> print(f"{found['accuracy']:.2f} {found['ece']:.2f}")
-        0.50 0.45
+        >>> {name: round(value, 3) for name, value in found.items()}
+        {'accuracy': 0.5, 'nll': 0.857, 'ece': 0.45}
     """
     metrics = score(logits, labels)
     if bins < 1:
@@ -101,22 +108,22 @@ def classification(logits: Tensor, labels: Tensor, bins: int = 15) -> dict[str, 
     return {
         "accuracy": metrics.accuracy,
         "nll": metrics.loss,
-        "ece": (sums.abs().sum() / len(labels)).item(),
+        "ece": sums.abs().sum().item() / len(labels),
     }
 
 
 def memorisation(
     predicted: Tensor, given_labels: Tensor, true_labels: Tensor
 ) -> dict[str, float | None]:
-    """Measure what a model makes of labels that were replaced by wrong ones.
+    """Measure what a model makes of training labels that were replaced by wrong ones.
 
     Args:
-        predicted: the classes predicted for the training images, int64, shape (N,).
-        given_labels: the labels the model was trained with, likewise.
+        predicted: the predicted classes, int64, shape (N,).
+        given_labels: what the model was trained with, likewise.
         true_labels: the labels before the replacement, likewise.
 
     Returns:
-        Among the images whose label was replaced: ``memorised``, the share predicted as
+        Among the images with a replaced label: ``memorised``, the share predicted as
         the wrong label given, and ``recovered``, the share predicted as the true one.
         Both are None where no label was replaced.
 
@@ -139,11 +146,10 @@ def memorisation(
     flipped = given_labels != true_labels
     if not flipped.any():
         return {"memorised": None, "recovered": None}
-    hits = {
-        "memorised": predicted == given_labels,
-        "recovered": predicted == true_labels,
+    return {
+        "memorised": (predicted == given_labels)[flipped].double().mean().item(),
+        "recovered": (predicted == true_labels)[flipped].double().mean().item(),
     }
-    return {name: hit[flipped].double().mean().item() for name, hit in hits.items()}
 
 
 # --- damage ---------------------------------------------------------------------------
@@ -158,8 +164,8 @@ def residual_blocks(model: nn.Module) -> list[ResidualBlock]:
     blocks = [m for m in model.modules() if isinstance(m, ResidualBlock)]
     if not blocks:
         raise ValueError(
-            "expected a model with blocks of the class ResidualBlock, "
-            f"but found none in {type(model).__name__}"
+            "expected a model with modules of the class ResidualBlock, "
+            f"but {type(model).__name__} has none"
         )
     return blocks
 
@@ -176,25 +182,23 @@ def ablate_channels(
     """Predict with a random share of the channels of some modules' outputs set to zero.
 
     Each channel of each image is zeroed with probability ``share``, independently. One
-    draw for each image gives the same mean accuracy as one draw for all of them, with
-    far less scatter.
+    draw for each image has the same mean accuracy as one for all of them, and much less
+    scatter.
 
     Args:
-        model: maps images to logits.
-        images: shape (N, C, H, W).
+        model, images, generator: see the head of this module.
         places: modules of the model, with outputs of shape (N, C', H', W'). The end of
-            a block's branch is its ``norm2``: in eval mode every regulariser behind it
-            is the identity.
-        share: the probability to zero a channel, 0 to 1.
-        generator: draws the channels.
-        rescale: whether to multiply the remaining channels by 1 / (1 - share), as
-            dropout does.
+            a block's branch is its ``norm2``: in eval mode a regulariser behind it is
+            the identity.
+        share: the probability to zero a channel.
+        rescale: whether to multiply the other channels by 1 / (1 - share), as dropout
+            does.
 
     Returns:
-        Logits of shape (N, K).
+        Logits.
 
     Raises:
-        ValueError: if ``share`` does not fit, or there is no place.
+        ValueError: if ``share`` is not from 0 to 1, or there is no place.
 
     Source: after Morcos et al. 2018, On the importance of single directions for
     generalization.
@@ -217,12 +221,11 @@ def delete_branch(model: nn.Module, images: Tensor, block: ResidualBlock) -> Ten
     """Predict with one residual branch removed, so that only its skip is left.
 
     Args:
-        model: maps images to logits.
-        images: shape (N, C, H, W).
+        model, images: see the head of this module.
         block: one of the :func:`residual_blocks` of the model.
 
     Returns:
-        Logits of shape (N, K).
+        Logits.
 
     Source: Veit et al. 2016, Residual networks behave like ensembles of relatively
     shallow networks.
@@ -234,27 +237,28 @@ def delete_branch(model: nn.Module, images: Tensor, block: ResidualBlock) -> Ten
 def occlude(
     images: Tensor, size: int, generator: torch.Generator, value: float = 0.0
 ) -> Tensor:
-    """Cover a square of each image, at a random position inside the image.
+    """Cover a square of each image, at a random place inside the image.
 
     Args:
-        images: shape (N, C, H, W).
-        size: the side of the square in pixels, from 0 to the smaller of H and W.
-        generator: draws the positions, all with the same chance.
+        images, generator: see the head of this module.
+        size: the side of the square, in pixels.
         value: what covers; 0 is the mean grey of normalised images.
 
     Returns:
         New images.
 
     Raises:
-        ValueError: if ``size`` does not fit.
+        ValueError: if ``size`` is not from 0 to the smaller of H and W.
 
     Source: after Zeiler and Fergus 2014, Visualizing and understanding convolutional
     networks.
 
     Example:
-        >>> images = torch.ones(1, 1, 4, 4)
-        >>> occlude(images, 3, torch.Generator().manual_seed(0)).sum().item()
-        7.0
+        >>> occlude(torch.ones(1, 1, 4, 4), 3, make_generator(0, "example"))[0, 0]
+        tensor([[1., 1., 1., 1.],
+                [1., 0., 0., 0.],
+                [1., 0., 0., 0.],
+                [1., 0., 0., 0.]])
     """
     n, _, height, width = images.shape
     if not 0 <= size <= min(height, width):
@@ -280,13 +284,11 @@ def monte_carlo(
 ) -> Tensor:
     """Average the probabilities of several passes with the masks switched on.
 
-    Batch norm stays in eval mode, so that only the layers of this package are random.
+    Batch norm stays in eval mode: only the layers of this package are random.
     Afterwards they draw from the global generator again.
 
     Args:
-        model: maps images to logits.
-        images: shape (N, C, H, W).
-        generator: draws the masks.
+        model, images, generator: see the head of this module.
         passes: the number of passes, T, at least 1.
 
     Returns:
@@ -306,10 +308,7 @@ def monte_carlo(
         for module in model.modules():
             module.training = isinstance(module, DropLayer)
         with torch.no_grad():
-            logits = [
-                torch.cat([model(batch) for batch in images.split(100)])
-                for _ in range(passes)
-            ]
+            logits = [_forward(model, images) for _ in range(passes)]
     finally:
         set_generator(model, None)
         model.eval()
@@ -320,8 +319,8 @@ def ensemble(models: Iterable[nn.Module], images: Tensor) -> Tensor:
     """Average the probabilities of several models.
 
     Args:
-        models: M models that map images to logits.
-        images: shape (N, C, H, W).
+        models: M of them, with the same classes.
+        images: see the head of this module.
 
     Returns:
         Log-probabilities of shape (M, N, K), float64: entry m is the logarithm of the
@@ -347,13 +346,12 @@ def filter_normalised_direction(
 ) -> dict[str, Tensor]:
     """Draw a random direction in which each filter is as long as the model's own.
 
-    A filter is what makes one output channel: ``weight[i]`` of a convolution or of a
-    linear layer. Normal numbers d become ``d * |weight[i]| / |d|``. Biases and norms
-    stay out (their direction is 0), as in the source.
+    A filter makes one output: it is ``weight[i]`` of a convolution or a linear layer.
+    Normal numbers d become ``d * |weight[i]| / |d|``. Biases and norms stay out, as in
+    the source.
 
     Args:
-        model: gives the names, the shapes and the lengths.
-        generator: draws the direction.
+        model, generator: see the head of this module.
 
     Returns:
         A tensor for each parameter with more than one dimension, by name.
@@ -378,17 +376,15 @@ def perturbed_loss(
     direction: Mapping[str, Tensor],
     radius: float,
 ) -> float:
-    """Measure the loss at ``parameters + radius * direction``.
+    """Measure the mean loss, masks off, at ``parameters + radius * direction``.
 
     Args:
-        model: maps images to logits; it keeps its parameters.
-        images: shape (N, C, H, W).
-        labels: int64, shape (N,).
-        direction: from :func:`filter_normalised_direction`; 0 for parameters it lacks.
+        model, images, labels: see the head of this module.
+        direction: by name, of :func:`filter_normalised_direction` for example.
         radius: how far to go, a multiple of the length of each filter.
 
-    Returns:
-        The mean negative log-likelihood in nats per image, masks off.
+    Raises:
+        KeyError: if the model has no parameter of such a name.
 
     Source: Li et al. 2018, Visualizing the loss landscape of neural nets.
     """
@@ -396,40 +392,40 @@ def perturbed_loss(
     moved = {name: parameters[name] + radius * d for name, d in direction.items()}
     model.eval()
     with torch.no_grad():
-        logits = [functional_call(model, moved, (x,)) for x in images.split(100)]
-    return score(torch.cat(logits), labels).loss
+        return score(_forward(model, images, moved), labels).loss
 
 
 def top_eigenvalue(
     product: Callable[[Tensor], Tensor],
     size: int,
     generator: torch.Generator,
-    tol: float = 1e-3,
-    max_steps: int = 200,
+    *,
+    tol: float = 1e-2,
+    max_steps: int = 100,
 ) -> float:
     """Find the largest eigenvalue, by sign, of a symmetric matrix known by products.
 
     Lanczos' method: like the power iteration it multiplies a random vector again and
-    again, but it keeps all the products and takes the best vector in their span. So it
-    needs fewer of them, and a larger negative eigenvalue does not mislead it.
+    again, but it takes the best vector in the span of all the products. So it needs
+    fewer of them, and a negative eigenvalue of larger magnitude does not mislead it.
 
     Args:
         product: multiplies the matrix by a float64 vector of length ``size``.
         size: the number of rows of the matrix, at least 1.
         generator: draws the first vector.
         tol: stop when the residual ``|A v - λ v|`` is at most ``tol`` times the largest
-            magnitude of an eigenvalue. Some eigenvalue then lies that near to λ.
+            magnitude of an eigenvalue found. An eigenvalue lies that near to λ; with a
+            gap to the next one, the error is about the residual's square by the gap.
         max_steps: how many products to spend.
 
     Raises:
         RuntimeError: if they are not enough.
 
-    Source: Golub and Van Loan, Matrix computations, chapter 10.
+    Source: Golub and Van Loan 2013, Matrix computations, chapter 10.
 
     Example:
         >>> matrix = torch.tensor([-3.0, 1.0, 2.0], dtype=torch.float64).diag()
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> round(top_eigenvalue(matrix.mv, 3, generator), 3)
+        >>> round(top_eigenvalue(matrix.mv, 3, make_generator(0, "example")), 3)
         2.0
     """
     vector = torch.randn(size, dtype=torch.float64, generator=generator)
@@ -458,26 +454,27 @@ def top_hessian_eigenvalue(
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
-    tol: float = 1e-3,
+    *,
+    tol: float = 1e-2,
+    max_steps: int = 100,
 ) -> float:
-    """Find the largest curvature of the loss, over all directions of the parameters.
+    """Find the largest curvature of the mean loss, over all directions of parameters.
 
-    The loss is the mean negative log-likelihood (nats) of these images, masks off,
-    without weight decay. The Hessian is never built, see :func:`top_eigenvalue`: its
-    product with a vector v is the gradient of ``v · gradient``.
+    Masks are off and weight decay is left out. The Hessian is never built, see
+    :func:`top_eigenvalue`: its product with v is the gradient of ``v · gradient``.
 
     Args:
-        model: maps images to logits.
-        images: shape (N, C, H, W), one batch.
-        labels: int64, shape (N,).
-        generator: draws the first vector.
-        tol: the relative tolerance; float32 carries about 1e-5.
+        model, images, labels, generator: see the head of this module.
+        tol, max_steps: see :func:`top_eigenvalue`. Float32 carries a tol of about 1e-5.
 
     Raises:
-        RuntimeError: if 200 products are not enough for the tolerance.
+        TypeError: if a dtype does not fit.
+        ValueError: if a shape does not fit.
+        RuntimeError: if the products are not enough.
 
     Source: Pearlmutter 1994, Fast exact multiplication by the Hessian.
     """
+    _check_batch(model, images, labels)
     model.eval()
     parameters = [p for p in model.parameters() if p.requires_grad]
     loss = F.cross_entropy(model(images), labels)
@@ -485,12 +482,10 @@ def top_hessian_eigenvalue(
     flat = torch.cat([g.flatten() for g in gradient])
 
     def product(vector: Tensor) -> Tensor:
-        found = torch.autograd.grad(
-            flat, parameters, grad_outputs=vector.to(flat), retain_graph=True
-        )
+        found = torch.autograd.grad(flat, parameters, vector.to(flat), True)
         return torch.cat([f.flatten() for f in found]).to("cpu", torch.float64)
 
-    return top_eigenvalue(product, len(flat), generator, tol)
+    return top_eigenvalue(product, len(flat), generator, tol=tol, max_steps=max_steps)
 
 
 # --- features and gradients -----------------------------------------------------------
@@ -500,11 +495,10 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
     """Give what the last layer, the model's ``head``, gets to see.
 
     Args:
-        model: maps images to logits by a last layer named ``head``.
-        images: shape (N, C, H, W).
+        model, images: see the head of this module.
 
     Returns:
-        Features of shape (N, number of features).
+        Shape (N, number of features).
 
     Raises:
         ValueError: if the model has no ``head``.
@@ -512,7 +506,8 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
     head = getattr(model, "head", None)
     if not isinstance(head, nn.Module):
         raise ValueError(
-            f"expected a model with a head, but {type(model).__name__} has none"
+            "expected a model whose last layer is named head, "
+            f"but {type(model).__name__} has none"
         )
     seen = []
     handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -524,7 +519,7 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def effective_rank(features: Tensor) -> float:
-    """Measure over how many directions the features spread.
+    """Measure over how many directions features spread.
 
     With the singular values s of the centred features and ``p = s / sum(s)``, it is
     ``exp(-sum(p * log(p)))``: 1 if all features move together, and their number if they
@@ -547,10 +542,10 @@ def effective_rank(features: Tensor) -> float:
             "features: expected the shape (N, number of features), "
             f"but got {tuple(features.shape)}"
         )
+    if not (features != features[:1]).any():
+        raise ValueError("features: expected rows that differ, but all are equal")
     features = features.double()
     values = torch.linalg.svdvals(features - features.mean(dim=0))
-    if not values.sum() > 0:
-        raise ValueError("features: expected rows that differ, but all are equal")
     return torch.special.entr(values / values.sum()).sum().exp().item()
 
 
@@ -559,24 +554,24 @@ def gradient_norms(
 ) -> list[float]:
     """Measure how strongly a training step pulls at each residual block.
 
-    The gradient is that of training: masks on, batch norm with the statistics of this
-    batch. The running statistics stay as they were.
+    The gradient is that of training: masks on, batch norm with the statistics of these
+    images. Its running statistics stay as they were. Afterwards the layers draw from
+    the global generator again.
 
     Args:
-        model: maps images to logits.
-        images: shape (N, C, H, W), one batch.
-        labels: int64, shape (N,).
-        generator: draws the masks.
+        model, images, labels, generator: see the head of this module.
 
     Returns:
         For each of the :func:`residual_blocks`, the Euclidean norm of the gradient of
-        the mean loss (nats) over all its parameters.
+        the mean loss with respect to all its parameters.
 
     Raises:
-        ValueError: if the model has no residual block.
+        TypeError: if a dtype does not fit.
+        ValueError: if a shape does not fit, or the model has no residual block.
 
     Source: after Huang et al. 2016, Deep networks with stochastic depth, figure 8.
     """
+    _check_batch(model, images, labels)
     blocks = [list(block.parameters()) for block in residual_blocks(model)]
     parameters = [parameter for block in blocks for parameter in block]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -598,17 +593,17 @@ def gradient_norms(
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A trained model and all that the measures of the study need to know of its run.
+    """A trained model and what the measures of the study need to know of its run.
 
     Attributes:
-        model: one with a ``stem``, residual blocks and a ``head``, as
+        model: one with a ``stem``, residual blocks and a ``head``, such as
             :class:`~regdrop_lite.course.models.ResNetSmall`.
         data: what it was trained on.
-        split: ``"validation"`` or ``"test"``: where predictions are judged.
-        given_labels: the labels of the training images as given to the model, int64,
+        split: ``"validation"`` or ``"test"``: on which images it is judged.
+        given_labels: the labels of the training images that the model was given, int64,
             shape (number of training images,).
-        seed: fixes what the measures draw, for each measure by a generator of its own.
-            Models with the same seed are measured on the same images.
+        seed: fixes which images are drawn and all else that is random. Models with the
+            same seed are measured on the same images.
 
     Raises:
         ValueError: if ``split`` is unknown or the labels do not fit the training split.
@@ -622,26 +617,19 @@ class Subject:
 
     def __post_init__(self) -> None:
         check_choice(self.split, "split", ("validation", "test"))
-        true = self.data.train.labels
-        if (
-            self.given_labels.shape != true.shape
-            or self.given_labels.dtype != true.dtype
-        ):
+        given, true = self.given_labels, self.data.train.labels
+        if given.shape != true.shape or given.dtype != true.dtype:
             raise ValueError(
-                f"given_labels: expected int64 of shape {tuple(true.shape)}, but got "
-                f"{self.given_labels.dtype} of shape {tuple(self.given_labels.shape)}"
+                f"given_labels: expected {true.dtype} of shape {tuple(true.shape)}, "
+                f"but got {given.dtype} of shape {tuple(given.shape)}"
             )
 
-    def generator(self, purpose: str) -> torch.Generator:
-        """Give the generator for one purpose."""
-        return make_generator(self.seed, f"measure {purpose}")
-
     def judged(self, most: int | None = None) -> tuple[Tensor, Tensor]:
-        """Give images and true labels of ``split``: at most so many, drawn by seed."""
+        """Give images of ``split`` and their labels: all, or at most so many."""
         return self._load(self.split, getattr(self.data, self.split).labels, most)
 
     def trained(self, most: int | None = None) -> tuple[Tensor, Tensor]:
-        """Give training images with the labels given to the model, likewise."""
+        """Give training images and the labels given to the model, likewise."""
         return self._load("train", self.given_labels, most)
 
     def _load(
@@ -649,9 +637,12 @@ class Subject:
     ) -> tuple[Tensor, Tensor]:
         parameter = next(self.model.parameters())
         images, _ = as_tensors(getattr(self.data, split), parameter.dtype)
-        order = torch.randperm(len(images), generator=self.generator(split))
+        order = torch.randperm(len(images), generator=self._generator(split))
         chosen = order[:most].sort().values
         return images[chosen].to(parameter.device), labels[chosen].to(parameter.device)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return make_generator(self.seed, f"measure {purpose}")
 
 
 Result = dict[str, float | list[float] | None]
@@ -659,31 +650,35 @@ Result = dict[str, float | list[float] | None]
 
 def _classification(subject: Subject) -> Result:
     images, labels = subject.judged()
-    return dict(classification(predict(subject.model, images), labels))
+    return {**classification(predict(subject.model, images), labels)}
 
 
 def _memorisation(subject: Subject) -> Result:
     images, given_labels = subject.trained()
     predicted = predict(subject.model, images).argmax(dim=1)
     true_labels = subject.data.train.labels.to(given_labels.device)
-    return dict(memorisation(predicted, given_labels, true_labels))
+    return {**memorisation(predicted, given_labels, true_labels)}
 
 
 def _ablated_channels(subject: Subject) -> Result:
     images, labels = subject.judged(500)
-    model, shares = subject.model, (0.0, 0.1, 0.2, 0.4)
+    model, shares = subject.model, [0.0, 0.1, 0.2, 0.4]
     branches = [block.norm2 for block in residual_blocks(model)]
 
-    def curve(places: Sequence[nn.Module], rescale: bool = False) -> list[float]:
-        generator = subject.generator("ablated channels")
-        logits = (
-            ablate_channels(model, images, places, share, generator, rescale=rescale)
+    def curve(places: list[nn.Module], rescale: bool = False) -> list[float]:
+        generator = subject._generator("ablated_channels")
+        return [
+            score(
+                ablate_channels(
+                    model, images, places, share, generator, rescale=rescale
+                ),
+                labels,
+            ).accuracy
             for share in shares
-        )
-        return [score(x, labels).accuracy for x in logits]
+        ]
 
     return {
-        "ablated_share": list(shares),
+        "ablated_share": shares,
         "ablated_branch_accuracy": curve(branches),
         "ablated_branch_rescaled_accuracy": curve(branches, rescale=True),
         "ablated_stem_accuracy": curve([model.get_submodule("stem")]),
@@ -692,61 +687,62 @@ def _ablated_channels(subject: Subject) -> Result:
 
 def _deleted_blocks(subject: Subject) -> Result:
     images, labels = subject.judged(500)
-    logits = (
-        delete_branch(subject.model, images, block)
-        for block in residual_blocks(subject.model)
-    )
-    return {"deleted_block_accuracy": [score(x, labels).accuracy for x in logits]}
+    return {
+        "deleted_none_accuracy": score(predict(subject.model, images), labels).accuracy,
+        "deleted_block_accuracy": [
+            score(delete_branch(subject.model, images, block), labels).accuracy
+            for block in residual_blocks(subject.model)
+        ],
+    }
 
 
 def _occlusion(subject: Subject) -> Result:
     images, labels = subject.judged(500)
-    generator = subject.generator("occlusion")
-    sides = range(0, min(images.shape[2:]) - 2, 5)
-    logits = (
-        predict(subject.model, occlude(images, side, generator)) for side in sides
-    )
+    generator = subject._generator("occlusion")
+    sides = range(0, min(images.shape[2:]) * 3 // 4, 5)
+    covered = (occlude(images, side, generator) for side in sides)
     return {
         "occlusion_size": [float(side) for side in sides],
-        "occlusion_accuracy": [score(x, labels).accuracy for x in logits],
+        "occlusion_accuracy": [
+            score(predict(subject.model, x), labels).accuracy for x in covered
+        ],
     }
 
 
 def _monte_carlo(subject: Subject) -> Result:
     images, labels = subject.judged(500)
-    generator = subject.generator("Monte Carlo")
+    generator = subject._generator("monte_carlo")
     averages = monte_carlo(subject.model, images, generator, passes=16)
-    counts = (1, 2, 4, 8, 16)
+    counts = [1, 2, 4, 8, 16]
     found = [classification(averages[count - 1], labels) for count in counts]
-    plain = classification(predict(subject.model, images), labels)
-    return (
-        {"mc_passes": [float(count) for count in counts]}
-        | {f"mc_{name}": [one[name] for one in found] for name in plain}
-        | {f"mc_off_{name}": value for name, value in plain.items()}
-    )
+    off = classification(predict(subject.model, images), labels)
+    return {
+        "mc_passes": [float(count) for count in counts],
+        **{f"mc_{name}": [one[name] for one in found] for name in off},
+        **{f"mc_off_{name}": value for name, value in off.items()},
+    }
 
 
 def _perturbation(subject: Subject) -> Result:
     images, labels = subject.trained(250)
-    generator = subject.generator("perturbation")
-    radii = (0.0, 0.1, 0.2, 0.3, 0.4)
-    directions = [
-        filter_normalised_direction(subject.model, generator) for _ in range(3)
-    ]
-    losses = [
-        [perturbed_loss(subject.model, images, labels, d, r) for d in directions]
-        for r in radii
-    ]
+    model, generator = subject.model, subject._generator("perturbation")
+    directions = [filter_normalised_direction(model, generator) for _ in range(3)]
+    radii = [0.0, 0.1, 0.2, 0.3, 0.4]
+    losses = (
+        [perturbed_loss(model, images, labels, d, radius) for d in directions]
+        for radius in radii
+    )
     return {
-        "perturbation_radius": list(radii),
-        "perturbation_loss": [sum(at) / len(at) for at in losses],
+        "perturbation_radius": radii,
+        "perturbation_loss": [sum(at) / len(directions) for at in losses],
     }
 
 
 def _hessian(subject: Subject) -> Result:
     images, labels = subject.trained(100)
-    generator = subject.generator("Hessian")
-    value = top_hessian_eigenvalue(subject.model, images, labels, generator)
+    value = top_hessian_eigenvalue(
+        subject.model, images, labels, subject._generator("hessian")
+    )
     return {"hessian_top_eigenvalue": value}
 
 
@@ -757,7 +753,7 @@ def _effective_rank(subject: Subject) -> Result:
 
 def _gradient_norm(subject: Subject) -> Result:
     images, labels = subject.trained(250)
-    generator = subject.generator("gradient norm")
+    generator = subject._generator("gradient_norm")
     return {"gradient_norm": gradient_norms(subject.model, images, labels, generator)}
 
 
@@ -793,6 +789,14 @@ def _changed_outputs(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _forward(
+    model: nn.Module, images: Tensor, replaced: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """Give the logits in the mode the model is in, with some parameters replaced."""
+    batches = images.split(100)
+    return torch.cat([functional_call(model, replaced or {}, (x,)) for x in batches])
 
 
 def _running_mean(logits: Sequence[Tensor]) -> Tensor:
