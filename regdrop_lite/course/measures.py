@@ -39,7 +39,6 @@ from torch.func import functional_call
 from regdrop_lite import set_generator
 from regdrop_lite._common import (
     DropLayer,
-    apply_mask,
     check_choice,
     check_probability,
     sample_keep,
@@ -211,7 +210,7 @@ def ablate_channels(
     def zero(output: Tensor) -> Tensor:
         shape = (*output.shape[:2], 1, 1)
         keep = sample_keep(shape, share, output.device, generator)
-        return apply_mask(output, keep, scale)
+        return output * keep * scale
 
     with _changed_outputs(places, zero):
         return predict(model, images)
