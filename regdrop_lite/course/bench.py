@@ -278,8 +278,6 @@ def measure_setting(
         >>> rows = measure_setting(Setting("layer", (2, 8, 7, 7)), {}, rounds=1)
         >>> rows[0]["layer"], rows[0]["ratio"], rows[0]["saved"]
         ('x * 1.25', 1.0, 0.0)
-        >>> rows[2]["layer"], rows[2]["saved"]  # one number for a map of 7 x 7
-        ('SpatialDropout', 0.02041)
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(setting.shape, generator=generator)
