@@ -39,6 +39,7 @@ from regdrop_lite.course.training import (
     evaluate,
     flip_labels,
     predict,
+    score,
     train,
 )
 
@@ -142,6 +143,13 @@ def test_too_high_and_too_low_confidence_do_not_cancel_across_bins():
     assert found["ece"] == pytest.approx((0.4 + 0.9) / 2)
     together = classification(log_q, torch.tensor([0, 1]), bins=1)
     assert together["ece"] == pytest.approx(0.75 - 0.5)
+
+
+def test_a_bin_ends_with_its_upper_edge():
+    """Of two bins, a confidence of exactly 1/2 belongs to the lower one."""
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
+    found = classification(logits, torch.tensor([0, 1]), bins=2)
+    assert found["ece"] == pytest.approx((0.5 + 0.75) / 2)
 
 
 def test_classification_takes_impossible_classes_and_float32():
@@ -686,6 +694,32 @@ def test_curves_have_one_value_for_each_place_on_the_axis(data):
         assert found[key][0] == accuracy
     assert found["accuracy"] == found["mc_off_accuracy"] == accuracy
     assert found["deleted_none_accuracy"] == accuracy
+
+
+def test_the_curves_are_those_of_the_functions(data):
+    model = small_net()
+    images, labels = as_tensors(data.test)
+    found = MEASURES["monte_carlo"](subject_of(data, model))
+    masks = make_generator(0, "measure monte_carlo")
+    averages = monte_carlo(model, images, masks, passes=16)
+    assert found["mc_passes"] == [1, 2, 4, 8, 16]
+    expected = [score(averages[t - 1], labels).loss for t in (1, 2, 4, 8, 16)]
+    assert found["mc_nll"] == pytest.approx(expected, rel=1e-12)
+    found = MEASURES["ablated_channels"](subject_of(data, model))
+    branches = [block.norm2 for block in residual_blocks(model)]
+    for name, places, rescale in (
+        ("branch", branches, False),
+        ("branch_rescaled", branches, True),
+        ("stem", [model.stem], False),
+    ):
+        chance = make_generator(0, "measure ablated_channels")
+        logits = [
+            ablate_channels(model, images, places, share, chance, rescale=rescale)
+            for share in found["ablated_share"]
+        ]
+        expected = [score(x, labels).accuracy for x in logits]
+        assert found.pop(f"ablated_{name}_accuracy") == expected
+        assert expected not in found.values(), "three different curves"
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
