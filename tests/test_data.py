@@ -24,6 +24,7 @@ from regdrop_lite.course.data import (
     load_data,
     make_generator,
     read_idx,
+    shift_flip,
     subset,
 )
 from regdrop_lite.course.fashion_mnist_mini import build
@@ -738,3 +739,25 @@ def test_generators_differ_by_seed_and_purpose():
         for purpose in ("order", "masks", "noise", "weights")
     }
     assert len(draws) == 200
+
+
+# --- augmentation ---------------------------------------------------------------------
+
+
+def test_shift_flip_moves_whole_images_and_repeats_the_edges(assert_law):
+    """Each image is one of the 5 x 5 x 2 possible ones, all with the same chance."""
+    n, most = 10_000, 2
+    image = torch.arange(2 * 4 * 5.0).view(2, 4, 5)
+    padded = torch.nn.functional.pad(image[None], (most,) * 4, mode="replicate")[0]
+    possible = [
+        padded[:, most - down : most - down + 4, most - right : most - right + 5]
+        for down in range(-most, most + 1)
+        for right in range(-most, most + 1)
+    ]
+    possible += [shifted.flip(2) for shifted in possible]
+    images = image.expand(n, 2, 4, 5)
+    moved = shift_flip(images, torch.Generator().manual_seed(1), most)
+    counts = [(moved == one).flatten(1).all(dim=1).sum().item() for one in possible]
+    assert sum(counts) == n
+    assert_law(counts, [1 / 50] * 50)
+    assert torch.equal(images[0], image), "the input is left alone"

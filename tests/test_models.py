@@ -322,6 +322,65 @@ def test_the_stem_drops_on_request():
         TinyCNN(regulariser="drop_path", p=0.1, drop_in_stem=True)
 
 
+def drops(model):
+    return [m.drop for m in model.modules() if isinstance(m, ResidualBlock)]
+
+
+def test_resnet_small_has_block_sizes_borders_and_stages_of_its_own():
+    model = ResNetSmall(
+        regulariser="drop_block",
+        p=0.1,
+        depths=(1, 2, 1),
+        block_size=(5, 3, 2),
+        border="clip",
+        stages=(2, 3),
+    )
+    first, *others = drops(model)
+    assert isinstance(first, nn.Identity)
+    assert [layer.block_size for layer in others] == [3, 3, 2]
+    assert {layer.border for layer in others} == {"clip"}
+    with pytest.raises(ValueError, match=r"one number or 3, .* but got \(3, 3\)"):
+        ResNetSmall(block_size=(3, 3))
+    for stages in ((), (0, 1), (4,)):
+        with pytest.raises(ValueError, match="stages has to name some of 1, 2 and 3"):
+            ResNetSmall(stages=stages)
+
+
+def test_stages_leave_the_rates_of_the_others_alone():
+    arguments = {"regulariser": "drop_path", "p": 0.5, "depths": (1, 2, 2)}
+    everywhere = [layer.p for layer in drops(ResNetSmall(**arguments))]
+    found = drops(ResNetSmall(**arguments, stages=(1, 3)))
+    assert [layer.p for layer in (found[0], *found[3:])] == [
+        everywhere[0],
+        *everywhere[3:],
+    ]
+    assert all(isinstance(layer, nn.Identity) for layer in found[1:3])
+
+
+def test_a_drop_path_may_stand_beside_another_regulariser():
+    plain = ResNetSmall(seed=4, depths=(1, 1, 1))
+    model = ResNetSmall(
+        regulariser="spatial", p=0.2, path_p=0.4, depths=(1, 1, 1), seed=4
+    )
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert all(map(torch.equal, plain.parameters(), model.parameters()))
+    kinds = [[type(layer) for layer in pair] for pair in drops(model)]
+    assert kinds == [[SpatialDropout2d, DropPath]] * 3
+    assert [[layer.p for layer in pair] for pair in drops(model)] == [
+        [0.2, 0.0],
+        [0.2, 0.2],
+        [0.2, 0.4],
+    ]
+    alone = ResNetSmall(path_p=0.4, depths=(1, 1, 1))
+    assert [layer.p for _, layer in drops(alone)] == [0.0, 0.2, 0.4]
+    for changes in (
+        {"regulariser": "drop_path", "p": 0.1},
+        {"placement": "after_sum"},
+    ):
+        with pytest.raises(ValueError, match=r"path_p has to be 0 .* but got 0\.1"):
+            ResNetSmall(path_p=0.1, **changes)
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_nets_refuse_unfitting_arguments(net):
     with pytest.raises(ValueError, match="'drop_block', but got 'cutout'"):

@@ -31,6 +31,7 @@ from regdrop_lite.course.training import (
     eval_step,
     evaluate,
     flip_labels,
+    given_labels,
     learning_rate,
     predict,
     score,
@@ -402,6 +403,51 @@ def test_after_step_can_ramp_a_rate(data):
     assert rates == pytest.approx([0.075, 0.15, 0.225, 0.3, 0.3, 0.3])
 
 
+def test_augmentation_shows_changed_images_and_repeats_them(data, monkeypatch):
+    config = replace(CONFIG, augmentation="shift-flip")
+    first, second = (train(linear(), data, config) for _ in range(2))
+    assert first == second
+    assert first.step_loss != train(linear(), data, CONFIG).step_loss
+    seen = []
+
+    def spy(images, generator):
+        seen.append(images)
+        return torch.zeros_like(images)
+
+    monkeypatch.setattr("regdrop_lite.course.training.shift_flip", spy)
+    model = linear()
+    bias = model[1].bias
+    history = train(model, data, replace(config, weight_decay=0))
+    assert [len(images) for images in seen] == [25, 25, 10] * 2
+    # The model saw nothing but zeros, so that only its biases have learnt.
+    assert torch.equal(model[1].weight, linear()[1].weight)
+    assert bias.abs().max() > 0
+    assert history.step_loss[0] == pytest.approx(math.log(10))
+
+
+def test_the_labels_given_are_those_learnt_from(data):
+    config = replace(CONFIG, label_noise=0.2, epochs=1)
+    given = given_labels(data, config)
+    assert (given != data.train.labels).sum() == 12
+    model = linear()
+    record = train(model, data, config).epochs[-1]
+    logits = predict(model, as_tensors(data.train)[0])
+    assert score(logits, given).loss == record.train_loss
+
+
+def test_float32_trains_with_the_channels_last_and_repeats_itself(data):
+    runs = []
+    for _ in range(2):
+        model = TinyCNN(regulariser="spatial", p=0.2, dtype=torch.float32)
+        config = replace(CONFIG, dtype="float32")
+        runs.append((train(model, data, config), list(model.parameters())))
+        weight = model.block1.conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert runs[0][0] == runs[1][0]
+    assert all(map(torch.equal, runs[0][1], runs[1][1]))
+    assert TinyCNN().block1.conv1.weight.is_contiguous()
+
+
 def test_float32_runs_start_like_float64_runs(data):
     runs = {}
     for dtype in ("float64", "float32"):
@@ -504,6 +550,7 @@ def test_history_prints_a_table(data):
         ({"label_noise": None}, "label_noise: .* but got None"),
         ({"dtype": "bfloat16"}, "dtype: expected float64 or float32, but got 'bflo"),
         ({"dtype": torch.float64}, "dtype: .* but got torch.float64"),
+        ({"augmentation": "cutout"}, "augmentation: expected none or shift-flip, but"),
         ({"device": "tpu"}, "device: expected cpu or cuda, but got 'tpu'"),
     ],
 )

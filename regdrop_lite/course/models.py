@@ -42,7 +42,12 @@ PLACEMENTS = ("branch", "after_sum", "before_norm")
 
 
 def make_regulariser(
-    name: str, p: float, *, block_size: int = 3, shared: bool = False
+    name: str,
+    p: float,
+    *,
+    block_size: int = 3,
+    shared: bool = False,
+    border: str = "valid",
 ) -> nn.Module:
     """Make a layer that drops, by name. Only the shape of its mask differs.
 
@@ -53,6 +58,8 @@ def make_regulariser(
         p: the probability to drop, 0 to 1.
         block_size: the side of a block, in pixels; read by ``"drop_block"`` only.
         shared: one mask for all channels of a sample; read by ``"drop_block"`` only.
+        border: ``"valid"`` or ``"clip"``, see :func:`~regdrop_lite.drop_block`; read
+            by ``"drop_block"`` only.
 
     Raises:
         TypeError: if p is no number.
@@ -75,7 +82,7 @@ def make_regulariser(
         return SpatialDropout2d(p)
     if name == "drop_path":
         return DropPath(p)
-    return DropBlock2d(p, block_size, shared=shared)
+    return DropBlock2d(p, block_size, border=border, shared=shared)
 
 
 class ConvNormAct(nn.Module):
@@ -249,7 +256,9 @@ class TinyCNN(nn.Module):
         super().__init__()
         if drop_in_stem and regulariser == "drop_path":
             raise ValueError("drop_in_stem has to be False with 'drop_path'")
-        drops = _make_regularisers(2, regulariser, p, schedule, block_size, shared)
+        drops = _make_regularisers(
+            (2,), regulariser, p, schedule, block_size=block_size, shared=shared
+        )
         stem_drop = None
         if drop_in_stem:
             stem_drop = make_regulariser(
@@ -290,9 +299,15 @@ class ResNetSmall(nn.Module):
         schedule: how the rates of ``"drop_path"`` grow with depth, see
             :func:`~regdrop_lite.drop_path_rates`. The other regularisers have p in
             every block.
-        block_size: the side of a block of ``"drop_block"``, in pixels.
+        block_size: the side of a block of ``"drop_block"``, in pixels: one number, or
+            one for each stage.
         shared: whether all channels of a sample share the mask of ``"drop_block"``.
+        border: ``"valid"`` or ``"clip"``, see :func:`~regdrop_lite.drop_block`.
         placement: one of :data:`PLACEMENTS`.
+        stages: the stages, from 1 to 3, whose blocks have the regulariser. It does not
+            change the rates of the others.
+        path_p: the largest rate of a DropPath with the same ``schedule``, which stands
+            beside the regulariser, behind it; 0 for none.
         seed: fixes the initial weights, see :func:`initialise`.
         dtype: of the parameters.
 
@@ -315,9 +330,12 @@ class ResNetSmall(nn.Module):
         *,
         depths: Sequence[int] = (4, 4, 4),
         schedule: str = "linear",
-        block_size: int = 3,
+        block_size: int | Sequence[int] = 3,
         shared: bool = False,
+        border: str = "valid",
         placement: str = "branch",
+        stages: Sequence[int] = (1, 2, 3),
+        path_p: float = 0.0,
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
@@ -326,8 +344,25 @@ class ResNetSmall(nn.Module):
             raise ValueError(
                 f"depths has to be three numbers from 1, but got {tuple(depths)}"
             )
+        if not stages or not set(stages) <= {1, 2, 3}:
+            raise ValueError(
+                f"stages has to name some of 1, 2 and 3, but got {tuple(stages)}"
+            )
+        if path_p and (regulariser == "drop_path" or placement != "branch"):
+            raise ValueError(
+                "path_p has to be 0 with the regulariser 'drop_path' and with every "
+                f"placement but 'branch', but got {path_p}"
+            )
         drops = _make_regularisers(
-            sum(depths), regulariser, p, schedule, block_size, shared
+            depths,
+            regulariser,
+            p,
+            schedule,
+            block_size=block_size,
+            shared=shared,
+            border=border,
+            stages=stages,
+            path_p=path_p,
         )
         with torch.random.fork_rng(devices=[]):  # PyTorch's own weights are replaced
             self.stem = ConvNormAct(in_channels, 8, stride=2)
@@ -398,15 +433,41 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _make_regularisers(
-    num_blocks: int, name: str, p: float, schedule: str, block_size: int, shared: bool
+    depths: Sequence[int],
+    name: str,
+    p: float,
+    schedule: str,
+    *,
+    block_size: int | Sequence[int],
+    shared: bool,
+    border: str = "valid",
+    stages: Sequence[int] = (1, 2, 3),
+    path_p: float = 0.0,
 ) -> Iterator[nn.Module]:
     """Give one layer for each block, from the first to the last."""
-    rates = drop_path_rates(p, num_blocks, schedule)  # checks the schedule in any case
+    sizes = [block_size] * len(depths) if isinstance(block_size, int) else block_size
+    if len(sizes) != len(depths):
+        raise ValueError(
+            f"block_size has to be one number or {len(depths)}, one for each stage, "
+            f"but got {tuple(sizes)}"
+        )
+    # Lists of rates for each stage. The schedule is checked in any case.
+    rates = drop_path_rates(p, depths, schedule)
     if name != "drop_path":
-        rates = [p] * num_blocks
-    return iter(
-        [make_regulariser(name, r, block_size=block_size, shared=shared) for r in rates]
-    )
+        rates = [[p] * depth for depth in depths]
+    path_rates = drop_path_rates(path_p, depths, schedule)
+    layers: list[nn.Module] = []
+    for stage, size in enumerate(sizes, start=1):
+        for rate, path_rate in zip(
+            rates[stage - 1], path_rates[stage - 1], strict=True
+        ):
+            layer = make_regulariser(
+                name, rate, block_size=size, shared=shared, border=border
+            )
+            if path_p:
+                layer = nn.Sequential(layer, DropPath(path_rate))
+            layers.append(layer if stage in stages else nn.Identity())
+    return iter(layers)
 
 
 def _fill(weight: Tensor, std: float, generator: torch.Generator) -> None:
