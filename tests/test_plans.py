@@ -1,0 +1,275 @@
+"""Plans: the grid, the defaults, what is refused, and what counts as an extension."""
+
+import copy
+from dataclasses import fields
+
+import pytest
+
+from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.plans import (
+    DATA_KEYS,
+    MODEL_KEYS,
+    TRAINING_KEYS,
+    Contrast,
+    PlanError,
+    difference,
+    matches,
+    read_plan,
+)
+from regdrop_lite.course.training import TrainConfig
+
+TOP = """
+title = "t"
+evaluate = "validation"
+measures = ["classification"]
+seeds = [3, 5]
+"""
+GROUPS = """
+[[groups]]
+name = "none"
+
+[[groups]]
+name = "spatial"
+regulariser = ["spatial"]
+p = [0.1, 0.2]
+epochs = [2, 3]
+"""
+
+
+def read(folder, text):
+    path = folder / "plans" / "study.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return read_plan(path)
+
+
+def test_groups_are_combined_in_every_way_and_with_every_seed(tmp_path):
+    plan = read(tmp_path, TOP + "[data]\nimages = 20\n[training]\nlr = 1\n" + GROUPS)
+    found = [
+        (run.group, run.config["p"], run.config["epochs"], run.seed)
+        for run in plan.runs
+    ]
+    expected = [("none", 0.0, 30, seed) for seed in (3, 5)]
+    expected += [
+        ("spatial", p, epochs, seed)
+        for p in (0.1, 0.2)
+        for epochs in (2, 3)
+        for seed in (3, 5)
+    ]
+    assert found == expected
+    assert plan.name == "study"
+    for run in plan.runs:
+        config = run.config
+        assert (config["images"], config["lr"]) == (20, 1.0)
+        assert type(config["lr"]) is float, "1 and 1.0 are one configuration"
+        assert config["validation"] is None
+        assert config["evaluate"] == "validation"
+
+
+def test_defaults_are_those_of_the_code(tmp_path):
+    config = read(tmp_path, TOP + '[[groups]]\nname = "none"\n').runs[0].config
+    settings = TrainConfig()
+    chosen = {f.name for f in fields(TrainConfig)} - {"seed", "device", "progress"}
+    for name in chosen:
+        assert config[name] == getattr(settings, name), name
+    assert set(MODEL_KEYS) == set(ResNetSmall.__init__.__kwdefaults__) - {
+        "seed",
+        "dtype",
+    } | {"regulariser", "p"}
+    assert config["data"] == "fashion-mnist-mini"
+    assert set(config) == (
+        {*DATA_KEYS, *TRAINING_KEYS, *MODEL_KEYS, "data", "evaluate", "measures"}
+        - {"name"}
+    )
+
+
+def test_every_axis_of_the_study_is_accepted(tmp_path):
+    group = """
+[[groups]]
+name = "all"
+regulariser = ["drop_block"]
+p = [0.1]
+block_size = [3, [5, 3, 2]]
+shared = [true, false]
+border = ["valid", "clip"]
+placement = ["branch"]
+stages = [[3], [1, 2, 3]]
+path_p = [0, 0.2]
+schedule = ["linear", "constant"]
+ramp = [0.0, 0.5]
+weight_decay = [5e-4, 5e-3]
+augmentation = ["none", "shift-flip"]
+label_noise = [0.0, 0.2]
+depths = [[1, 1, 1]]
+"""
+    plan = read(tmp_path, TOP + group)
+    assert len(plan.runs) == 2 * 2**10
+    assert {str(run.config["block_size"]) for run in plan.runs} == {"3", "[5, 3, 2]"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [("[4, 2]", (4, 2)), ("{start = 5, count = 3}", (5, 6, 7)), ("{count = 1}", (0,))],
+)
+def test_seeds_are_a_list_or_a_range(tmp_path, seeds, expected):
+    plan = read(tmp_path, (TOP + GROUPS).replace("[3, 5]", seeds))
+    assert plan.seeds == expected
+
+
+FAMILY = """
+[[families]]
+name = "gain"
+holm = true
+[[families.contrasts]]
+treatment = { group = "spatial", p = 0.1, epochs = 2 }
+control = { group = "none" }
+metric = "accuracy"
+alternative = "greater"
+"""
+
+
+def test_families_are_read(tmp_path):
+    (family,) = read(tmp_path, TOP + GROUPS + FAMILY).families
+    assert (family.name, family.holm) == ("gain", True)
+    assert family.contrasts == (
+        Contrast(
+            {"group": "spatial", "p": 0.1, "epochs": 2},
+            {"group": "none"},
+            "accuracy",
+            "greater",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("title", "titel", "unknown key 'titel'; known are title, hypotheses, eval"),
+        ('title = "t"', "title = 1", "title: expected a text, but got 1"),
+        ('"validation"', '"train"', "evaluate: expected one of validation, test, but"),
+        ('"classification"', '"beauty"', "measures: expected one of classification, "),
+        ("[3, 5]", "[]", r"seeds: expected at least one, but got \[\]"),
+        ("[3, 5]", "{count = 0}", "seeds: expected at least one"),
+        ("[3, 5]", "[3, 3]", r"seeds: expected each number once, but got \[3, 3\]"),
+        ("[3, 5]", '["a"]', "seeds: expected whole numbers, but got 'a'"),
+        ("[3, 5]", "{from = 1}", "seeds: unknown key 'from'; known are start, count"),
+        ("p = [0.1, 0.2]", "p = [1.2]", r"groups\.spatial: .*between 0 and 1, but g"),
+        ("p = [0.1, 0.2]", "p = [nan]", r"groups\.spatial\.p: expected a number, but"),
+        ("p = [0.1, 0.2]", "p = 0.1", r"spatial\.p: expected a list with at least on"),
+        ("p = [0.1, 0.2]", "p = []", r"groups\.spatial\.p: expected a list with"),
+        ("p = [0.1, 0.2]", "p = [true]", "p: expected a number, but got True"),
+        ("p = [0.1, 0.2]", "p = [0.1, 0.1]", "spatial: .*'p': 0.1.* in groups.spatia"),
+        ('["spatial"]', '["cutout"]', r"groups\.spatial: regulariser has to be one of"),
+        ("epochs = [2, 3]", "epochs = [0]", "spatial: epochs: expected a whole number"),
+        ("epochs = [2, 3]", "epochs = [1.5]", r"spatial\.epochs: expected a whole num"),
+        ("epochs = [2, 3]", "ramp = [2.0]", r"ramp: expected a share from 0 to 1, but"),
+        ("epochs = [2, 3]", "images = [0]", r"images: expected a number from 1, but"),
+        ("epochs = [2, 3]", "stages = [3]", r"stages: expected whole numbers like \["),
+        (
+            "epochs = [2, 3]",
+            "stages = [[4]]",
+            "groups.spatial: stages has to name some",
+        ),
+        ("epochs = [2, 3]", 'shared = ["no"]', "shared: expected true or false, but"),
+        ("epochs = [2, 3]", "q = [1]", r"groups\.spatial: unknown key 'q'; known are"),
+        (
+            "epochs = [2, 3]",
+            "seed = [1]",
+            r"groups\.spatial: unknown key 'seed'; known",
+        ),
+        ('name = "none"', 'name = "none"\nramp = [0.5]', "none.ramp: there is no regu"),
+        (
+            'name = "spatial"',
+            'name = "none"',
+            r"groups\.none: there are two groups of th",
+        ),
+        ('name = "spatial"', "", "groups, number 2, name: expected a text, but got No"),
+        ("[[groups]]", "[data]\nname = 'mnist'\n[[groups]]", "data.name: expected one"),
+        ("[[groups]]", "[training]\nseed = 1\n[[groups]]", "training: unknown key 'se"),
+        ("[[groups]]", "[model]\nwidth = 1\n[[groups]]", "model: unknown key 'width'"),
+        ("seeds =", "tolerance = -1\nseeds =", "tolerance: expected a number from 0"),
+        (
+            "seeds =",
+            "checkpoints = [4]\nseeds =",
+            r"only seeds of the plan, but got \[4",
+        ),
+        (
+            "[[groups]]",
+            "[[hypotheses]]\nid = 'H'\n[[groups]]",
+            "number 1, claim: expec",
+        ),
+        (
+            "p = 0.1, ",
+            "",
+            r"gain\.treatment: expected to select one .* selects 2$",
+        ),
+        (
+            "{ group = ",
+            "{ grup = ",
+            r"families\.gain\.treatment: unknown: 'grup'; known",
+        ),
+        ('"none" }', '"x" }', r"families\.gain\.control: .*'x'} selects 0$"),
+        (
+            '"greater"',
+            '"more"',
+            "alternative: expected one of two-sided, greater, less",
+        ),
+        ("holm = true", "holm = 1", r"families\.gain\.holm: expected true or false"),
+        ("seeds =", "seeds : ", "is no TOML file"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, old, new, message):
+    text = TOP + GROUPS + FAMILY
+    assert old in text
+    with pytest.raises(PlanError, match=message) as caught:
+        read(tmp_path, text.replace(old, new, 1))
+    assert str(caught.value).startswith("study.toml")
+
+
+def test_a_plan_needs_its_parts(tmp_path):
+    with pytest.raises(PlanError, match="groups is missing"):
+        read(tmp_path, TOP)
+    with pytest.raises(PlanError, match="groups: expected at least one"):
+        read(tmp_path, "groups = []\n" + TOP)
+    with pytest.raises(FileNotFoundError):
+        read_plan(tmp_path / "plans" / "none.toml")
+    with pytest.raises(PlanError, match="in a folder called 'plans'"):
+        read_plan(tmp_path / "study.toml")
+
+
+def test_conditions_select_by_group_seed_and_configuration():
+    row = {"group": "a", "seed": 1, "config": {"p": 0.1, "depths": [1, 2, 3]}}
+    assert matches(row, {})
+    assert matches(row, {"seed": 1, "depths": (1, 2, 3)})
+    assert not matches(row, {"seed": 1, "p": 0.2})
+    with pytest.raises(KeyError, match="unknown: 'q'; known are p, depths, group"):
+        matches(row, {"q": 1})
+
+
+def test_only_more_seeds_and_groups_extend_a_plan(tmp_path):
+    old = read(tmp_path, TOP + "[training]\nlr = 0.1\n" + GROUPS + FAMILY).content
+    assert difference(old, copy.deepcopy(old)) is None
+    larger = copy.deepcopy(old)
+    larger["seeds"] = {"start": 2, "count": 4}
+    larger["groups"].insert(0, {"name": "new", "epochs": [1]})
+    assert difference(old, larger) is None
+    assert difference(larger, old) == "seeds had 2 and has it no more"
+
+    def changed(change):
+        new = copy.deepcopy(old)
+        change(new)
+        return difference(old, new)
+
+    assert changed(lambda c: c["training"].update(lr=0.2)) == (
+        "training.lr was 0.1 and is 0.2"
+    )
+    assert changed(lambda c: c["training"].update(momentum=0)) == (
+        "training.momentum is new"
+    )
+    assert changed(lambda c: c["training"].clear()) == "training.lr is gone"
+    assert changed(lambda c: c["groups"].pop(1)) == "groups.spatial is gone"
+    assert changed(lambda c: c["groups"][1]["p"].append(0.3)) == (
+        "groups.spatial.p was [0.1, 0.2] and is [0.1, 0.2, 0.3]"
+    )
+    assert changed(lambda c: c.update(hypotheses=[{"id": "H"}])) == "hypotheses is new"
+    assert changed(lambda c: c["families"].clear()).startswith("families was [{'name'")
