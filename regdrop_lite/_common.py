@@ -1,4 +1,4 @@
-"""What the layers share: the checks, the random numbers and the one multiplication.
+"""What the layers share: the checks and the random numbers.
 
 Every mask of this package is made of float64 uniform numbers and nothing else.
 ``Tensor.bernoulli_`` would be shorter, but PyTorch may hand it to a vendor's library,
@@ -71,9 +71,14 @@ def check_eager(what: str, remedy: str = "") -> None:
     raise RuntimeError(f"{what} works in eager mode only, not under {place}{remedy}")
 
 
-def inside_vmap() -> bool:
-    """Whether torch.func.vmap is at work. Not for code that is being compiled."""
+def inside_transform() -> bool:
+    """Whether a transform of torch.func is at work. Not for code being compiled."""
     # PyTorch has no public question for this; the private one is there since 2.0.
+    return bool(torch._C._functorch.get_interpreter_stack())
+
+
+def inside_vmap() -> bool:
+    """Whether torch.func.vmap is at work. Not for code being compiled."""
     stack = torch._C._functorch.get_interpreter_stack()
     vmap = torch._C._functorch.TransformType.Vmap
     return any(level.key() == vmap for level in stack or ())
@@ -103,23 +108,6 @@ def sample_keep(
 ) -> Tensor:
     """Bool mask of ``shape``: True (kept) with probability 1 - p, independently."""
     return uniform(shape, device, generator) >= p
-
-
-def apply_mask(
-    input: Tensor, keep: Tensor, scale: float | Tensor, inplace: bool = False
-) -> Tensor:
-    """The one multiplication of this package: ``input * (keep * scale)``.
-
-    ``keep`` is bool, ``scale`` a number or a table; both broadcast against ``input``.
-    """
-    # A scale rounded to bfloat16 or float16 is wrong by the same factor in every
-    # element (1/0.9 becomes 1.109). So multiply in float32 and round the result once.
-    wide = torch.promote_types(input.dtype, torch.float32)
-    mask = keep.to(wide) * scale
-    if wide == input.dtype:
-        return input.mul_(mask) if inplace else input * mask
-    output = (input.to(wide) * mask).to(input.dtype)
-    return input.copy_(output) if inplace else output
 
 
 def drop_all(input: Tensor, inplace: bool = False) -> Tensor:

@@ -21,9 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regdrop_lite._apply import (
+    apply_mask,
+    is_plain,
+    multiply,
+    multiply_and_paint,
+    paint,
+)
 from regdrop_lite._common import (
     DropLayer,
-    apply_mask,
     check_choice,
     check_generator,
     check_input,
@@ -110,17 +116,22 @@ def drop_block(
     if p == 1.0:
         return drop_all(input, inplace)
     like = input.detach()
-    if generator is None:
+    settings = (p, block, border, shared, normalize)
+    if is_plain(input) and input.device.type == "cpu" and input.numel():
+        return _paint_blocks(input, *settings, inplace, generator)
+    if generator is not None:
+        keep, scale = _block_mask(like, *settings, generator)
+    else:
         # An operator of its own: the number of seeds is random, so compile, export and
         # vmap cannot look inside, and need not.
         if not torch.compiler.is_compiling() and inside_vmap():
             like = _random_for_vmap(like)
-        keep, scale = torch.ops.regdrop_lite.block_mask(
-            like, p, block, border, shared, normalize
-        )
-    else:
-        keep, scale = _block_mask(like, p, block, border, shared, normalize, generator)
-    return apply_mask(input, keep, scale, inplace)
+        keep, scale = torch.ops.regdrop_lite.block_mask(like, *settings)
+    if shared:
+        return apply_mask(input, keep, scale, inplace)
+    # A dropped element is 0 whatever it was; infinity times 0 would be NaN.
+    output = torch.where(keep, multiply(input, scale), 0.0)
+    return input.copy_(output) if inplace else output
 
 
 def drop_block_gamma(
@@ -210,9 +221,9 @@ def _cover_counts(size: int, block: int, border: str) -> list[int]:
 
 def _cover_table(size: Sequence[int], block: Sequence[int], border: str) -> Tensor:
     """How many seed positions cover each element: a product over the dimensions."""
-    table = torch.ones((), dtype=torch.float64)
+    table = torch.ones((), dtype=torch.float64, device="cpu")
     for n, k in zip(size, block, strict=True):
-        counts = torch.tensor(_cover_counts(n, k, border), dtype=torch.float64)
+        counts = torch.tensor(_cover_counts(n, k, border)).to(table)
         table = table.unsqueeze(-1) * counts
     return table
 
@@ -265,15 +276,64 @@ def sample_seeds(
     expected = count * -math.expm1(log_miss)
     draws = math.ceil(expected + 6.0 * math.sqrt(expected)) + 8
     last = -1.0
-    found = []
+    found = [torch.empty(0, dtype=torch.int64, device=device)]
     while last < count - 1:  # nearly always once
-        u = 1.0 - uniform((draws,), device, generator)
-        failures = torch.floor(torch.log(u) / log_miss)
-        positions = last + torch.cumsum(failures + 1.0, dim=0)
-        found.append(positions)
+        u = uniform((draws,), device, generator)
+        failures = u.neg_().add_(1.0).log_().div_(log_miss).floor_()
+        positions = failures.add_(1.0).cumsum_(0).add_(last)
         last = positions[-1].item()
-    positions = torch.cat(found) if found else torch.empty(0, device=device)
-    return positions[positions < count].to(torch.int64)
+        inside = int(torch.searchsorted(positions, float(count)))
+        found.append(positions[:inside].to(torch.int64))
+    return torch.cat(found)
+
+
+def _sample_blocks(
+    input: Tensor,
+    p: float,
+    block_size: Sequence[int],
+    border: str,
+    shared: bool,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, list[int], tuple[int, ...]]:
+    """Seeds, the grid (N, C, ...) of places that they index, and the size of blocks."""
+    size = input.shape[2:]
+    block = tuple(min(k, n) for k, n in zip(block_size, size, strict=True))
+    sign = 1 if border == "clip" else -1
+    grid = [input.shape[0], 1 if shared else input.shape[1]]
+    grid += [n + sign * (k - 1) for n, k in zip(size, block, strict=True)]
+    log_miss = _log_miss(tuple(size), block, p, border)
+    return sample_seeds(math.prod(grid), log_miss, input.device, generator), grid, block
+
+
+def _paint_blocks(
+    input: Tensor,
+    p: float,
+    block_size: Sequence[int],
+    border: str,
+    shared: bool,
+    normalize: str,
+    inplace: bool,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The fast way: paint the blocks into the product.
+
+    A mask per channel is as large as the input, and to find it by max-pooling takes
+    fifty times as long as to multiply by it. But few elements are dropped. So multiply
+    all, then overwrite those.
+    """
+    seeds, grid, block = _sample_blocks(input, p, block_size, border, shared, generator)
+    if shared or normalize == "batch":  # the mask itself is wanted
+        keep = torch.ones((*grid[:2], *input.shape[2:]), dtype=torch.uint8)
+        keep = paint(keep, seeds, block, border).bool()
+    if normalize == "batch":
+        scale = _batch_scale(keep, input.dtype)
+    else:
+        scale = _weights(tuple(input.shape[2:]), block, p, border, input.dtype)
+    if shared:
+        number = scale.dim() == 0
+        return apply_mask(input, keep, scale.item() if number else scale, inplace)
+    output = multiply_and_paint(input, scale, seeds, block, border)
+    return input.copy_(output) if inplace else output
 
 
 def _block_mask(
@@ -285,42 +345,48 @@ def _block_mask(
     normalize: str,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The mask of one call: ``keep`` (bool) and ``scale`` (float32 or float64)."""
-    size = tuple(input.shape[2:])
-    channels = 1 if shared else input.shape[1]
-    keep = torch.ones((input.shape[0], channels, *size), device=input.device).bool()
-    wide = torch.promote_types(input.dtype, torch.float32)
-    if keep.numel() == 0:
-        return keep, torch.ones((), dtype=wide, device=input.device)
-    block = tuple(min(k, n) for k, n in zip(block_size, size, strict=True))
-    log_miss = _log_miss(size, block, p, border)
+    """The reference: ``keep`` (bool) and ``scale`` (float32 or float64) of one call.
 
-    # Pad the map by a block less one on each side. A seed is the first corner of its
-    # block in the padded map: "clip" allows all that touch the map, "valid" only those
-    # whose block lies inside.
-    reach = [k - 1 for k in block]
-    if border == "clip":
-        grid = [n + r for n, r in zip(size, reach, strict=True)]
-        pad = [0] * len(size)
-    else:
-        grid = [n - r for n, r in zip(size, reach, strict=True)]
-        pad = reach
-    planes = input.shape[0] * channels
-    seeds = torch.zeros(planes * math.prod(grid), device=input.device)
-    seeds[sample_seeds(seeds.numel(), log_miss, input.device, generator)] = 1.0
-    seeds = F.pad(seeds.view(planes, *grid), [r for r in reversed(pad) for _ in (0, 1)])
+    It serves where painting does not: on other devices than the CPU, and under compile,
+    export and torch.func.
+    """
+    size = input.shape[2:]
+    wide = torch.promote_types(input.dtype, torch.float32)
+    if input.numel() == 0:
+        keep = torch.empty_like(input, dtype=torch.bool)
+        return keep[:, :1].clone() if shared else keep, input.new_ones((), dtype=wide)
+    seeds, grid, block = _sample_blocks(input, p, block_size, border, shared, generator)
+    maps = torch.zeros(math.prod(grid), device=input.device)
+    maps[seeds] = 1.0
+    maps = maps.view(-1, *grid[2:])
+
+    # A seed is the first corner of its block in a map that is padded by a block less
+    # one on each side. "clip" has seeds on all of it that touch the map, "valid" only
+    # where the block lies inside.
+    reach = [0 if border == "clip" else k - 1 for k in block]
+    maps = F.pad(maps, [r for r in reversed(reach) for _ in (0, 1)])
     max_pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(size) - 1]
-    keep = (max_pool(seeds, block, stride=1) == 0).view(keep.shape)
+    keep = (max_pool(maps, block, stride=1) == 0).view(*grid[:2], *size)
+    if not shared:  # in the order of memory that the input has
+        keep = torch.empty_like(input, dtype=torch.bool).copy_(keep)
 
     if normalize == "batch":
-        kept = int(keep.sum())
-        scale = torch.tensor(keep.numel() / kept if kept else 0.0, dtype=wide)
-    else:
-        scale = _weights(size, block, p, border, input.dtype).to(wide)
-    return keep, scale.to(input.device)
+        return keep, _batch_scale(keep, input.dtype)
+    scale = _weights(tuple(size), block, p, border, input.dtype)
+    return keep, scale.to(dtype=wide, device=input.device)
+
+
+def _batch_scale(keep: Tensor, dtype: torch.dtype) -> Tensor:
+    """Elements / kept elements, as the paper scales; 0 where none is kept."""
+    kept = int(keep.sum())
+    wide = torch.promote_types(dtype, torch.float32)
+    return torch.tensor(
+        keep.numel() / kept if kept else 0.0, dtype=wide, device=keep.device
+    )
 
 
 @functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)  # the table is kept, and may be needed outside as well
 def _weights(
     size: tuple[int, ...],
     block: tuple[int, ...],
@@ -330,7 +396,7 @@ def _weights(
 ) -> Tensor:
     """1 / P(keep) for each element, float64; warns once for each setting."""
     if border == "clip":
-        return torch.tensor(1.0 / (1.0 - p), dtype=torch.float64)
+        return torch.tensor(1.0 / (1.0 - p), dtype=torch.float64, device="cpu")
     weights = torch.exp(
         _cover_table(size, block, border) * -_log_miss(size, block, p, border)
     )
@@ -373,12 +439,12 @@ def _block_mask_shapes(
     shared: bool,
     normalize: str,
 ) -> tuple[Tensor, Tensor]:
-    channels = 1 if shared else input.shape[1]
-    size = input.shape[2:]
-    keep = input.new_empty((input.shape[0], channels, *size), dtype=torch.bool)
+    keep = torch.empty_like(input, dtype=torch.bool)
+    if shared:
+        keep = input.new_empty((input.shape[0], 1, *input.shape[2:]), dtype=torch.bool)
     wide = torch.promote_types(input.dtype, torch.float32)
-    table = border == "valid" and normalize == "expected" and keep.numel() > 0
-    return keep, input.new_empty(size if table else (), dtype=wide)
+    table = border == "valid" and normalize == "expected" and input.numel() > 0
+    return keep, input.new_empty(input.shape[2:] if table else (), dtype=wide)
 
 
 _HAS_VMAP = hasattr(torch.library, "register_vmap")  # since PyTorch 2.5

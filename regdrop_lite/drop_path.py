@@ -15,9 +15,9 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from regdrop_lite._apply import apply_mask
 from regdrop_lite._common import (
     DropLayer,
-    apply_mask,
     check_choice,
     check_eager,
     check_generator,

@@ -11,9 +11,9 @@ Using Convolutional Networks", CVPR 2015.
 import torch
 from torch import Tensor
 
+from regdrop_lite._apply import apply_mask
 from regdrop_lite._common import (
     DropLayer,
-    apply_mask,
     check_generator,
     check_input,
     check_probability,

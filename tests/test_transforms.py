@@ -321,6 +321,16 @@ def test_one_graph_recomputes_with_the_same_mask(name, compiled) -> None:
 
 
 @pytest.mark.slow
+@every_layer
+def test_two_calls_in_one_graph_are_two_masks(name, compiled) -> None:
+    """Even of the same layer on the same input: the compiler must not merge them."""
+    layer, x = LAYERS[name](), torch.ones(16, 8, 6, 6, requires_grad=True)
+    run = compiled(lambda x: torch.stack([layer(x) for _ in range(9)]))
+    y = run(x)
+    assert any(not torch.equal(y[0], other) for other in y[1:])
+
+
+@pytest.mark.slow
 def test_one_graph_serves_an_expected_rate(compiled) -> None:
     """100,000 samples of a compiled layer, within four sigma."""
     run = compiled(DropPath(0.3))

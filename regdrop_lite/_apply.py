@@ -1,0 +1,238 @@
+"""How a mask meets its tensor: one pass over memory, in any layout.
+
+A mask need not cost more than reading and writing the tensor once. Two pieces come
+close to that:
+
+- :func:`multiply` is ``input * (mask * scale)``, in float32 or wider and rounded once.
+  A scale that is rounded to bfloat16 first would be wrong by one factor everywhere
+  (1 / 0.9 becomes 1.109), and a conversion to float32 and back costs five to ten times
+  as much as the multiplication.
+- :func:`paint` writes zeros where blocks fell and leaves the rest of the memory alone.
+
+Both are diagonal: the gradient meets the same weights and the same zeros. So the
+backward pass is the forward pass once more, and keeps nothing as large as the input.
+The page "A fast mask" of the course explains every step.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regdrop_lite._common import inside_transform
+
+_SMALL = 2**18  # elements, below which the detour costs more than it saves
+
+
+def apply_mask(
+    input: Tensor, keep: Tensor, scale: float | Tensor, inplace: bool = False
+) -> Tensor:
+    """The one multiplication of this package: ``input * (keep * scale)``.
+
+    ``keep`` is bool, ``scale`` a number or a table; both broadcast against ``input``.
+    """
+    wide = torch.promote_types(input.dtype, torch.float32)
+    if isinstance(scale, Tensor):
+        output = multiply(input, keep * scale.to(wide))
+    elif inplace and wide == input.dtype:
+        return input.mul_(keep.to(input.dtype) * scale)  # in place indeed
+    else:
+        output = multiply(input, keep, scale)
+    return input.copy_(output) if inplace else output
+
+
+def multiply(input: Tensor, mask: Tensor, scale: float = 1.0) -> Tensor:
+    """``input * (mask * scale)`` in the dtype of ``input``, rounded once.
+
+    ``mask`` is bool or a table of weights, float32 or wider; it is broadcast against
+    ``input`` and gets no gradient.
+    """
+    wide = torch.promote_types(input.dtype, torch.float32)
+    small = wide == input.dtype and input.numel() < _SMALL
+    if not small and is_plain(input):
+        return _Multiply.apply(input, mask, scale)
+    # In pieces that every transform can look into and a compiler can join.
+    return (input.to(wide) * _weights(input, mask, scale)).to(input.dtype)
+
+
+def multiply_and_paint(
+    input: Tensor, mask: Tensor, seeds: Tensor, block: Sequence[int], border: str
+) -> Tensor:
+    """:func:`multiply`, then :func:`paint`. For plain tensors only."""
+    return _MultiplyAndPaint.apply(input, mask, seeds, block, border)
+
+
+def is_plain(input: Tensor) -> bool:
+    """Whether ``input`` is an ordinary tensor in eager mode."""
+    if torch.compiler.is_compiling() or type(input) not in (Tensor, nn.Parameter):
+        return False
+    return not inside_transform()
+
+
+class _Multiply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, mask: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(mask)
+        ctx.save_for_forward(mask)
+        ctx.scale = scale
+        return _multiply(input, mask, scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _Multiply.apply(grad, *ctx.saved_tensors, ctx.scale), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _Multiply.apply(tangent, *ctx.saved_tensors, ctx.scale)
+
+
+class _MultiplyAndPaint(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        mask: Tensor,
+        seeds: Tensor,
+        block: Sequence[int],
+        border: str,
+    ) -> Tensor:
+        ctx.save_for_backward(mask, seeds)
+        ctx.save_for_forward(mask, seeds)
+        ctx.blocks = block, border
+        return paint(_multiply(input, mask, 1.0), seeds, block, border)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad = _MultiplyAndPaint.apply(grad, *ctx.saved_tensors, *ctx.blocks)
+        return grad, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _MultiplyAndPaint.apply(tangent, *ctx.saved_tensors, *ctx.blocks)
+
+
+# ------------------------------------------------------------------- multiplication
+
+
+def _weights(input: Tensor, mask: Tensor, scale: float) -> Tensor:
+    wide = torch.promote_types(input.dtype, torch.float32)
+    return mask.to(wide) if scale == 1.0 else mask.to(wide) * scale
+
+
+def _multiply(input: Tensor, mask: Tensor, scale: float) -> Tensor:
+    if mask.numel() == 1:
+        # A tensor without dimensions counts as a number: PyTorch multiplies by it in
+        # float32 and rounds once.
+        return input * _weights(input, mask, scale).reshape(())
+    mask = mask[(None,) * (input.dim() - mask.dim())]
+    if input.device.type == "cpu" and input.numel():
+        if input.is_contiguous():
+            return _multiply_in_order(input, mask, scale)
+        if input.movedim(1, -1).is_contiguous():  # channels last
+            output = _multiply_in_order(
+                input.movedim(1, -1), mask.movedim(1, -1), scale
+            )
+            return output.movedim(-1, 1)
+    output = torch.empty_like(input)
+    return torch.mul(input, _weights(input, mask, scale), out=output)
+
+
+def _multiply_in_order(input: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """``input`` is contiguous: memory follows its last dimension."""
+    varies = [d for d, n in enumerate(mask.shape) if n > 1]
+    first, last = varies[0], varies[-1] + 1
+    weights = _weights(input, mask, scale)
+    if last < input.dim():  # one weight for each row of memory
+        rows = weights.reshape(mask.shape[:last]).expand(input.shape[:last]).flatten()
+        return _normalize(input.view(1, len(rows), -1), rows).view_as(input)
+    if first > 0:  # one weight for each column, the same in all rows
+        columns = weights.reshape(mask.shape[first:]).expand(input.shape[first:])
+        columns = columns.flatten()
+        return _normalize(input.view(-1, len(columns)), columns).view_as(input)
+    if mask.dtype == torch.bool and weights.dtype == input.dtype:
+        return input * weights
+    if mask.dtype in (torch.bool, input.dtype):  # exact in the dtype of the input
+        zero = input.new_zeros(())
+        return torch.addcmul(zero, input, mask.to(input.dtype), value=scale)
+    return torch.cat(  # columns of its own for each sample: one by one
+        [
+            _multiply_in_order(sample, table, 1.0)
+            for sample, table in zip(input.split(1), weights.split(1), strict=True)
+        ]
+    )
+
+
+def _normalize(input: Tensor, weights: Tensor) -> Tensor:
+    """``input`` (N, K) or (N, K, L), times one weight for each k.
+
+    Batch normalisation in eval mode, with mean 0 and variance 1, is just that product.
+    It is the one kernel of PyTorch for processors that multiplies bfloat16 numbers by
+    float32 weights, rounds once and passes over the memory once.
+    """
+    mean, var = torch.zeros_like(weights), torch.ones_like(weights)
+    return F.batch_norm(input, mean, var, weights, eps=0.0)
+
+
+# ------------------------------------------------------------------------- painting
+
+
+def paint(output: Tensor, seeds: Tensor, block: Sequence[int], border: str) -> Tensor:
+    """Zero the blocks of ``seeds`` in ``output`` (N, C, ...), in place.
+
+    ``output`` is dense, in any order of memory. ``seeds`` index the flattened grid
+    (N, C, ...) of first corners: with "valid" a block of k elements may begin at
+    0 ... n - k along a dimension, with "clip" k - 1 earlier and later as well.
+    """
+    strides = output.stride()
+    corner, kind, shapes = _windows(
+        tuple(output.shape[2:]), tuple(block), border, tuple(strides[2:])
+    )
+    plane = torch.div(seeds, len(corner), rounding_mode="floor")
+    cell = seeds - plane * len(corner)
+    sample = torch.div(plane, output.shape[1], rounding_mode="floor")
+    channel = plane - sample * output.shape[1]
+    places = corner[cell] + sample * strides[0] + channel * strides[1]
+    if len(shapes) == 1:
+        groups = [places]
+    else:
+        kinds, order = kind[cell].sort()
+        edges = torch.searchsorted(kinds, torch.arange(1, len(shapes), device="cpu"))
+        groups = places[order].tensor_split(edges)
+    for shape, group in zip(shapes, groups, strict=True):
+        # A view whose entry i is the window of this shape that begins at place i of
+        # the memory. The windows overlap, and all that is written is the same zero.
+        reach = sum((k - 1) * s for k, s in zip(shape, strides[2:], strict=True))
+        view = output.as_strided((output.numel() - reach, *shape), (1, *strides[2:]), 0)
+        view.index_fill_(0, group, 0)
+    return output
+
+
+@functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def _windows(
+    size: tuple[int, ...],
+    block: tuple[int, ...],
+    border: str,
+    strides: tuple[int, ...],
+) -> tuple[Tensor, Tensor, list[tuple[int, ...]]]:
+    """For each place of a seed: where its window begins, and which shape it has.
+
+    A window is the part of a block that lies on the map. With "valid" that is the whole
+    block, with "clip" it has one of 1 ... k lengths along each dimension.
+    """
+    corner = torch.zeros(1, dtype=torch.int64, device="cpu")
+    kind = corner
+    lengths = []
+    for n, k, stride in zip(size, block, strides, strict=True):
+        begin, end = (1 - k, n) if border == "clip" else (0, n - k + 1)
+        first = torch.arange(begin, end, device="cpu")
+        begin, end = first.clamp(min=0), (first + k).clamp(max=n)
+        corner = (corner.unsqueeze(1) + begin * stride).flatten()
+        known, which = torch.unique(end - begin, return_inverse=True)
+        kind = (kind.unsqueeze(1) * len(known) + which).flatten()
+        lengths.append(known.tolist())
+    return corner, kind, list(itertools.product(*lengths))
