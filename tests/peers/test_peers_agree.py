@@ -138,6 +138,8 @@ def test_the_output_may_be_changed_in_place(side) -> None:
 
 @every_side
 def test_vmap_with_one_mask_for_all_works(side) -> None:
+    if side == "our block" and not hasattr(torch.library, "register_vmap"):
+        pytest.skip("a custom operator has no vmap rule before PyTorch 2.5")
     y = torch.func.vmap(SIDES[side](0.3), randomness="same")(torch.ones(3, *SHAPE))
     assert (y == 0).any()
     assert all(torch.equal(y[0] != 0, other != 0) for other in y)

@@ -246,6 +246,14 @@ def test_ours_and_timm_take_even_blocks_and_blocks_larger_than_the_map(
         assert (y == 0).any() and (y != 0).any()
 
 
+def test_an_even_block_of_ours_has_that_size() -> None:
+    """On a 2 × 3 map two blocks of 2 fit: columns 0 and 1, or 1 and 2."""
+    kept = drop_block(torch.ones(500, 1, 2, 3), 0.5, 2)[:, 0] != 0
+    assert torch.equal(kept[:, 0], kept[:, 1])
+    patterns = {tuple(row) for row in kept[:, 0].int().tolist()}
+    assert patterns == {(1, 1, 1), (0, 0, 1), (1, 0, 0), (0, 0, 0)}
+
+
 @pytest.mark.parametrize("size", [(8, 15), (15, 8), (3, 30)])
 def test_every_block_takes_maps_that_are_not_square(size) -> None:
     x = torch.ones(50, 4, *size)
