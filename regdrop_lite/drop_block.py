@@ -126,7 +126,9 @@ def drop_block(
         # vmap cannot look inside, and need not.
         if not torch.compiler.is_compiling() and inside_vmap():
             like = _random_for_vmap(like)
-        keep, scale = torch.ops.regdrop_lite.block_mask(like, *settings)
+        # p as a tensor, computed and not created: a graph then serves every p.
+        rate = torch.zeros((), dtype=torch.float64, device="cpu") + p
+        keep, scale = torch.ops.regdrop_lite.block_mask(like, rate, *settings[1:])
     if shared:
         return apply_mask(input, keep, scale, inplace)
     # A dropped element is 0 whatever it was; infinity times 0 would be NaN.
@@ -423,17 +425,23 @@ def _weights(
 
 torch.library.define(
     "regdrop_lite::block_mask",
-    "(Tensor input, float p, int[] block_size, str border, bool shared, str normalize)"
+    "(Tensor input, Tensor p, int[] block_size, str border, bool shared, str normalize)"
     " -> (Tensor, Tensor)",
     tags=(torch.Tag.nondeterministic_seeded,),  # two calls are two masks
 )
-torch.library.impl("regdrop_lite::block_mask", "default", _block_mask)
+
+
+@torch.library.impl("regdrop_lite::block_mask", "default")
+def _block_mask_operator(
+    input: Tensor, p: Tensor, *settings: Any
+) -> tuple[Tensor, Tensor]:
+    return _block_mask(input, p.item(), *settings)
 
 
 @torch.library.register_fake("regdrop_lite::block_mask")
 def _block_mask_shapes(
     input: Tensor,
-    p: float,
+    p: Tensor,
     block_size: Sequence[int],
     border: str,
     shared: bool,

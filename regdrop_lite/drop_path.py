@@ -10,7 +10,7 @@ ICLR 2017 (the name).
 
 import math
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -195,9 +195,38 @@ def drop_residual(
         return input.clone()  # a ReLU in place must not reach the input
     index = draws[1:].argsort()[:count].sort().values.to(input.device)
     chosen = input[index]  # keeps channels_last, as index_select does not
-    output = _same_shape(branch(chosen), chosen) * (1.0 / (1.0 - p))
-    dtype = torch.result_type(input, output)
-    return input.to(dtype, copy=True).index_add_(0, index, output.to(dtype))
+    output = _same_shape(branch(chosen), chosen)
+    return _AddRows.apply(input, index, output, 1.0 / (1.0 - p))
+
+
+class _AddRows(torch.autograd.Function):
+    """``input``, with ``scale * output`` added to the rows of ``index``.
+
+    Autograd's own index_add_ would keep ``output`` for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, index: Tensor, output: Tensor, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.save_for_forward(index)
+        ctx.scale, ctx.dtypes = scale, (input.dtype, output.dtype)
+        dtype = torch.result_type(input, output)
+        # index_add_ would round its factor alpha to a low precision.
+        rows = (output * scale).to(dtype)
+        return input.to(dtype, copy=True).index_add_(0, index, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (index,) = ctx.saved_tensors
+        first, second = ctx.dtypes
+        return grad.to(first), None, (grad[index] * ctx.scale).to(second), None
+
+    @staticmethod
+    def jvp(ctx: Any, input: Tensor, _: None, output: Tensor, *__: None) -> Tensor:
+        (index,) = ctx.saved_tensors
+        return _AddRows.apply(input, index, output, ctx.scale)
 
 
 def _same_shape(output: Tensor, input: Tensor) -> Tensor:

@@ -414,7 +414,8 @@ def test_operator_keeps_the_promises_that_compile_relies_on(
     x, block = torch.ones(shape, dtype=dtype), [2] * (len(shape) - 2)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     for shared in (True, False):
-        arguments = (x, 0.3, block, border, shared, normalize)
+        p = torch.tensor(0.3, dtype=torch.float64)
+        arguments = (x, p, block, border, shared, normalize)
         operator = torch.ops.regdrop_lite.block_mask
         torch.library.opcheck(operator, arguments, test_utils=checks)
 
