@@ -1,0 +1,292 @@
+"""One run of a study: train a configuration with a seed, measure the net, keep a row.
+
+A row can be made again from its configuration and seed alone: every random choice has
+a generator of its own, and one thread does the work. To tell whether a stored row is
+still what the code would give, a run is named by a hash of its configuration, its data
+and all code that has a say in the result.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regdrop_lite import LinearRamp, __version__
+from regdrop_lite._common import DropLayer
+from regdrop_lite.course.data import Dataset, content_sha256, load_data, subset
+from regdrop_lite.course.measures import MEASURES, Subject
+from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.plans import MODEL_KEYS, Config
+from regdrop_lite.course.training import (
+    DTYPES,
+    History,
+    TrainConfig,
+    given_labels,
+    train,
+)
+
+__all__ = [
+    "build_model",
+    "code_hash",
+    "data_hash",
+    "load_checkpoint",
+    "perform",
+    "prepare_data",
+    "run_id",
+]
+
+PACKAGE = Path(__file__).parents[1]
+DECISIVE = ("data", "measures", "models", "training", "runs")
+
+
+def perform(
+    config: Config,
+    seed: int,
+    *,
+    device: str = "cpu",
+    folder: str | None = None,
+    code: str | None = None,
+    data: str | None = None,
+    checkpoint: bool = False,
+) -> dict[str, Any]:
+    """Train and measure one net, on one thread of the CPU or on another device.
+
+    Args:
+        config: a configuration of a plan.
+        seed: the seed of all the run's generators.
+        device: ``"cpu"`` or ``"cuda"``.
+        folder: where the data are, unless they are embedded; see ``load_data``.
+        code: the :func:`code_hash` that is expected, which matters on other machines.
+        data: the :func:`data_hash` that is expected.
+        checkpoint: whether to give the trained net too.
+
+    Returns:
+        ``row``: what a row says about the run itself, with ``status`` ``"ok"`` and
+        ``metrics``, or ``"failed"`` and the ``error``; ``history``: figures of the
+        epochs, rounded; ``checkpoint``: bytes for :func:`load_checkpoint`, or None.
+        An error in the run is caught, an interrupt is not.
+    """
+    start = time.perf_counter()
+    torch.set_num_threads(1)
+    row: dict[str, Any] = {
+        "device": device,
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "versions": {
+            "regdrop_lite": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    history, net = History(), None
+    try:
+        _check_same("code", code_hash(), code)
+        _check_same("data", data_hash(config["data"], folder), data)
+        model, metrics = _train_and_measure(config, seed, device, folder, history)
+        row |= {"status": "ok", "metrics": metrics}
+        net = _checkpoint(model) if checkpoint else None
+    except Exception as error:  # a failed run is a result too, and stops no other
+        row |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    row["seconds"] = round(time.perf_counter() - start, 2)
+    return {"row": row, "history": _columns(history), "checkpoint": net}
+
+
+def prepare_data(config: Config, seed: int, folder: str | None = None) -> Dataset:
+    """Give the images that a run sees: a draw of the training split by its seed.
+
+    Raises:
+        ValueError: if a split has fewer images than the configuration asks for.
+    """
+    data = _load(config["data"], folder)
+    if config["images"] is not None:
+        data = replace(data, train=subset(data.train, config["images"], seed=seed))
+    if config["validation"] is not None:
+        # The same images for all seeds: they are a yardstick.
+        validation = subset(data.validation, config["validation"], seed=0)
+        data = replace(data, validation=validation)
+    return data
+
+
+def build_model(config: Config, seed: int, data: Dataset) -> ResNetSmall:
+    """Make the untrained net of a run."""
+    return ResNetSmall(
+        data.num_classes,
+        data.train.images.shape[1],
+        **{key: config[key] for key in MODEL_KEYS},
+        seed=seed,
+        dtype=DTYPES[config["dtype"]],
+    )
+
+
+def load_checkpoint(path: str | Path, row: dict[str, Any]) -> ResNetSmall:
+    """Give the trained net of a row, in eval mode.
+
+    Its weights are rounded to half precision, so that its predictions differ a little
+    from those that the row was made with.
+
+    Args:
+        path: the file of the run.
+        row: the row of the run; it knows the shape of the net.
+    """
+    state = torch.load(path, weights_only=True)
+    classes, channels = len(state["head.bias"]), state["stem.conv.weight"].shape[1]
+    arguments = {key: row["config"][key] for key in MODEL_KEYS}
+    model = ResNetSmall(classes, channels, **arguments, dtype=torch.float32)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+# --- what a run is named by -----------------------------------------------------------
+
+
+def run_id(config: Config, seed: int, code: str, data: str) -> str:
+    """Name a run by all that decides its result.
+
+    Args:
+        config: its configuration.
+        seed: its seed.
+        code: the :func:`code_hash`.
+        data: the :func:`data_hash`.
+    """
+    return _sha256(json.dumps([config, seed, code, data], sort_keys=True))[:16]
+
+
+@cache
+def code_hash(package: Path = PACKAGE) -> str:
+    """Hash the code of the layers, models, training, data, measures and of this file.
+
+    Comments, docstrings and layout do not count.
+
+    Args:
+        package: the folder of the package.
+    """
+    files = sorted(package.glob("*.py"))  # the layers
+    files += [package / "course" / f"{name}.py" for name in DECISIVE]
+    text = "\n".join(_code_only(file.read_text(encoding="utf-8")) for file in files)
+    return _sha256(text)[:16]
+
+
+@cache
+def data_hash(name: str, folder: str | None = None) -> str:
+    """Hash all images and labels of a data set."""
+    data = _load(name, folder)
+    arrays = {
+        f"{split}_{kind}": getattr(getattr(data, split), kind).numpy()
+        for split in ("train", "validation", "test")
+        for kind in ("images", "labels")
+    }
+    return content_sha256(arrays)[:16]
+
+
+def _code_only(source: str) -> str:
+    """Give a program without comments and docstrings, laid out anew."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # A text that stands alone is a docstring, or that of an attribute.
+            node.body = [s for s in body if not _is_text(s)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- helpers --------------------------------------------------------------------------
+
+
+@cache
+def _load(name: str, folder: str | None) -> Dataset:
+    return load_data(name, folder=folder)
+
+
+def _train_and_measure(
+    config: Config, seed: int, device: str, folder: str | None, history: History
+) -> tuple[ResNetSmall, dict[str, Any]]:
+    data = prepare_data(config, seed, folder)
+    model = build_model(config, seed, data)
+    chosen = {f.name: config[f.name] for f in fields(TrainConfig) if f.name in config}
+    settings = TrainConfig(**chosen, seed=seed, device=device)
+    after_step = _ramp(model, settings, len(data.train), config["ramp"])
+    train(model, data, settings, after_step=after_step, history=history)
+    metrics: dict[str, Any] = asdict(history.epochs[-1])
+    del metrics["epoch"]
+    labels = given_labels(data, settings)
+    subject = Subject(model, data, config["evaluate"], labels, seed)
+    for name in config["measures"]:
+        metrics |= MEASURES[name](subject)
+    return model, metrics
+
+
+def _ramp(
+    model: ResNetSmall, settings: TrainConfig, n_images: int, share: float
+) -> Callable[[], object] | None:
+    """Let the rates rise from 0 in a share of the steps, to where they are now."""
+    steps = settings.epochs * math.ceil(n_images / settings.batch_size)
+    ramp_steps = round(share * steps)
+    if not ramp_steps:
+        return None
+    rates = [m.p for m in model.modules() if isinstance(m, DropLayer)]
+    return LinearRamp(model, [0.0] * len(rates), rates, ramp_steps).step
+
+
+def _columns(history: History) -> dict[str, list[float | None]]:
+    """Give the records as columns of four digits, with the mean loss of the steps.
+
+    ``noisy_loss`` is that mean, over the steps since the record before: the loss that
+    training lowers, with the masks on.
+    """
+    if not history.epochs:
+        return {}
+    columns: dict[str, list[float | None]] = {
+        key: [_four_digits(getattr(record, key)) for record in history.epochs]
+        for key in asdict(history.epochs[0])
+    }
+    # A run that failed may have taken more steps than its records know of.
+    per_epoch = len(history.step_loss) // history.epochs[-1].epoch
+    ends = [record.epoch * per_epoch for record in history.epochs]
+    columns["noisy_loss"] = [
+        _four_digits(statistics.fmean(history.step_loss[start:end]))
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]
+    return columns
+
+
+def _four_digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _checkpoint(model: ResNetSmall) -> bytes:
+    halves = {
+        key: value.cpu().half() if value.is_floating_point() else value.cpu()
+        for key, value in model.state_dict().items()
+    }
+    buffer = io.BytesIO()
+    torch.save(halves, buffer)
+    return buffer.getvalue()
+
+
+def _check_same(what: str, found: str, expected: str | None) -> None:
+    if expected not in (None, found):
+        raise RuntimeError(
+            f"this machine has other {what} than the runner ({found}, not {expected})"
+        )

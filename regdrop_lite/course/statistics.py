@@ -1,0 +1,206 @@
+"""Statistics of a study: paired differences, intervals, and Holm's correction.
+
+All comparisons are paired: two configurations with the same seed share their images,
+label noise, initial weights and order, so that their difference varies far less than
+either of them.
+
+Example:
+    >>> from regdrop_lite.course.plans import Contrast, Family
+    >>> found = {"none": [0.70, 0.72, 0.71], "spatial": [0.74, 0.75, 0.76]}
+    >>> rows = [
+    ...     {"group": group, "seed": seed, "config": {}, "metrics": {"accuracy": value}}
+    ...     for group, values in found.items()
+    ...     for seed, value in enumerate(values)
+    ... ]
+    >>> contrast = Contrast({"group": "spatial"}, {"group": "none"}, "accuracy")
+    >>> (result,) = compare(rows, Family("gain", (contrast,), holm=True))
+    >>> print(f"{result.mean:+.3f} ({result.low:+.3f} to {result.high:+.3f})")
+    +0.040 (+0.015 to +0.065)
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+try:
+    from scipy import stats
+    from statsmodels.stats.multitest import multipletests
+except ImportError as error:
+    raise ImportError(
+        "the statistics need SciPy and statsmodels: "
+        'python -m pip install "regdrop-lite[course]"'
+    ) from error
+
+from regdrop_lite.course.plans import Contrast, Family, matches
+
+__all__ = [
+    "Comparison",
+    "bootstrap_interval",
+    "compare",
+    "metric_of",
+    "paired_differences",
+    "t_interval",
+]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A contrast, judged.
+
+    Attributes:
+        contrast: what was compared.
+        n: the number of seeds.
+        mean: of the differences, treatment minus control.
+        low: the lower end of the 95 % interval of the mean, by the t distribution.
+        high: its upper end. Both ends count whatever the alternative is.
+        bootstrap_low: the lower end of the 95 % interval by the bootstrap.
+        bootstrap_high: its upper end.
+        p_value: of the paired t test against the contrast's alternative.
+        p_holm: the p value corrected for the family; None for a family without Holm.
+    """
+
+    contrast: Contrast
+    n: int
+    mean: float
+    low: float
+    high: float
+    bootstrap_low: float
+    bootstrap_high: float
+    p_value: float
+    p_holm: float | None = None
+
+
+def compare(rows: Sequence[Mapping[str, Any]], family: Family) -> list[Comparison]:
+    """Judge the contrasts of a family.
+
+    Args:
+        rows: from :func:`~regdrop_lite.course.rows.load_rows`.
+        family: one of the plan's.
+
+    Returns:
+        One comparison for each contrast, in their order.
+
+    Raises:
+        ValueError: if the two sides of a contrast do not have the same seeds, at least
+            two, or all differences are equal, so that nothing can be tested.
+        KeyError: for an unknown metric.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    results = []
+    for contrast in family.contrasts:
+        d = paired_differences(rows, contrast)
+        if np.ptp(d) == 0:
+            raise ValueError(
+                f"{contrast.metric}: all {len(d)} differences are {d[0]:g}: "
+                "without scatter nothing can be tested"
+            )
+        low, high = t_interval(d)
+        bootstrap_low, bootstrap_high = bootstrap_interval(d)
+        p_value = stats.ttest_1samp(d, 0, alternative=contrast.alternative).pvalue
+        results.append(
+            Comparison(
+                contrast,
+                len(d),
+                float(d.mean()),
+                low,
+                high,
+                bootstrap_low,
+                bootstrap_high,
+                float(p_value),
+            )
+        )
+    if not family.holm:
+        return results
+    corrected = multipletests([r.p_value for r in results], method="holm")[1]
+    return [
+        replace(result, p_holm=float(p))
+        for result, p in zip(results, corrected, strict=True)
+    ]
+
+
+def paired_differences(
+    rows: Sequence[Mapping[str, Any]], contrast: Contrast
+) -> np.ndarray:
+    """Give treatment minus control, seed by seed, in the order of the seeds.
+
+    Args:
+        rows: from :func:`~regdrop_lite.course.rows.load_rows`.
+        contrast: which rows, and which metric.
+
+    Raises:
+        ValueError: if the two sides do not have the same seeds, at least two, or a
+            side has two rows for one seed.
+        KeyError: for an unknown metric.
+    """
+    sides = []
+    for conditions in (contrast.treatment, contrast.control):
+        chosen = [row for row in rows if matches(row, conditions)]
+        values = {row["seed"]: metric_of(row, contrast.metric) for row in chosen}
+        if len(values) != len(chosen):
+            raise ValueError(f"{dict(conditions)} selects several rows for one seed")
+        sides.append(values)
+    treatment, control = sides
+    if set(treatment) != set(control) or len(treatment) < 2:
+        raise ValueError(
+            "expected the same seeds, at least two, on both sides, but got "
+            f"{sorted(treatment)} for {dict(contrast.treatment)} "
+            f"and {sorted(control)} for {dict(contrast.control)}"
+        )
+    return np.array([treatment[seed] - control[seed] for seed in sorted(treatment)])
+
+
+def metric_of(row: Mapping[str, Any], metric: str) -> float:
+    """Give a metric of a row.
+
+    Args:
+        row: has ``metrics``.
+        metric: a name, or the entry of a list: ``"mc_accuracy[4]"``.
+
+    Raises:
+        KeyError: if the row has no such number.
+
+    Example:
+        >>> metric_of({"metrics": {"mc_accuracy": [0.7, 0.8]}}, "mc_accuracy[1]")
+        0.8
+    """
+    name, index = re.fullmatch(r"(.*?)(?:\[(\d+)\])?", metric).groups()
+    value = row["metrics"].get(name)
+    if index is not None:
+        fits = isinstance(value, list) and int(index) < len(value)
+        value = value[int(index)] if fits else None
+    if not isinstance(value, float):
+        known = ", ".join(row["metrics"])
+        raise KeyError(f"{metric} is no number of this row; known are {known}")
+    return value
+
+
+def t_interval(d: np.ndarray) -> tuple[float, float]:
+    """Give the 95 % interval of the mean of normal numbers.
+
+    Example:
+        >>> [round(end, 3) for end in t_interval(np.array([1.0, 2.0, 3.0]))]
+        [-0.484, 4.484]
+    """
+    interval = stats.ttest_1samp(d, 0).confidence_interval(CONFIDENCE)
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(d: np.ndarray) -> tuple[float, float]:
+    """Give the 95 % interval of the mean by the bootstrap, which asks for no normality.
+
+    It draws 9,999 samples from a generator with a fixed seed (BCa method). With few
+    numbers it is too short: of 10 normal ones it covers the mean in about 90 of 100
+    cases.
+
+    Source: Efron 1987, Better bootstrap confidence intervals.
+    """
+    interval = stats.bootstrap(
+        (d,), np.mean, confidence_level=CONFIDENCE, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,434 @@
+"""The runner of ablation studies: ``python -m regdrop_lite.course.sweep PLAN``.
+
+It trains every run of a plan (see :mod:`~regdrop_lite.course.plans`) that has no row
+yet, on all cores, and writes a row as soon as a run is over. Ctrl-C, a crash or a power
+cut lose no more than the runs under way: the same command goes on where it stopped::
+
+    python -m regdrop_lite.course.sweep book/results/plans/slice.toml
+    ... PLAN --list              what is done
+    ... PLAN --dry-run           which runs would be made
+    ... PLAN --seconds 3600      start no more runs after an hour
+    ... PLAN --part 1/3          the first third of the runs
+    ... PLAN --scheduler ADDRESS on a Dask cluster
+    ... --verify 3               make three stored rows again and compare
+
+A run is done if a good row carries its name, a hash of its configuration, its data and
+the code behind the result. After a change of that code all runs are open again; their
+old rows stay in the file. A failed run has a row with its error, and is tried again.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+try:
+    import joblib
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError(
+        'the runner needs joblib and tqdm: python -m pip install "regdrop-lite[course]"'
+    ) from error
+
+from regdrop_lite.course.plans import Plan, PlanError, Run, read_plan
+from regdrop_lite.course.rows import Row, RowsError, Store, load_rows, open_store
+from regdrop_lite.course.runs import (
+    code_hash,
+    data_hash,
+    perform,
+    prepare_data,
+    run_id,
+)
+
+__all__ = ["apart", "main", "run_plan", "verify"]
+
+PLANS = Path("book/results/plans")
+FLOAT64_TOLERANCE = 1e-9
+"""How far apart the metrics of two equal float64 runs may be, see :func:`apart`.
+
+On one machine they are equal bit for bit. Other instruction sets add up in another
+order, which moves the last digits, and leaves all counts and thus all shares equal."""
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    jobs: int = -1,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    folder: str | None = None,
+    part: tuple[int, int] = (1, 1),
+    limit: int | None = None,
+    seconds: float | None = None,
+) -> Counter[str]:
+    """Make the open runs of a plan and store their rows.
+
+    Args:
+        plan: what to do.
+        jobs: how many processes, of one thread each; -1 for one on each core.
+        scheduler: the address of a Dask scheduler, whose workers then do the work. Give
+            them one thread each, and install the same package on all of them.
+        device: ``"cpu"`` or ``"cuda"``.
+        folder: where the data are, unless they are embedded.
+        part: (K, M) takes every M-th run of the plan, from the K-th.
+        limit: start at most so many runs.
+        seconds: start none after this time.
+
+    Returns:
+        The numbers of runs, of this part: ``ok`` and ``failed`` now, ``done`` before,
+        and those that ``remain``.
+
+    Raises:
+        RowsError: if the rows file cannot be used, see
+            :func:`~regdrop_lite.course.rows.open_store`.
+        OSError: if a row cannot be written; those before it are kept.
+        ValueError: if the data have too few images.
+    """
+    common = _common(plan, device, folder)
+    names = _names(plan, common)
+    for config in {r.group: r.config for r in plan.runs}.values():
+        prepare_data(config, plan.seeds[0], folder)  # says at once what cannot be had
+    with open_store(plan) as store:
+        done = store.done()
+        mine = list(zip(names, plan.runs, strict=True))[part[0] - 1 :: part[1]]
+        todo = [(name, run) for name, run in mine if name not in done][:limit]
+        counts = Counter(done=sum(name in done for name, _ in mine))
+        tasks = [
+            {"config": run.config, "seed": run.seed, **common}
+            | {"checkpoint": run.seed in plan.checkpoints}
+            for _, run in todo
+        ]
+        outcomes = _perform_all(tasks, jobs, scheduler, seconds)
+        progress = tqdm(outcomes, total=len(todo), desc=plan.name, unit="run")
+        with closing(outcomes), progress:
+            for index, outcome in progress:
+                name, run = todo[index]
+                row = _add(store, name, run, outcome, common)
+                counts[row["status"]] += 1
+                if row["status"] == "failed":
+                    where = f"{run.group}, seed {run.seed}"
+                    progress.write(f"{where} failed: {row['error']}", file=sys.stderr)
+        counts["remain"] = len(mine) - counts["done"] - counts["ok"]
+    return counts
+
+
+def verify(
+    plans: Sequence[Plan],
+    number: int,
+    seed: int,
+    *,
+    jobs: int = -1,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    folder: str | None = None,
+) -> bool:
+    """Make stored rows again and print how far they are apart.
+
+    Args:
+        plans: the rows are drawn from all of them.
+        number: how many.
+        seed: of the draw.
+        jobs, scheduler, device, folder: as in :func:`run_plan`.
+
+    Returns:
+        Whether all of them agree: float64 rows to nine digits
+        (:data:`FLOAT64_TOLERANCE`), float32 rows within the tolerance of their plan.
+
+    Raises:
+        RowsError: if there is no row, or a file is damaged.
+    """
+    stored = [plan for plan in plans if plan.file("rows", ".jsonl").exists()]
+    pool = [(plan, row) for plan in stored for row in load_rows(plan)]
+    if not pool:
+        raise RowsError("there are no rows to verify")
+    chosen = random.Random(seed).sample(pool, min(number, len(pool)))
+    print(f"{len(chosen)} of {len(pool)} rows, drawn with --seed {seed}")
+    tasks = [
+        {"config": row["config"], "seed": row["seed"]}
+        | {"device": device, "folder": folder}
+        for _, row in chosen
+    ]
+    agree = True
+    with closing(_perform_all(tasks, jobs, scheduler)) as outcomes:
+        for index, outcome in outcomes:
+            plan, row = chosen[index]
+            agree &= _judge(plan, row, outcome["row"])
+    return agree
+
+
+def apart(old: Any, new: Any) -> float:
+    """Measure how far apart two metrics are: 0 if they are equal.
+
+    Args:
+        old: a stored number x, a list of numbers or None.
+        new: another one, y.
+
+    Returns:
+        ``abs(x - y) / max(1, abs(x))``, of lists the largest one, and infinity for what
+        cannot be compared.
+
+    Example:
+        >>> apart([0.5, 20.0], [0.5, 19.0]), apart(None, None), apart(0.5, None)
+        (0.05, 0.0, inf)
+    """
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return max(map(apart, old, new), default=0.0)
+    if old == new or (old != old and new != new):  # NaN is not equal to itself
+        return 0.0
+    if not isinstance(old, float) or not isinstance(new, float):
+        return float("inf")
+    distance = abs(old - new) / max(1.0, abs(old))
+    return distance if distance == distance else float("inf")
+
+
+# --- the command ----------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 if all went well, 1 if a run failed or a verified row differs, 2 if the input
+        is bad or the disk full, 130 after Ctrl-C.
+    """
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.plan is None and args.verify is None:
+        parser.error("expected a PLAN, or --verify N for the rows of all plans")
+    where = {"scheduler": args.scheduler, "device": args.device, "folder": args.folder}
+    where["jobs"] = args.jobs or (-1 if args.device == "cpu" else 1)
+    try:
+        paths = [Path(args.plan)] if args.plan else sorted(PLANS.glob("*.toml"))
+        plans = [read_plan(path) for path in paths]
+        if args.verify is not None:
+            seed = random.randrange(10**6) if args.seed is None else args.seed
+            return 0 if verify(plans, args.verify, seed, **where) else 1
+        (plan,) = plans
+        if args.list or args.dry_run:
+            _show(plan, args.folder, args.part, each=args.dry_run)
+            return 0
+        counts = run_plan(
+            plan, part=args.part, limit=args.limit, seconds=args.seconds, **where
+        )
+    except KeyboardInterrupt:
+        print("interrupted: all rows are kept; the same command goes on")
+        return 130
+    except (PlanError, RowsError, OSError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    before = f", {counts['done']} before" if counts["done"] else ""
+    print(
+        f"{plan.name}: {counts['ok']} runs made{before}, {counts['failed']} failed, "
+        f"{counts['remain']} remain"
+    )
+    return 1 if counts["failed"] else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m regdrop_lite.course.sweep",
+        description="Train and measure what a plan says, and store one row for a run.",
+    )
+    add = parser.add_argument
+    add("plan", nargs="?", metavar="PLAN", help="a TOML file in a folder 'plans'")
+    add("--jobs", type=_positive, help="processes (all cores; on a GPU one)")
+    add("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the work")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--folder", help="where the data are, unless they are embedded")
+    add("--part", type=_part, default=(1, 1), metavar="K/M", help="every M-th run")
+    add("--limit", type=_positive, metavar="N", help="start at most N runs")
+    add("--seconds", type=float, metavar="S", help="start no run after S seconds")
+    add("--list", action="store_true", help="show what is done in each group")
+    add("--dry-run", action="store_true", help="show the runs")
+    add("--verify", type=_positive, metavar="N", help="make N rows again and compare")
+    add("--seed", type=int, help="of the draw of --verify")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1, but got {text}"
+        )
+    return int(text)
+
+
+def _part(text: str) -> tuple[int, int]:
+    k, _, m = text.partition("/")
+    if not (k.isdecimal() and m.isdecimal() and 1 <= int(k) <= int(m)):
+        raise argparse.ArgumentTypeError(
+            f"expected K/M with K from 1 to M, but got {text}"
+        )
+    return int(k), int(m)
+
+
+def _show(plan: Plan, folder: str | None, part: tuple[int, int], each: bool) -> None:
+    """Print the runs, or for each group how many are done."""
+    names = _names(plan, _common(plan, "cpu", folder))
+    rows: list[Row] = []
+    if plan.file("rows", ".jsonl").exists():
+        rows = load_rows(plan)
+    done = {row["run"] for row in rows}
+    mine = list(zip(names, plan.runs, strict=True))[part[0] - 1 :: part[1]]
+    if each:
+        base = {k: v for k, v in plan.runs[0].config.items()}
+        for name, run in mine:
+            state = "done" if name in done else "open"
+            own = {k: v for k, v in run.config.items() if v != base[k]}
+            print(f"{state}  {name}  {run.group}  seed {run.seed}  {own}")
+        return
+    for group in dict.fromkeys(run.group for run in plan.runs):
+        here = [name for name, run in mine if run.group == group]
+        ok = sum(name in done for name in here)
+        line = f"{group}: {ok} done, {len(here) - ok} open"
+        old = sum(row["group"] == group and row["run"] not in names for row in rows)
+        print(line + (f" ({old} rows by other code or data)" if old else ""))
+
+
+def _judge(plan: Plan, row: Row, again: Row) -> bool:
+    """Compare a row with its repetition, print the result, tell whether they agree."""
+    name = f"{plan.name}, {row['group']}, seed {row['seed']} ({row['run']})"
+    if row["code"] != code_hash():
+        name += ", made by other code"
+    if again["status"] != "ok":
+        print(f"DIFFERS  {name}: now it fails: {again['error']}")
+        return False
+    old, new = row["metrics"], again["metrics"]
+    nothing = object()
+    distances = {
+        key: apart(old.get(key, nothing), new.get(key, nothing)) for key in old | new
+    }
+    worst = max(distances, key=lambda key: distances[key])
+    exact = row["config"]["dtype"] == "float64"
+    allowed = FLOAT64_TOLERANCE if exact else plan.tolerance
+    agree = distances[worst] <= allowed
+    text = "equal"
+    if distances[worst]:
+        text = f"{worst} is {distances[worst]:.1e} apart (allowed: {allowed:g})"
+    if not agree:
+        text += (
+            f"\n         stored: {old.get(worst)}\n         now:    {new.get(worst)}"
+        )
+    print(f"{'agrees ' if agree else 'DIFFERS'}  {name}: {text}")
+    return agree
+
+
+# --- helpers --------------------------------------------------------------------------
+
+
+def _common(plan: Plan, device: str, folder: str | None) -> dict[str, Any]:
+    """Give what all runs of a plan are told."""
+    data = data_hash(plan.runs[0].config["data"], folder)
+    return {"device": device, "folder": folder, "code": code_hash(), "data": data}
+
+
+def _names(plan: Plan, common: dict[str, Any]) -> list[str]:
+    return [
+        run_id(run.config, run.seed, common["code"], common["data"])
+        for run in plan.runs
+    ]
+
+
+def _add(
+    store: Store, name: str, run: Run, outcome: dict[str, Any], common: dict[str, Any]
+) -> Row:
+    """Store the outcome of a run."""
+    commit, dirty = _commit()
+    row = {
+        "run": name,
+        "plan": store.plan.name,
+        "group": run.group,
+        "seed": run.seed,
+        "config": run.config,
+        **outcome["row"],
+        "code": common["code"],
+        "data_hash": common["data"],
+        "commit": commit,
+        "dirty": dirty,
+    }
+    store.add(row, outcome["history"], outcome["checkpoint"])
+    return row
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Give the commit of the package, and whether its tracked files were changed.
+
+    Both are None where there is no git or no repository.
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        folder = str(Path(__file__).parents[1])
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", folder)
+        return git("rev-parse", "HEAD"), bool(changed)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _perform_all(
+    tasks: Sequence[dict[str, Any]],
+    jobs: int,
+    scheduler: str | None,
+    seconds: float | None = None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Perform tasks in parallel; give (number of the task, outcome) as they come."""
+    start = time.monotonic()
+
+    def in_time() -> Iterator[Any]:
+        for index, task in enumerate(tasks):
+            if seconds is not None and time.monotonic() - start > seconds:
+                return
+            yield joblib.delayed(_numbered)(index, task)
+
+    with _workers(jobs, scheduler):
+        # No run waits in a queue, so that none starts after the time is over.
+        parallel = joblib.Parallel(
+            return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs"
+        )
+        with warnings.catch_warnings():
+            # An early end stops the runs under way, and is meant to.
+            warnings.filterwarnings("ignore", message=".*have been cancelled")
+            yield from parallel(in_time())
+
+
+def _numbered(index: int, task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return index, perform(**task)
+
+
+@contextmanager
+def _workers(jobs: int, scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        with joblib.parallel_config(backend="loky", n_jobs=jobs):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "a Dask cluster needs distributed: python -m pip install "
+            '"regdrop-lite[cluster]"'
+        ) from error
+    with (
+        Client(scheduler) as client,
+        joblib.parallel_config(backend="dask", client=client, n_jobs=-1),
+    ):
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

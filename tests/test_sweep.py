@@ -1,0 +1,747 @@
+"""The runner: runs, rows, resuming, verifying, and all that may go wrong."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from regdrop_lite.course import rows as rows_module
+from regdrop_lite.course import runs, sweep
+from regdrop_lite.course.data import load_data, subset
+from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.plans import read_plan
+from regdrop_lite.course.rows import (
+    RowsError,
+    load_histories,
+    load_net,
+    load_rows,
+    open_store,
+    select,
+)
+from regdrop_lite.course.runs import code_hash, perform, prepare_data, run_id
+from regdrop_lite.course.sweep import apart, main
+from regdrop_lite.course.training import TrainConfig, evaluate, train
+
+ROOT = Path(__file__).parents[1]
+TEXT = """
+title = "t"
+evaluate = "test"
+measures = ["classification", "memorisation"]
+seeds = [0, 1]
+checkpoints = [1]
+tolerance = 0.01
+
+[data]
+images = 40
+validation = 20
+label_noise = 0.2
+
+[training]
+epochs = 2
+batch_size = 20
+dtype = "float64"
+
+[model]
+depths = [1, 1, 1]
+
+[[groups]]
+name = "none"
+
+[[groups]]
+name = "spatial"
+regulariser = ["spatial"]
+p = [0.2]
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a plan with replacements and give its path."""
+
+    def function(*changes, name="study"):
+        text = TEXT
+        for old, new in changes:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        path = tmp_path / "plans" / f"{name}.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return function
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Replace the training by nothing, in this process, and count the runs."""
+    calls = []
+
+    def stand_in(config, seed, **others):
+        calls.append((config["regulariser"], seed))
+        row = {"status": "ok", "metrics": {"accuracy": seed + config["p"]}}
+        row |= {"seconds": 0.1, "device": "cpu"}
+        if (config["regulariser"], seed) in stand_in.broken:
+            row = {"status": "failed", "error": "RuntimeError: out of luck"}
+        return {"row": row, "history": {"epoch": [1]}, "checkpoint": None}
+
+    stand_in.broken, stand_in.calls = set(), calls
+    monkeypatch.setattr(sweep, "perform", stand_in)
+    return stand_in
+
+
+def run(path, *options):
+    return main([str(path), "--jobs", "1", *options])
+
+
+def stored(path, folder="rows"):
+    return path.parents[1] / folder / f"{path.stem}.jsonl"
+
+
+# --- one run --------------------------------------------------------------------------
+
+
+def test_a_run_is_what_training_by_hand_gives_and_repeats_itself(write):
+    config = read_plan(write()).runs[2].config
+    assert (config["regulariser"], config["p"]) == ("spatial", 0.2)
+    outcome = perform(config, 7)
+    row = outcome["row"]
+    assert row["status"] == "ok", row
+    data = load_data()
+    data = replace(
+        data,
+        train=subset(data.train, 40, seed=7),
+        validation=subset(data.validation, 20, seed=0),
+    )
+    model = ResNetSmall(regulariser="spatial", p=0.2, depths=(1, 1, 1), seed=7)
+    settings = TrainConfig(epochs=2, batch_size=20, label_noise=0.2, seed=7)
+    history = train(model, data, settings)
+    record, test = history.epochs[-1], evaluate(model, data.test)
+    expected = {
+        "train_loss": record.train_loss,
+        "train_accuracy": record.train_accuracy,
+        "validation_loss": record.validation_loss,
+        "validation_accuracy": record.validation_accuracy,
+        "memorised": record.memorised,
+        "recovered": record.recovered,
+        "accuracy": test.accuracy,
+        "nll": test.loss,
+    }
+    assert {key: row["metrics"][key] for key in expected} == expected
+    assert set(row["metrics"]) == {*expected, "ece"}
+    found = outcome["history"]
+    assert found["epoch"] == [1, 2]
+    assert found["train_loss"][1] == pytest.approx(record.train_loss, rel=1e-3)
+    losses = history.step_loss
+    by_hand = [sum(losses[:2]) / 2, sum(losses[2:]) / 2]
+    assert found["noisy_loss"] == pytest.approx(by_hand, rel=1e-3)
+    again = perform(config, 7)
+    assert again["row"]["metrics"] == row["metrics"]
+    assert perform(config, 8)["row"]["metrics"] != row["metrics"]
+    assert outcome["checkpoint"] is None
+
+
+def test_a_row_says_where_it_came_from(write):
+    config = read_plan(write()).runs[0].config
+    row = perform(config | {"dtype": "float32"}, 0)["row"]
+    assert row["status"] == "ok"
+    assert row["device"] == "cpu"
+    assert row["instruction_set"] == torch.backends.cpu.get_cpu_capability()
+    assert row["versions"]["torch"] == torch.__version__
+    assert set(row["versions"]) == {"regdrop_lite", "torch", "python"}
+    assert row["seconds"] > 0
+
+
+def test_a_run_that_fails_is_a_row_too(write):
+    config = read_plan(write()).runs[0].config
+    outcome = perform(config | {"lr": 1e300, "warmup": 0.0}, 0)
+    assert outcome["row"]["status"] == "failed"
+    assert outcome["row"]["error"].startswith("NonFiniteLossError: the training loss")
+    assert "metrics" not in outcome["row"]
+    outcome = perform(config, 0, code="0123")
+    assert "RuntimeError: this machine has other code" in outcome["row"]["error"]
+    outcome = perform(config, 0, data="0123")
+    assert "RuntimeError: this machine has other data" in outcome["row"]["error"]
+
+
+def test_a_ramp_starts_without_masks_and_ends_at_the_full_rate(write, monkeypatch):
+    """Spies on the rates before each of four steps."""
+    seen = []
+    original = runs.train
+
+    def spy(model, *arguments, after_step, history):
+        layer = model.stages[0][0].drop
+        seen.append(layer.p)
+
+        def step():
+            if after_step is not None:
+                after_step()
+            seen.append(layer.p)
+
+        return original(model, *arguments, after_step=step, history=history)
+
+    monkeypatch.setattr(runs, "train", spy)
+    config = read_plan(write()).runs[2].config
+    for ramp, expected in (
+        (0.0, [0.2] * 5),
+        (0.5, [0, 0.1, 0.2, 0.2, 0.2]),
+        (1.0, [0, 0.05, 0.1, 0.15, 0.2]),
+    ):
+        seen.clear()
+        assert perform(config | {"ramp": ramp}, 0)["row"]["status"] == "ok"
+        assert seen == pytest.approx(expected)
+
+
+def test_seeds_choose_the_training_images_and_leave_the_validation_images(write):
+    config = read_plan(write()).runs[0].config
+    first, second = prepare_data(config, 0), prepare_data(config, 1)
+    assert len(first.train) == 40 and len(first.validation) == 20
+    assert not torch.equal(first.train.indices, second.train.indices)
+    assert torch.equal(first.validation.indices, second.validation.indices)
+    assert len(prepare_data(config | {"images": None}, 0).train) == 3000
+
+
+def test_a_run_is_named_by_all_that_decides_its_result(write):
+    config = read_plan(write()).runs[0].config
+    names = {
+        run_id(config, 0, "code", "data"),
+        run_id(config | {"p": 0.1}, 0, "code", "data"),
+        run_id(config, 1, "code", "data"),
+        run_id(config, 0, "other", "data"),
+        run_id(config, 0, "code", "other"),
+    }
+    assert len(names) == 5
+    shuffled = dict(reversed(config.items()))
+    assert run_id(shuffled, 0, "code", "data") in names
+
+
+def test_the_code_hash_sees_code_and_nothing_else(tmp_path):
+    package = tmp_path / "regdrop_lite"
+    shutil.copytree(runs.PACKAGE, package)
+    fresh = code_hash.__wrapped__
+    before = fresh(package)
+    assert before == code_hash()
+    for file in (*package.glob("*.py"), *(package / "course").glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        texts = f'"""Another text."""\n# a comment\n\n{source}\n"a text"\n'
+        file.write_text(texts, encoding="utf-8")
+        assert fresh(package) == before, file.name
+        file.write_text(f"{source}\nNEW = 1\n", encoding="utf-8")
+        decides = file.parent == package or file.stem in (
+            *("data", "measures", "models", "training", "runs"),
+        )
+        assert (fresh(package) != before) == decides, file.name
+        file.write_text(source, encoding="utf-8")
+
+
+# --- rows -----------------------------------------------------------------------------
+
+
+def test_the_runner_writes_a_row_for_each_run_and_all_files(write, capsys):
+    path = write()
+    assert run(path) == 0
+    out, err = capsys.readouterr()
+    assert out == "study: 4 runs made, 0 failed, 0 remain\n"
+    assert "4/4" in err
+    rows = load_rows(path)
+    assert [(row["group"], row["seed"]) for row in rows] == [
+        *(("none", 0), ("none", 1), ("spatial", 0), ("spatial", 1))
+    ]
+    for row in rows:
+        again = perform(row["config"], row["seed"])["row"]
+        assert row["metrics"] == again["metrics"], "floats are stored in full"
+        assert row["plan"] == "study"
+        assert row["code"] == code_hash()
+        assert len(row["data_hash"]) == 16
+        assert {"commit", "dirty", "seconds", "versions", "device"} <= set(row)
+    histories = load_histories(path)
+    assert set(histories) == {row["run"] for row in rows}
+    assert histories[rows[0]["run"]]["epoch"] == [1, 2]
+    assert [row["seed"] for row in select(rows, regulariser="spatial", p=0.2)] == [0, 1]
+    with pytest.raises(RowsError, match="the net of seed 0 is not stored"):
+        load_net(path, rows[0])
+    net = load_net(path, rows[3])
+    assert not net.training
+    # Weights of half precision: three digits.
+    expected = rows[3]["metrics"]["nll"]
+    assert evaluate(net, load_data().test).loss == pytest.approx(expected, rel=1e-2)
+    with pytest.raises(RowsError, match="has no rows yet"):
+        load_rows(write(name="other"))
+
+
+def test_a_second_start_does_nothing_and_parts_share_the_work(write, quick, capsys):
+    path = write()
+    assert run(path, "--part", "2/2") == 0
+    assert sorted(quick.calls) == [("none", 1), ("spatial", 1)]
+    assert run(path, "--limit", "1") == 0
+    assert quick.calls[2:] == [("none", 0)]
+    assert "1 runs made, 2 before, 0 failed, 1 remain" in capsys.readouterr().out
+    assert run(path, "--seconds", "0") == 0
+    assert "0 runs made, 3 before, 0 failed, 1 remain" in capsys.readouterr().out
+    assert run(path) == 0
+    assert quick.calls[3:] == [("spatial", 0)]
+    before = stored(path).read_bytes()
+    assert run(path) == 0
+    assert len(quick.calls) == 4
+    assert stored(path).read_bytes() == before
+
+
+def test_a_failed_run_stops_no_other_and_is_tried_again(write, quick, capsys):
+    path = write()
+    quick.broken.add(("none", 1))
+    assert run(path) == 1
+    out, err = capsys.readouterr()
+    assert "3 runs made, 1 failed, 1 remain" in out
+    assert "none, seed 1 failed: RuntimeError: out of luck" in err
+    assert len(load_rows(path)) == 3
+    assert '"status": "failed", "error": "RuntimeError: out' in stored(path).read_text()
+    quick.broken.clear()
+    assert run(path) == 0
+    assert quick.calls[4:] == [("none", 1)]
+    assert len(load_rows(path)) == 4
+
+
+def test_other_code_opens_all_runs_and_keeps_their_rows(
+    write, quick, monkeypatch, capsys
+):
+    path = write()
+    run(path)
+    monkeypatch.setattr(sweep, "code_hash", lambda: "another")
+    capsys.readouterr()
+    assert run(path, "--list") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "none: 0 done, 2 open (2 rows by other code or data)",
+        "spatial: 0 done, 2 open (2 rows by other code or data)",
+    ]
+    assert run(path, "--limit", "1") == 0
+    assert [row["code"] for row in load_rows(path)] == ["another"] + [code_hash()] * 3
+    assert len(stored(path).read_text().splitlines()) == 1 + 5
+    run(path, "--list")
+    assert "none: 1 done, 1 open (1 rows by other" in capsys.readouterr().out
+
+
+def test_runs_can_be_listed_without_being_made(write, quick, capsys):
+    path = write()
+    assert run(path, "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("open  ") and lines[0].endswith("  none  seed 0  {}")
+    assert lines[2].endswith("spatial  seed 0  {'regulariser': 'spatial', 'p': 0.2}")
+    assert not stored(path).exists() and not quick.calls
+    run(path, "--limit", "1")
+    capsys.readouterr()
+    run(path, "--list")
+    assert capsys.readouterr().out == "none: 1 done, 1 open\nspatial: 0 done, 2 open\n"
+
+
+def test_a_torn_last_line_is_passed_over_and_cut_off(write, quick):
+    """The file is cut at many places inside its last line."""
+    path = write()
+    run(path)
+    file = stored(path)
+    whole = file.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    calls = len(quick.calls)
+    for cut in (last, last + 1, (last + len(whole)) // 2, len(whole) - 1):
+        file.write_bytes(whole[:cut])
+        stored(path, "histories").write_bytes(b'{"run": "x"}\n{"ru')
+        assert len(load_rows(path)) == 3
+        assert run(path) == 0
+        assert len(quick.calls) == (calls := calls + 1), "the lost run is made again"
+        assert file.read_bytes()[:last] == whole[:last]
+        assert len(load_rows(path)) == 4
+        assert len(load_histories(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no rows of the plan study"),
+        (b"accuracy,loss\n0.7,0.9\n", "line 1 is damaged"),
+        (b"\x80\x81\xff\n", "line 1 is damaged"),
+        (b"[1, 2]\n", "line 1 is no row"),
+        (b'{"a": 1}\n', "holds no rows of the plan study: move it away"),
+        (b'{"plan": "other", "content": {}}\n', "holds no rows of the plan study"),
+        (b'{"plan": "study"', "holds no rows of the plan study"),
+    ],
+)
+def test_a_foreign_file_is_refused_and_left_alone(
+    write, quick, capsys, content, message
+):
+    path = write()
+    stored(path).parent.mkdir()
+    stored(path).write_bytes(content)
+    assert run(path) == 2
+    assert message in capsys.readouterr().err
+    assert stored(path).read_bytes() == content
+    assert not quick.calls
+    with pytest.raises(RowsError, match=message):
+        load_rows(path)
+
+
+def test_a_damaged_line_is_refused_with_its_number(write, quick, capsys):
+    path = write()
+    run(path)
+    lines = stored(path).read_bytes().splitlines(keepends=True)
+    for bad, message in (
+        (b'{"run": "x"\n', "line 3 is damaged: restore the file"),
+        (b'{"run": "x"}\n', "a row lacks config, seed, status"),
+    ):
+        damaged = b"".join([*lines[:2], bad, *lines[3:], b"torn"])
+        stored(path).write_bytes(damaged)
+        assert run(path) == 2
+        assert message in capsys.readouterr().err
+        assert stored(path).read_bytes() == damaged
+
+
+def test_a_changed_plan_is_refused_and_an_extended_one_welcome(write, quick, capsys):
+    path = write()
+    run(path)
+    before = stored(path).read_bytes()
+    for change, key in (
+        (("epochs = 2", "epochs = 3"), "training.epochs was 2 and is 3"),
+        (("seeds = [0, 1]", "seeds = [1]"), "seeds had 0 and has it no more"),
+        (("p = [0.2]", "p = [0.2, 0.3]"), "groups.spatial.p was [0.2]"),
+        (('"none"', '"plain"'), "groups.none is gone"),
+        (('title = "t"', 'title = "u"'), "title was 't' and is 'u'"),
+    ):
+        write(change)
+        assert run(path) == 2
+        assert f"study has changed since its rows were made: {key}" in (
+            capsys.readouterr().err
+        )
+        assert stored(path).read_bytes() == before
+        with pytest.raises(RowsError, match="has changed"):
+            load_rows(path)
+    more = '"none"\n[[groups]]\nname = "early"\nepochs = [1]'
+    write(("seeds = [0, 1]", "seeds = {count = 3}"), ('"none"', more))
+    assert run(path, "--limit", "1") == 0
+    assert stored(path).read_bytes().startswith(before)
+    assert len(load_rows(path)) == 5
+    write()
+    assert run(path) == 2
+    assert "seeds had 2 and has it no more" in capsys.readouterr().err
+
+
+# --- faults ---------------------------------------------------------------------------
+
+
+def test_a_full_disk_costs_nothing_but_the_run_under_way(
+    write, quick, monkeypatch, capsys
+):
+    path = write()
+    run(path, "--limit", "2")
+    before = stored(path).read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows_module.os, "fsync", full)
+        assert run(path) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert stored(path).read_bytes() == before
+    assert run(path) == 0
+    assert stored(path).read_bytes().startswith(before)
+    assert len(load_rows(path)) == 4
+
+
+def test_a_line_that_is_written_in_part_is_taken_back(write, quick):
+    """The system lets the file grow by ten bytes only."""
+    resource = pytest.importorskip("resource")
+    path = write()
+    run(path, "--limit", "2")
+    before = stored(path).read_bytes()
+    with open_store(read_plan(path)) as store:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                store.add(store.rows[0] | {"run": "new"}, {}, None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+    assert stored(path).read_bytes() == before
+
+
+def test_a_second_runner_is_refused_and_the_lock_falls_with_its_owner(
+    write, quick, capsys
+):
+    path = write()
+    with open_store(read_plan(path)):
+        assert run(path) == 2
+        assert "another runner is at work on" in capsys.readouterr().err
+    assert run(path) == 0
+
+
+def test_an_interrupt_keeps_the_rows(write, quick, monkeypatch, capsys):
+    path = write()
+
+    def interrupted(config, seed, **others):
+        if len(quick.calls) == 2:
+            raise KeyboardInterrupt
+        return quick(config, seed, **others)
+
+    monkeypatch.setattr(sweep, "perform", interrupted)
+    assert run(path) == 130
+    assert "interrupted: all rows are kept" in capsys.readouterr().out
+    assert len(load_rows(path)) == 2
+    monkeypatch.setattr(sweep, "perform", quick)
+    assert run(path) == 0
+    assert len(quick.calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([('["spatial"]', '["cutout"]')], "regulariser has to be one of 'none', 'el"),
+        ([("p = [0.2]", "p = [1.5]")], "between 0 and 1, but got 1.5"),
+        ([("p = [0.2]", "p = []")], "expected a list with at least one value"),
+        ([("seeds = [0, 1]", "seeds = []"), ("[1]", "[]")], "seeds: expected at least"),
+        ([("images = 40", "images = 41")], "multiple"),
+        ([("images = 40", "images = 40000")], "class"),
+    ],
+)
+def test_bad_plans_are_refused_before_anything_is_written(
+    write, quick, capsys, changes, message
+):
+    path = write(*changes)
+    assert run(path) == 2
+    assert message in capsys.readouterr().err
+    assert not quick.calls and not stored(path).exists()
+
+
+def test_bad_options_are_named(write, capsys):
+    path = write()
+    for options, message in (
+        (["--part", "3/2"], "expected K/M with K from 1 to M, but got 3/2"),
+        (["--limit", "0"], "expected a whole number from 1, but got 0"),
+        (["--verify", "x"], "expected a whole number from 1, but got x"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run(path, *options)
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])
+    assert "expected a PLAN, or --verify N" in capsys.readouterr().err
+    assert run(path.with_name("none.toml")) == 2
+    assert "none.toml" in capsys.readouterr().err
+
+
+# --- verifying ------------------------------------------------------------------------
+
+
+def test_distances_of_metrics():
+    assert apart(0.5, 0.5) == 0
+    assert apart(0.5, 0.4) == pytest.approx(0.1)
+    assert apart(-20.0, -19.0) == pytest.approx(0.05)
+    assert apart([0.5, 0.5], [0.5, 0.25]) == 0.25
+    assert apart(math.nan, math.nan) == 0
+    assert apart(None, None) == 0
+    for old, new in (
+        (0.5, math.nan),
+        (math.inf, 1.0),
+        (0.5, None),
+        ([0.5], [0.5, 0.5]),
+        ([0.5], 0.5),
+    ):
+        assert apart(old, new) == apart(new, old) == math.inf
+
+
+def tamper(path, change):
+    """Change the first row."""
+    lines = stored(path).read_text().splitlines()
+    row = json.loads(lines[1])
+    change(row)
+    lines[1] = json.dumps(row)
+    stored(path).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_verification_finds_what_differs(write, capsys, dtype):
+    path = write(("float64", dtype), ("seeds = [0, 1]", "seeds = [1]"))
+    run(path)
+    capsys.readouterr()
+    assert run(path, "--verify", "9", "--seed", "4") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 of 2 rows, drawn with --seed 4"
+    assert len(lines) == 3
+    assert all(line.startswith("agrees ") for line in lines[1:])
+    assert all(line.endswith("equal") for line in lines[1:])
+
+    def after(change):
+        tamper(path, change)
+        code = run(path, "--verify", "2")
+        out = capsys.readouterr().out
+        assert "DIFFERS" in out if code else "DIFFERS" not in out
+        return code, out
+
+    # Allowed are 1e-9 and, as the plan has it, 0.01.
+    small, large = (1e-11, 1e-7) if dtype == "float64" else (0.001, 0.03)
+
+    def move(by):
+        return lambda row: row["metrics"].update(ece=row["metrics"]["ece"] + by)
+
+    code, out = after(move(small))
+    assert code == 0 and "ece is" in out
+    code, out = after(move(large))
+    assert code == 1 and "ece is" in out and "stored: " in out
+    code, out = after(move(-large))
+    assert code == 0
+    code, out = after(lambda row: row.update(code="older"))
+    assert code == 0 and "made by other code" in out
+    code, out = after(lambda row: row["metrics"].pop("nll"))
+    assert code == 1 and "nll is inf apart" in out
+
+
+def test_verification_goes_over_all_plans(write, quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "PLANS", tmp_path / "plans")
+    assert main(["--verify", "1"]) == 2
+    assert "there are no rows to verify" in capsys.readouterr().err
+    for name in ("study", "another", "empty"):
+        path = write(name=name)
+        if name != "empty":
+            run(path)
+    capsys.readouterr()
+    assert main(["--verify", "8", "--jobs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "8 of 8 rows" in out
+    assert (out.count("agrees   study"), out.count("agrees   another")) == (4, 4)
+    quick.broken.add(("none", 0))
+    assert main(["--verify", "8", "--jobs", "1"]) == 1
+    assert capsys.readouterr().out.count("now it fails: RuntimeError: out of luck") == 2
+
+
+# --- the stored plans -----------------------------------------------------------------
+
+
+def test_stored_plans_fit_their_rows():
+    paths = sorted((ROOT / "book" / "results" / "plans").glob("*.toml"))
+    assert paths
+    for path in paths:
+        plan = read_plan(path)
+        rows = load_rows(plan)
+        assert len(rows) == len(plan.runs), f"{plan.name} is not complete"
+        assert set(load_histories(plan)) >= {row["run"] for row in rows}
+
+
+@pytest.mark.slow
+def test_the_slice_repeats_with_other_threads_and_instructions():
+    path = ROOT / "book" / "results" / "plans" / "slice.toml"
+    for changes in (
+        {},
+        {"OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "default"},
+    ):
+        done = command(path, "--verify", "4", "--jobs", "1", env=os.environ | changes)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("agrees") == 4
+
+
+# --- processes ------------------------------------------------------------------------
+
+
+def arguments(path, *options):
+    program = [sys.executable, "-m", "regdrop_lite.course.sweep", str(path)]
+    return [*program, *map(str, options)]
+
+
+def command(path, *options, **others):
+    return subprocess.run(
+        arguments(path, *options),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **others,
+    )
+
+
+@contextlib.contextmanager
+def runner_with_two_rows(path):
+    """Start a runner of two processes in the background, wait for its second row."""
+    process = subprocess.Popen(
+        arguments(path, "--jobs", 2),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while not stored(path).exists() or stored(path).read_bytes().count(b"\n") < 3:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+LONGER = (("seeds = [0, 1]", "seeds = {start = 1, count = 4}"), ("= 2\n", "= 40\n"))
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_rows_of_one(write):
+    rows = []
+    for jobs in (1, 2):
+        path = write(name=f"jobs{jobs}")
+        done = command(path, "--jobs", jobs)
+        assert done.returncode == 0, done.stderr
+        rows.append({row["run"]: row["metrics"] for row in load_rows(path)})
+    assert len(rows[0]) == 4
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
+    path = write(*LONGER)
+    with runner_with_two_rows(path) as process:
+        second = command(path)
+        assert second.returncode == 2
+        assert "another runner is at work" in second.stderr
+        before = stored(path).read_bytes()
+        # Ctrl-C reaches the whole group of processes.
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        code = process.wait(60)
+        if name == "SIGINT":
+            assert code == 130
+    kept = stored(path).read_bytes()
+    assert kept.startswith(before[: before.rfind(b"\n") + 1])
+    many = kept.count(b"\n") - 1
+    assert 2 <= many < 8
+    done = command(path, "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert f"{8 - many} runs made, {many} before, 0 failed, 0 remain" in done.stdout
+    assert len(load_rows(path)) == 8
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_same_rows(write):
+    distributed = pytest.importorskip("distributed")
+    path = write()
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        done = command(path, "--scheduler", cluster.scheduler_address)
+    assert done.returncode == 0, done.stderr
+    assert "4 runs made, 0 failed, 0 remain" in done.stdout
+    for row in load_rows(path):
+        assert row["metrics"] == perform(row["config"], row["seed"])["row"]["metrics"]
