@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regdrop_lite._common import inside_transform
@@ -52,8 +51,7 @@ def multiply(input: Tensor, mask: Tensor, scale: float = 1.0) -> Tensor:
     ``input`` and gets no gradient.
     """
     wide = torch.promote_types(input.dtype, torch.float32)
-    small = wide == input.dtype and input.numel() < _SMALL
-    if not small and is_plain(input):
+    if is_plain(input) and (input.numel() >= _SMALL or wide != input.dtype):
         return _Multiply.apply(input, mask, scale)
     # In pieces that every transform can look into and a compiler can join.
     return (input.to(wide) * _weights(input, mask, scale)).to(input.dtype)
@@ -129,44 +127,47 @@ def _multiply(input: Tensor, mask: Tensor, scale: float) -> Tensor:
         # float32 and rounds once.
         return input * _weights(input, mask, scale).reshape(())
     mask = mask[(None,) * (input.dim() - mask.dim())]
-    if input.device.type == "cpu" and input.numel():
-        if input.is_contiguous():
-            return _multiply_in_order(input, mask, scale)
-        if input.movedim(1, -1).is_contiguous():  # channels last
-            output = _multiply_in_order(
-                input.movedim(1, -1), mask.movedim(1, -1), scale
-            )
-            return output.movedim(-1, 1)
     output = torch.empty_like(input)
-    return torch.mul(input, _weights(input, mask, scale), out=output)
+    # The view of all three whose last dimension is the one that memory follows.
+    tensors = (output, input, mask)
+    if not input.is_contiguous():  # channels last?
+        tensors = tuple(tensor.movedim(1, -1) for tensor in tensors)
+    if input.device.type == "cpu" and tensors[1].is_contiguous() and input.numel():
+        _multiply_in_order(*tensors, scale)
+    else:
+        torch.mul(input, _weights(input, mask, scale), out=output)
+    return output
 
 
-def _multiply_in_order(input: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """``input`` is contiguous: memory follows its last dimension."""
+def _multiply_in_order(
+    output: Tensor, input: Tensor, mask: Tensor, scale: float
+) -> None:
+    """Write the product into ``output``; it and ``input`` are contiguous."""
     varies = [d for d, n in enumerate(mask.shape) if n > 1]
     first, last = varies[0], varies[-1] + 1
     weights = _weights(input, mask, scale)
     if last < input.dim():  # one weight for each row of memory
         rows = weights.reshape(mask.shape[:last]).expand(input.shape[:last]).flatten()
-        return _normalize(input.view(1, len(rows), -1), rows).view_as(input)
-    if first > 0:  # one weight for each column, the same in all rows
+        shape = (1, len(rows), -1)
+        _normalize(output.view(shape), input.view(shape), rows)
+    elif first > 0:  # one weight for each column, the same in all rows
         columns = weights.reshape(mask.shape[first:]).expand(input.shape[first:])
         columns = columns.flatten()
-        return _normalize(input.view(-1, len(columns)), columns).view_as(input)
-    if mask.dtype == torch.bool and weights.dtype == input.dtype:
-        return input * weights
-    if mask.dtype in (torch.bool, input.dtype):  # exact in the dtype of the input
+        shape = (-1, len(columns))
+        _normalize(output.view(shape), input.view(shape), columns)
+    elif mask.dtype == torch.bool and weights.dtype == input.dtype:
+        torch.mul(input, weights, out=output)
+    elif mask.dtype in (torch.bool, input.dtype):  # exact in the dtype of the input
         zero = input.new_zeros(())
-        return torch.addcmul(zero, input, mask.to(input.dtype), value=scale)
-    return torch.cat(  # columns of its own for each sample: one by one
-        [
-            _multiply_in_order(sample, table, 1.0)
-            for sample, table in zip(input.split(1), weights.split(1), strict=True)
-        ]
-    )
+        torch.addcmul(zero, input, mask.to(input.dtype), value=scale, out=output)
+    else:  # columns of its own for each sample: one by one
+        for parts in zip(
+            output.split(1), input.split(1), weights.split(1), strict=True
+        ):
+            _multiply_in_order(*parts, 1.0)
 
 
-def _normalize(input: Tensor, weights: Tensor) -> Tensor:
+def _normalize(output: Tensor, input: Tensor, weights: Tensor) -> None:
     """``input`` (N, K) or (N, K, L), times one weight for each k.
 
     Batch normalisation in eval mode, with mean 0 and variance 1, is just that product.
@@ -174,7 +175,10 @@ def _normalize(input: Tensor, weights: Tensor) -> Tensor:
     float32 weights, rounds once and passes over the memory once.
     """
     mean, var = torch.zeros_like(weights), torch.ones_like(weights)
-    return F.batch_norm(input, mean, var, weights, eps=0.0)
+    unused = weights.new_empty(0)  # statistics of the batch, which are not computed
+    torch.native_batch_norm(
+        input, weights, None, mean, var, False, 0.0, 0.0, out=(output, unused, unused)
+    )
 
 
 # ------------------------------------------------------------------------- painting

@@ -30,6 +30,15 @@ def check_choice(value: str, name: str, known: Sequence[str]) -> None:
         raise ValueError(f"{name} has to be one of {names}, but got {value!r}")
 
 
+def check_training(training: bool) -> None:
+    """Raise where another setting was passed in the place of ``training``."""
+    if not isinstance(training, bool):
+        raise TypeError(
+            f"training has to be True or False, but got {training!r}: "
+            "pass the other settings by name"
+        )
+
+
 def check_input(input: Tensor, min_dims: int, max_dims: int, layout: str) -> None:
     """Raise unless ``input`` is a floating-point tensor with the right rank."""
     if not isinstance(input, Tensor):

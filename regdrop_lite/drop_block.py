@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,10 +35,15 @@ from regdrop_lite._common import (
     check_generator,
     check_input,
     check_probability,
+    check_training,
     drop_all,
     inside_vmap,
     uniform,
 )
+
+# torch.fx does not look inside.
+torch.fx.wrap("drop_block")
+torch.fx.wrap("check_input")
 
 _BORDERS = ("valid", "clip")
 _NORMALIZE = ("expected", "batch")
@@ -109,6 +115,7 @@ def drop_block(
     check_choice(border, "border", _BORDERS)
     check_choice(normalize, "normalize", _NORMALIZE)
     check_input(input, 3, 5, "(N, C, L), (N, C, H, W) or (N, C, D, H, W)")
+    check_training(training)
     block = _block(block_size, input.dim() - 2)
     if not training or p == 0.0:
         return input

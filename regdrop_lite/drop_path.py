@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import torch
+import torch.fx
 from torch import Tensor
 
 from regdrop_lite._apply import apply_mask
@@ -23,10 +24,15 @@ from regdrop_lite._common import (
     check_generator,
     check_input,
     check_probability,
+    check_training,
     drop_all,
     sample_keep,
     uniform,
 )
+
+# torch.fx does not look inside.
+torch.fx.wrap("drop_path")
+torch.fx.wrap("drop_residual")
 
 _MODES = ("row", "batch")
 _RESIDUAL_MODES = ("subset", "row", "batch")
@@ -75,6 +81,7 @@ def drop_path(
     p = check_probability(p)
     check_choice(mode, "mode", _MODES)
     check_input(input, 1, 64, "(N, ...)")
+    check_training(training)
     if not training or p == 0.0:
         return input
     check_generator(generator)
@@ -178,6 +185,7 @@ def drop_residual(
     p = check_probability(p)
     check_choice(mode, "mode", _RESIDUAL_MODES)
     check_input(input, 1, 64, "(N, ...)")
+    check_training(training)
     if mode != "subset" or not training or p == 0.0:
         output = _same_shape(branch(input), input)
         if mode == "subset":

@@ -9,6 +9,7 @@ Using Convolutional Networks", CVPR 2015.
 """
 
 import torch
+import torch.fx
 from torch import Tensor
 
 from regdrop_lite._apply import apply_mask
@@ -17,9 +18,14 @@ from regdrop_lite._common import (
     check_generator,
     check_input,
     check_probability,
+    check_training,
     drop_all,
     sample_keep,
 )
+
+# torch.fx does not look inside.
+torch.fx.wrap("spatial_dropout")
+torch.fx.wrap("check_input")
 
 
 def spatial_dropout(
@@ -66,6 +72,7 @@ def spatial_dropout(
     """
     p = check_probability(p)
     check_input(input, 3, 64, "(N, C, ...) with at least one spatial dimension")
+    check_training(training)
     if channel_dim == 0 or channel_dim not in range(1 - input.dim(), input.dim()):
         raise ValueError(
             f"channel_dim has to be a dimension of the input {tuple(input.shape)} "

@@ -490,3 +490,43 @@ def test_check_choice_lists_the_known_names() -> None:
     check_choice("a", "kind", ("a", "b"))
     with pytest.raises(ValueError, match=r"^kind .* one of 'a', 'b', but got 'c'$"):
         check_choice("c", "kind", ("a", "b"))
+
+
+@pytest.mark.parametrize("wrong", ["batch", 1, None])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda wrong: drop_path(torch.ones(2, 3), 0.1, wrong),
+        lambda wrong: spatial_dropout(torch.ones(2, 3, 4), 0.1, wrong),
+        lambda wrong: drop_block(torch.ones(2, 3, 4), 0.1, 2, wrong),
+        lambda wrong: drop_residual(torch.ones(2, 3), nn.Tanh(), 0.1, wrong),
+    ],
+)
+def test_another_setting_in_the_place_of_training_is_told(call, wrong) -> None:
+    with pytest.raises(TypeError, match=f"True or False, but got {wrong!r}: pass the"):
+        call(wrong)
+
+
+@every_layer
+def test_the_output_may_be_changed_in_place(name) -> None:
+    """As residual blocks do: ``output += input``."""
+    for dtype in DTYPES:
+        x = torch.ones(CASES[name].shape, dtype=dtype, requires_grad=True)
+        y = CASES[name].function(x * 1, 0.3, generator=seeded())
+        expected = y.detach() + 1
+        y += 1
+        y.sum().backward()
+        assert torch.equal(y.detach(), expected)
+        assert torch.equal(x.grad, y.detach() - 1)
+
+
+@every_layer
+def test_fx_traces_a_layer_as_one_node(name) -> None:
+    layer = CASES[name].module(0.3)
+    traced = torch.fx.symbolic_trace(nn.Sequential(layer))
+    x = torch.ones(CASES[name].shape)
+    torch.manual_seed(SEED)
+    y = traced(x)
+    torch.manual_seed(SEED)
+    assert torch.equal(y, layer(x))
+    assert (y == 0).any() or name == "path batch"

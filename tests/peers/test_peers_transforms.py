@@ -115,30 +115,19 @@ def test_an_exported_block_of_the_peers_serves_the_traced_map_only(side) -> None
 
 
 @pytest.mark.parametrize(
-    "side", ["torch channel", "torchvision path", "torchvision block", "timm path"]
+    "side",
+    [*OURS, "torch channel", "torchvision path", "torchvision block", "timm path"],
 )
-def test_these_peers_can_be_traced_by_fx_as_they_are(side) -> None:
+def test_fx_traces_all_but_one_as_they_are(side) -> None:
     traced = torch.fx.symbolic_trace(nn.Sequential(SIDES[side](0.5)))
     assert (traced(torch.ones(20, 8, 14, 14)) == 0).any(), CHANGED
 
 
-@pytest.mark.parametrize("side", [*OURS, "timm block"])
-def test_fx_has_to_be_told_that_ours_is_a_leaf(side) -> None:
-    """timm tells its own tracer the same about its DropBlock."""
-    model = nn.Sequential(SIDES[side](0.5))
-    if side in OURS:
-        with pytest.raises(TypeError, match="expected a tensor, but got a Proxy"):
-            torch.fx.symbolic_trace(model)
-    else:
-        with peer_raises(torch.fx.proxy.TraceError, "control flow"):
-            torch.fx.symbolic_trace(model)
-
-    class Tracer(torch.fx.Tracer):
-        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-            return isinstance(m, type(model[0]))
-
-    traced = torch.fx.GraphModule(model, Tracer().trace(model))
-    assert (traced(torch.ones(20, 8, 14, 14)) == 0).any()
+def test_fx_has_to_be_told_that_the_block_of_timm_is_a_leaf() -> None:
+    """timm tells its own tracer."""
+    model = nn.Sequential(SIDES["timm block"](0.5))
+    with peer_raises(torch.fx.proxy.TraceError, "control flow"):
+        torch.fx.symbolic_trace(model)
 
 
 @every_side
