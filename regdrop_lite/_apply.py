@@ -60,15 +60,23 @@ def multiply(input: Tensor, mask: Tensor, scale: float = 1.0) -> Tensor:
 def multiply_and_paint(
     input: Tensor, mask: Tensor, seeds: Tensor, block: Sequence[int], border: str
 ) -> Tensor:
-    """:func:`multiply`, then :func:`paint`. For plain tensors only."""
-    return _MultiplyAndPaint.apply(input, mask, seeds, block, border)
+    """:func:`multiply`, then :func:`paint`."""
+    if is_plain(input):
+        return _MultiplyAndPaint.apply(input, mask, seeds, block, border)
+    # A backward pass under vmap: paint a mask, the same for each of the gradients.
+    keep = torch.ones(input.shape, dtype=torch.uint8, device="cpu")
+    keep = paint(keep, seeds, block, border).bool()
+    return torch.where(keep, multiply(input, mask), 0.0)
 
 
 def is_plain(input: Tensor) -> bool:
     """Whether ``input`` is an ordinary tensor in eager mode."""
     if torch.compiler.is_compiling() or type(input) not in (Tensor, nn.Parameter):
         return False
-    return not inside_transform()
+    # The second question is for torch.autograd.grad(..., is_grads_batched=True), which
+    # has a vmap of its own.
+    legacy_vmap = torch._C._functorch.is_legacy_batchedtensor
+    return not inside_transform() and not legacy_vmap(input)
 
 
 class _Multiply(torch.autograd.Function):
@@ -81,11 +89,11 @@ class _Multiply(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _Multiply.apply(grad, *ctx.saved_tensors, ctx.scale), None, None
+        return multiply(grad, *ctx.saved_tensors, ctx.scale), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _Multiply.apply(tangent, *ctx.saved_tensors, ctx.scale)
+        return multiply(tangent, *ctx.saved_tensors, ctx.scale)
 
 
 class _MultiplyAndPaint(torch.autograd.Function):
@@ -105,12 +113,12 @@ class _MultiplyAndPaint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grad = _MultiplyAndPaint.apply(grad, *ctx.saved_tensors, *ctx.blocks)
+        grad = multiply_and_paint(grad, *ctx.saved_tensors, *ctx.blocks)
         return grad, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _MultiplyAndPaint.apply(tangent, *ctx.saved_tensors, *ctx.blocks)
+        return multiply_and_paint(tangent, *ctx.saved_tensors, *ctx.blocks)
 
 
 # ------------------------------------------------------------------- multiplication
@@ -161,10 +169,12 @@ def _multiply_in_order(
         zero = input.new_zeros(())
         torch.addcmul(zero, input, mask.to(input.dtype), value=scale, out=output)
     else:  # columns of its own for each sample: one by one
-        for parts in zip(
-            output.split(1), input.split(1), weights.split(1), strict=True
-        ):
-            _multiply_in_order(*parts, 1.0)
+        second = varies[1]
+        columns = weights.reshape(len(input), *mask.shape[second:])
+        columns = columns.expand(-1, *input.shape[second:]).flatten(1)
+        shape = (len(input), -1, columns.shape[1])
+        for parts in zip(output.view(shape), input.view(shape), columns, strict=True):
+            _normalize(*parts)
 
 
 def _normalize(output: Tensor, input: Tensor, weights: Tensor) -> None:
