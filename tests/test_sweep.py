@@ -436,21 +436,27 @@ def test_a_changed_plan_is_refused_and_an_extended_one_welcome(write, quick, cap
 # --- faults ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("good_calls", [0, 1])  # the history's comes first
 def test_a_full_disk_costs_nothing_but_the_run_under_way(
-    write, quick, monkeypatch, capsys
+    write, quick, monkeypatch, capsys, good_calls
 ):
     path = write()
     run(path, "--limit", "2")
     before = stored(path).read_bytes()
+    calls = []
 
     def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        calls.append(descriptor)
+        if len(calls) > good_calls:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(rows_module.os, "fsync", full)
         assert run(path) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert stored(path).read_bytes() == before
+    histories = stored(path, "histories").read_bytes()
+    assert histories.count(b"\n") == 2 + good_calls
     assert run(path) == 0
     assert stored(path).read_bytes().startswith(before)
     assert len(load_rows(path)) == 4
