@@ -106,7 +106,11 @@ def test_metrics_may_be_entries_of_a_list():
 
 def test_what_cannot_be_compared_is_named():
     whole = {0: 0.1, 1: 0.2}
-    for a, b in (({0: 0.1}, whole), ({0: 0.1}, {0: 0.2}), ({}, whole)):
+    shifted, larger = {1: 0.1, 2: 0.3}, {0: 0.1, 1: 0.2, 2: 0.4}
+    for a, b in (
+        *((shifted, whole), (larger, whole), (whole, larger)),
+        *(({0: 0.1}, {0: 0.2}), ({}, whole)),
+    ):
         with pytest.raises(ValueError, match="expected the same seeds, at least two"):
             paired_differences(rows_of(a=a, b=b), CONTRAST)
     twice = rows_of(a=whole, b=whole) + rows_of(a=whole)

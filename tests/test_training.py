@@ -410,6 +410,15 @@ def test_augmentation_shows_changed_images_and_repeats_them(data, monkeypatch):
     assert first.step_loss != train(linear(), data, CONFIG).step_loss
     seen = []
 
+    def unchanged(images, generator):
+        torch.rand(9, generator=generator)
+        return images
+
+    with monkeypatch.context() as patch:
+        patch.setattr("regdrop_lite.course.training.shift_flip", unchanged)
+        same = train(linear(), data, config)
+    assert same == train(linear(), data, CONFIG), "the order has its own generator"
+
     def spy(images, generator):
         seen.append(images)
         return torch.zeros_like(images)
