@@ -35,12 +35,14 @@ def apply_mask(
     ``keep`` is bool, ``scale`` a number or a table; both broadcast against ``input``.
     """
     wide = torch.promote_types(input.dtype, torch.float32)
-    if isinstance(scale, Tensor):
-        output = multiply(input, keep * scale.to(wide))
-    elif inplace and wide == input.dtype:
-        return input.mul_(keep.to(input.dtype) * scale)  # in place indeed
-    else:
+    if not isinstance(scale, Tensor):
+        if inplace and wide == input.dtype:
+            return input.mul_(keep.to(wide) * scale)  # in place indeed
         output = multiply(input, keep, scale)
+    elif wide == input.dtype:
+        output = multiply(input, keep * scale.to(wide))
+    else:  # two fast passes; a product by 0 or 1 is exact in every dtype
+        output = multiply(multiply(input, scale), keep)
     return input.copy_(output) if inplace else output
 
 
@@ -125,6 +127,8 @@ class _MultiplyAndPaint(torch.autograd.Function):
 
 
 def _weights(input: Tensor, mask: Tensor, scale: float) -> Tensor:
+    if mask.dtype == torch.bool and scale == 1.0:
+        return mask.to(input.dtype)  # 0 and 1 are exact in every dtype
     wide = torch.promote_types(input.dtype, torch.float32)
     return mask.to(wide) if scale == 1.0 else mask.to(wide) * scale
 
@@ -163,18 +167,14 @@ def _multiply_in_order(
         columns = columns.flatten()
         shape = (-1, len(columns))
         _normalize(output.view(shape), input.view(shape), columns)
-    elif mask.dtype == torch.bool and weights.dtype == input.dtype:
+    elif mask.dtype == input.dtype:  # faster than torch.mul where rows are short
+        torch.addcmul(input.new_zeros(()), input, mask, out=output)
+    elif mask.dtype == torch.bool and weights.dtype != input.dtype:
+        # PyTorch keeps the factor ``value`` in float32 and rounds once.
+        keep, zero = mask.to(input.dtype), input.new_zeros(())
+        torch.addcmul(zero, input, keep, value=scale, out=output)
+    else:
         torch.mul(input, weights, out=output)
-    elif mask.dtype in (torch.bool, input.dtype):  # exact in the dtype of the input
-        zero = input.new_zeros(())
-        torch.addcmul(zero, input, mask.to(input.dtype), value=scale, out=output)
-    else:  # columns of its own for each sample: one by one
-        second = varies[1]
-        columns = weights.reshape(len(input), *mask.shape[second:])
-        columns = columns.expand(-1, *input.shape[second:]).flatten(1)
-        shape = (len(input), -1, columns.shape[1])
-        for parts in zip(output.view(shape), input.view(shape), columns, strict=True):
-            _normalize(*parts)
 
 
 def _normalize(output: Tensor, input: Tensor, weights: Tensor) -> None:
@@ -201,27 +201,32 @@ def paint(output: Tensor, seeds: Tensor, block: Sequence[int], border: str) -> T
     (N, C, ...) of first corners: with "valid" a block of k elements may begin at
     0 ... n - k along a dimension, with "clip" k - 1 earlier and later as well.
     """
-    strides = output.stride()
-    corner, kind, shapes = _windows(
-        tuple(output.shape[2:]), tuple(block), border, tuple(strides[2:])
-    )
+    size, strides = output.shape[2:], output.stride()
+    corner, kind, shapes = _windows(tuple(size), tuple(block), border, strides[2:])
     plane = torch.div(seeds, len(corner), rounding_mode="floor")
-    cell = seeds - plane * len(corner)
-    sample = torch.div(plane, output.shape[1], rounding_mode="floor")
-    channel = plane - sample * output.shape[1]
-    places = corner[cell] + sample * strides[0] + channel * strides[1]
+    places = corner[torch.sub(seeds, plane, alpha=len(corner))]
+    if strides[0] == output.shape[1] * strides[1]:  # the planes are equally far apart
+        places.add_(plane, alpha=strides[1])
+    else:
+        sample = torch.div(plane, output.shape[1], rounding_mode="floor")
+        channel = plane - sample * output.shape[1]
+        places.add_(sample, alpha=strides[0]).add_(channel, alpha=strides[1])
     if len(shapes) == 1:
         groups = [places]
     else:
-        kinds, order = kind[cell].sort()
+        kinds, order = kind[torch.sub(seeds, plane, alpha=len(corner))].sort()
         edges = torch.searchsorted(kinds, torch.arange(1, len(shapes), device="cpu"))
         groups = places[order].tensor_split(edges)
-    for shape, group in zip(shapes, groups, strict=True):
-        # A view whose entry i is the window of this shape that begins at place i of
-        # the memory. The windows overlap, and all that is written is the same zero.
-        reach = sum((k - 1) * s for k, s in zip(shape, strides[2:], strict=True))
-        view = output.as_strided((output.numel() - reach, *shape), (1, *strides[2:]), 0)
-        view.index_fill_(0, group, 0)
+    for (*lines, length), group in zip(shapes, groups, strict=True):
+        # A block is a run of memory for each of its lines.
+        for k, stride in zip(lines, strides[2:-1], strict=True):
+            steps = torch.arange(0, k * stride, stride, device="cpu")
+            group = (group.unsqueeze(-1) + steps).flatten()
+        # A view whose entry i is the run that begins at place i of the memory. The
+        # runs overlap, and all that is written is the same zero.
+        count = output.numel() - (length - 1) * strides[-1]
+        runs = output.as_strided((count, length), (1, strides[-1]), 0)
+        runs.index_fill_(0, group, 0)
     return output
 
 

@@ -83,7 +83,9 @@ def drop_block(
 
     Returns:
         A tensor like ``input``. With ``training=False`` or p = 0 it is ``input``
-        itself; with p = 1 it is all zeros.
+        itself; with p = 1 it is all zeros. With a mask per channel a dropped element
+        is 0 whatever it was; ``shared`` multiplies by 0, so that a dropped infinity or
+        NaN becomes NaN, as in torch.nn.Dropout2d (but p = 1 gives zeros).
 
     Raises:
         TypeError: ``p`` is no number, ``block_size`` no whole number, or ``input`` no
@@ -126,7 +128,7 @@ def drop_block(
     settings = (p, block, border, shared, normalize)
     if is_plain(input) and input.device.type == "cpu" and input.numel():
         return _paint_blocks(input, *settings, inplace, generator)
-    if generator is not None:
+    if generator is not None and not input.is_meta:  # there is nothing to draw there
         keep, scale = _block_mask(like, *settings, generator)
     else:
         # An operator of its own: the number of seeds is random, so compile, export and
@@ -232,7 +234,9 @@ def _cover_table(size: Sequence[int], block: Sequence[int], border: str) -> Tens
     """How many seed positions cover each element: a product over the dimensions."""
     table = torch.ones((), dtype=torch.float64, device="cpu")
     for n, k in zip(size, block, strict=True):
-        counts = torch.tensor(_cover_counts(n, k, border)).to(table)
+        counts = torch.tensor(
+            _cover_counts(n, k, border), dtype=table.dtype, device="cpu"
+        )
         table = table.unsqueeze(-1) * counts
     return table
 
@@ -285,7 +289,7 @@ def sample_seeds(
     expected = count * -math.expm1(log_miss)
     draws = math.ceil(expected + 6.0 * math.sqrt(expected)) + 8
     last = -1.0
-    found = [torch.empty(0, dtype=torch.int64, device=device)]
+    found = []
     while last < count - 1:  # nearly always once
         u = uniform((draws,), device, generator)
         failures = u.neg_().add_(1.0).log_().div_(log_miss).floor_()
@@ -293,7 +297,8 @@ def sample_seeds(
         last = positions[-1].item()
         inside = int(torch.searchsorted(positions, float(count)))
         found.append(positions[:inside].to(torch.int64))
-    return torch.cat(found)
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    return torch.cat(found) if found else none
 
 
 def _sample_blocks(
@@ -332,7 +337,7 @@ def _paint_blocks(
     """
     seeds, grid, block = _sample_blocks(input, p, block_size, border, shared, generator)
     if shared or normalize == "batch":  # the mask itself is wanted
-        keep = torch.ones((*grid[:2], *input.shape[2:]), dtype=torch.uint8)
+        keep = input.new_ones((*grid[:2], *input.shape[2:]), dtype=torch.uint8)
         keep = paint(keep, seeds, block, border).bool()
     if normalize == "batch":
         scale = _batch_scale(keep, input.dtype)
