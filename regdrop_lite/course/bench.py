@@ -123,7 +123,7 @@ def saved_bytes(function: Forward, x: Tensor, known: Iterable[Tensor] = ()) -> i
         known: tensors that are alive anyway, such as parameters.
 
     Returns:
-        The bytes of all storages that are saved: one that is saved twice counts once,
+        The bytes of all storages that are saved. One that is saved twice counts once,
         those of ``x`` and of ``known`` not at all.
 
     Example:

@@ -122,8 +122,8 @@ def memorisation(
         true_labels: the labels before the replacement, likewise.
 
     Returns:
-        Among the images with a replaced label: ``memorised``, the share predicted as
-        the wrong label given, and ``recovered``, the share predicted as the true one.
+        Two shares of the images with a replaced label. ``memorised`` are predicted as
+        the wrong label given, and ``recovered`` as the true one.
         Both are None where no label was replaced.
 
     Raises:
@@ -291,7 +291,7 @@ def monte_carlo(
         passes: the number of passes, T, at least 1.
 
     Returns:
-        Log-probabilities of shape (T, N, K), float64: entry t is the logarithm of the
+        Log-probabilities of shape (T, N, K), float64. Entry t is the logarithm of the
         mean probabilities of the first t + 1 passes.
 
     Raises:
@@ -322,7 +322,7 @@ def ensemble(models: Iterable[nn.Module], images: Tensor) -> Tensor:
         images: see the head of this module.
 
     Returns:
-        Log-probabilities of shape (M, N, K), float64: entry m is the logarithm of the
+        Log-probabilities of shape (M, N, K), float64. Entry m is the logarithm of the
         mean probabilities of the first m + 1 models.
 
     Raises:

@@ -82,8 +82,8 @@ def run_plan(
         seconds: start none after this time.
 
     Returns:
-        The numbers of runs, of this part: ``ok`` and ``failed`` now, ``done`` before,
-        and those that ``remain``.
+        How many runs of this part are ``ok`` and ``failed`` now, were ``done`` before
+        and ``remain``.
 
     Raises:
         RowsError: if the rows file cannot be used, see
@@ -138,8 +138,8 @@ def verify(
         jobs, scheduler, device, folder: as in :func:`run_plan`.
 
     Returns:
-        Whether all of them agree: float64 rows to nine digits
-        (:data:`FLOAT64_TOLERANCE`), float32 rows within the tolerance of their plan.
+        Whether all of them agree. Float64 rows have to do so to nine digits
+        (``FLOAT64_TOLERANCE``), float32 rows within the tolerance of their plan.
 
     Raises:
         RowsError: if there is no row, or a file is damaged.
