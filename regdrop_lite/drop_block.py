@@ -137,6 +137,10 @@ def drop_block(
             like = _random_for_vmap(like)
         # p as a tensor, computed and not created: a graph then serves every p.
         rate = torch.zeros((), dtype=torch.float64, device="cpu") + p
+        if torch.compiler.is_compiling():
+            # A compiler joins two calls that look alike, whatever their tag says, but
+            # never a random operator: this one draws nothing and makes them differ.
+            rate = rate + torch.randperm(0, device="cpu").sum()
         keep, scale = torch.ops.regdrop_lite.block_mask(like, rate, *settings[1:])
     if shared:
         return apply_mask(input, keep, scale, inplace)
@@ -484,14 +488,18 @@ def _random_for_vmap(input: Tensor) -> Tensor:
 
 
 def _block_mask_vmap(
-    info: Any, in_dims: tuple[int | None, ...], input: Tensor, *settings: Any
+    info: Any, in_dims: tuple[int | None, ...], input: Tensor, p: Tensor, *settings: Any
 ) -> tuple[tuple[Tensor, Tensor], tuple[int | None, int | None]]:
     """Masks under torch.func.vmap: one for all, or one for each example."""
     block_mask = torch.ops.regdrop_lite.block_mask
-    examples = input.movedim(in_dims[0], 0)
+    if in_dims[1] is not None:  # the random operator's doing; p is the same for all
+        p = p.select(in_dims[1], 0)
+    examples = [input] * info.batch_size
+    if in_dims[0] is not None:
+        examples = input.movedim(in_dims[0], 0)
     if info.randomness == "same":
-        return block_mask(examples[0], *settings), (None, None)
-    masks = [block_mask(example, *settings) for example in examples]
+        return block_mask(examples[0], p, *settings), (None, None)
+    masks = [block_mask(example, p, *settings) for example in examples]
     return tuple(torch.stack(parts) for parts in zip(*masks, strict=True)), (0, 0)
 
 

@@ -61,7 +61,9 @@ def drop_path(
 
     Returns:
         A tensor like ``input``. With ``training=False`` or p = 0 it is ``input``
-        itself; with p = 1 it is all zeros.
+        itself; with p = 1 it is all zeros. A dropped path is multiplied by 0: an
+        infinity or NaN in it becomes NaN, as in torch.nn.Dropout2d (but p = 1 gives
+        zeros).
 
     Raises:
         TypeError: ``p`` is no number, or ``input`` no floating-point tensor.
@@ -214,16 +216,19 @@ class _AddRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, input: Tensor, index: Tensor, output: Tensor, scale: float
-    ) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.save_for_forward(index)
-        ctx.scale, ctx.dtypes = scale, (input.dtype, output.dtype)
+    def forward(input: Tensor, index: Tensor, output: Tensor, scale: float) -> Tensor:
         dtype = torch.result_type(input, output)
         # index_add_ would round its factor alpha to a low precision.
         rows = (output * scale).to(dtype)
         return input.to(dtype, copy=True).index_add_(0, index, rows)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        """Apart from ``forward``, as torch.func.grad wants it."""
+        input, index, output, ctx.scale = inputs
+        ctx.save_for_backward(index)
+        ctx.save_for_forward(index)
+        ctx.dtypes = input.dtype, output.dtype
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -52,7 +52,8 @@ def spatial_dropout(
     Returns:
         A tensor like ``input``. With ``training=False`` or p = 0 it is ``input``
         itself; with p = 1 it is all zeros. For p < 1 every element has the
-        expectation of its input.
+        expectation of its input. A dropped channel is multiplied by 0: an infinity or
+        NaN in it becomes NaN, as in torch.nn.Dropout2d (but p = 1 gives zeros).
 
     Raises:
         TypeError: ``p`` is no number, or ``input`` no floating-point tensor.
@@ -83,9 +84,8 @@ def spatial_dropout(
     check_generator(generator)
     if p == 1.0:
         return drop_all(input, inplace)
-    shape = [1] * input.dim()  # e.g. (N, C, 1, 1)
-    shape[0] = input.shape[0]
-    shape[channel_dim] = input.shape[channel_dim]
+    own = (0, channel_dim % input.dim())  # each sample and channel by itself
+    shape = [n if d in own else 1 for d, n in enumerate(input.shape)]  # (N, C, 1, 1)
     keep = sample_keep(shape, p, input.device, generator)
     return apply_mask(input, keep, 1.0 / (1.0 - p), inplace)
 

@@ -7,6 +7,7 @@ its own file.
 import copy
 import math
 import pickle
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -70,6 +71,15 @@ CASES = {
     "block 1d": case(drop_block, DropBlock1d, (6, 5, 9), block_size=3),
     "block 2d": case(drop_block, DropBlock2d, (6, 5, 5, 8), block_size=(2, 3)),
     "block 3d": case(drop_block, DropBlock3d, (4, 3, 3, 5, 4), block_size=2),
+    "block 1d clip shared": case(
+        drop_block, DropBlock1d, (9, 5, 9), block_size=3, border="clip", shared=True
+    ),
+    "block 3d clip": case(
+        drop_block, DropBlock3d, (4, 3, 3, 5, 4), block_size=(2, 3, 2), border="clip"
+    ),
+    "block 3d shared": case(
+        drop_block, DropBlock3d, (6, 3, 3, 5, 4), block_size=2, shared=True
+    ),
     "block clip": case(
         drop_block, DropBlock2d, (6, 5, 5, 8), block_size=4, border="clip"
     ),
@@ -254,6 +264,97 @@ def test_low_precision_has_no_systematic_bias(
     difference = (y.double() - x.double()).flatten()
     sigma = difference.square().sum().sqrt()
     assert difference.sum().abs() <= 4.0 * sigma
+
+
+BLOCKS = {
+    f"block {border}{' shared' * shared}{' batch' * batch}": partial(
+        drop_block,
+        block_size=3,
+        border=border,
+        shared=shared,
+        normalize="batch" if batch else "expected",
+    )
+    for border in ("valid", "clip")
+    for shared in (False, True)
+    for batch in (False, True)
+}
+FUNCTIONS = {
+    "spatial": spatial_dropout,
+    "path": drop_path,
+    "path batch": partial(drop_path, mode="batch"),
+    **BLOCKS,
+}
+
+
+def independent_units(name: str, values: Tensor) -> Tensor:
+    """The mean of ``values`` over each part of a batch that has a mask of its own."""
+    if name == "path batch":
+        return values.mean().view(1)
+    whole_samples = name == "path" or "shared" in name
+    return values.flatten(1 if whole_samples else 2).mean(-1).flatten()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("p", [0.1, 0.15])
+def test_low_precision_has_no_systematic_bias_at_any_place_of_a_map(
+    name, layout, dtype, p
+) -> None:
+    """2,000,000 elements with random mantissas, and each of 100 places on its own.
+
+    The exact result of the same mask takes the noise of the mask away. What is left is
+    the mean of the rounding errors of the 1 / eps mantissas of a dtype, each uniform
+    within half a unit in the last place, and the same at all places of one weight.
+    """
+    function = FUNCTIONS[name]
+    x = torch.rand((5_000, 4, 10, 10), generator=seeded()).add(0.5).to(dtype)
+    x = laid_out(x, layout)
+    y = function(x, p=p, generator=seeded()).double()
+    exact = function(x.double(), p=p, generator=seeded())
+    assert ((y == 0) == (exact == 0)).all()
+    eps = torch.finfo(dtype).eps
+    sigma = eps / 2 / math.sqrt(3) * math.sqrt(eps)
+    bias = y.sum((0, 1)) / exact.sum((0, 1)) - 1.0
+    assert bias.abs().max() <= 5.0 * sigma  # four sigma for a family of 100
+    if "batch" not in name:  # has no expectation, or just one mask
+        error = independent_units(name, y - x.double())
+        assert error.sum().abs() <= 4.0 * error.square().sum().sqrt()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("reference", [False, True])
+def test_ten_million_elements_in_float16_neither_overflow_nor_vanish(
+    name, reference, generator, monkeypatch
+) -> None:
+    """The largest float16 is 65504: no sum or count of elements may be one."""
+    if reference:
+        for module in ("regdrop_lite._apply", "regdrop_lite.drop_block"):
+            monkeypatch.setattr(sys.modules[module], "is_plain", lambda input: False)
+    shape = (32, 64, 70, 70)
+    if name == "path" or "shared" in name:  # enough samples for statistics
+        shape = (2_048, 1, 70, 70)
+    x = torch.rand(shape, generator=generator).add(0.5).half()
+    assert x.numel() > 10**7
+    y = FUNCTIONS[name](x, p=0.1, generator=generator)
+    assert y.dtype == torch.float16
+    assert y.isfinite().all()
+    dropped = y == 0
+    if name != "path batch":
+        rates = independent_units(name, dropped.double())
+        sigma = rates.std().item() / math.sqrt(len(rates))
+        assert 0.0 < sigma < 0.01
+        assert abs(rates.mean().item() - 0.1) <= 4.0 * sigma
+    weights = (y / x).double()[~dropped]
+    largest = smallest = 1 / 0.9
+    if name.startswith("block valid"):
+        gamma = drop_block_gamma((70, 70), 3, 0.1)
+        largest, smallest = (1 - gamma) ** -9.0, 1 / (1 - gamma)
+    if name.endswith("batch") and name != "path batch":
+        largest = smallest = x.numel() / int((~dropped).sum())
+    assert weights.max().item() == pytest.approx(largest, rel=2**-10)
+    assert weights.min().item() == pytest.approx(smallest, rel=2**-10)
 
 
 # ---------------------------------------------------------------------- random numbers

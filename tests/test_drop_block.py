@@ -176,6 +176,51 @@ def test_gamma_drops_exactly_p_for_any_map_and_block(pairs, p, border) -> None:
     assert dropped_fraction(counts, gamma) == pytest.approx(p, rel=1e-10, abs=0)
 
 
+def counts_by_convolution(size: int, block: int, border: str) -> Tensor:
+    """A block of ones over a seed at each of its places."""
+    block = min(block, size)
+    places = len(corners(size, block, border))
+    ones = torch.ones((1, 1, block), dtype=torch.float64)
+    seeds = torch.ones((1, 1, places), dtype=torch.float64)
+    covered = torch.conv1d(seeds, ones, padding=block - 1).flatten()
+    return covered if border == "valid" else covered[block - 1 :][:size]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("border", ["valid", "clip"])
+def test_gamma_drops_exactly_p_for_every_map_up_to_64_and_every_block(border) -> None:
+    """Each map with H >= W and each block with one of the rates, in turn.
+
+    The gamma of the other maps is that of their transpose; the next test sees to it.
+    """
+    rates = itertools.cycle([1e-4, 3e-3, 0.02, 0.1, 0.25, 0.3, 0.5, 0.75, 0.9, 0.99])
+    worst, checked = 0.0, 0
+    for k in range(1, 67):
+        counts = {n: counts_by_convolution(n, k, border) for n in range(3, 65)}
+        for h in range(max(3, k - 2), 65):
+            for w in range(3, h + 1):
+                p = next(rates)
+                log_miss = math.log1p(-drop_block_gamma((h, w), k, p, border))
+                covers = counts[h].unsqueeze(1) * counts[w]
+                rate = -torch.expm1(covers * log_miss).mean().item()
+                worst, checked = max(worst, abs(rate / p - 1.0)), checked + 1
+    assert checked == sum((h - 2) * (h + 2) for h in range(3, 65))
+    assert worst <= 1e-10
+
+
+@given(
+    st.lists(st.tuples(st.integers(3, 64), st.integers(1, 66)), min_size=2, max_size=3),
+    st.floats(1e-4, 0.99),
+    st.sampled_from(["valid", "clip"]),
+)
+def test_gamma_does_not_depend_on_the_order_of_the_dimensions(pairs, p, border) -> None:
+    gammas = [
+        drop_block_gamma(*zip(*order, strict=True), p, border)
+        for order in itertools.permutations(pairs)
+    ]
+    assert gammas == pytest.approx([gammas[0]] * len(gammas), rel=1e-12, abs=0)
+
+
 @given(st.floats(1e-300, 1.0, exclude_max=True), st.sampled_from(["valid", "clip"]))
 def test_gamma_is_found_for_every_p(p, border) -> None:
     gamma = drop_block_gamma((6, 9), (3, 4), p, border)

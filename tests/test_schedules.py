@@ -3,6 +3,7 @@
 import copy
 import io
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -87,6 +88,21 @@ def test_a_resumed_run_goes_on_where_it_was(done) -> None:
         whole.step()
         resumed.step()
     assert resumed.state_dict() == whole.state_dict()
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))]
+)
+def test_a_copy_of_a_model_and_its_ramp_goes_on_by_itself(duplicate) -> None:
+    model = net()
+    ramp = LinearRamp(model, [0.0, 0.1, 0.2], 0.4, 4)
+    ramp.step()
+    other_model, other = duplicate((model, ramp))
+    assert other.state_dict() == ramp.state_dict()
+    assert rates(other_model) == rates(model)
+    other.step()
+    assert rates(other_model) == pytest.approx([0.2, 0.25, 0.3])
+    assert rates(model) == pytest.approx([0.1, 0.175, 0.25])
 
 
 def test_a_state_is_a_copy() -> None:

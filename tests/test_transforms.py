@@ -4,6 +4,7 @@ Each of them may call a layer twice, once, or with something that is no tensor; 
 has to be one mask in the forward and in the backward pass all the same.
 """
 
+import contextlib
 import copy
 import os
 import pickle
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.export import Dim, export
 from torch.func import functional_call, grad, jvp, vmap
@@ -29,6 +31,7 @@ from regdrop_lite import (
     DropBlock2d,
     DropBlock3d,
     DropPath,
+    LinearRamp,
     SpatialDropout1d,
     SpatialDropout2d,
     SpatialDropout3d,
@@ -38,6 +41,7 @@ from regdrop_lite import (
     set_generator,
     spatial_dropout,
 )
+from regdrop_lite import _apply as fast
 
 SEED = 20261122  # fixed before the first run
 
@@ -51,19 +55,19 @@ needs_vmap = pytest.mark.skipif(
 class Residual(nn.Module):
     """A residual block around a branch that DropPath may switch off."""
 
-    def __init__(self, mode: str, branch: nn.Module) -> None:
+    def __init__(self, mode: str, branch: nn.Module, p: float = 0.4) -> None:
         super().__init__()
-        self.mode, self.branch = mode, branch
+        self.mode, self.branch, self.p = mode, branch, p
 
     def forward(self, input: Tensor) -> Tensor:
-        return drop_residual(input, self.branch, 0.4, self.training, mode=self.mode)
+        return drop_residual(input, self.branch, self.p, self.training, mode=self.mode)
 
 
 LAYERS = {
     "spatial": lambda: SpatialDropout2d(0.4),
     "spatial last": lambda: SpatialDropout2d(0.4, channel_dim=-1),
     "path": lambda: DropPath(0.4),
-    "path batch": lambda: DropPath(0.4, "batch"),
+    "path batch": lambda: DropPath(0.25, "batch"),
     "block": lambda: DropBlock2d(0.4, 2),
     "block clip": lambda: DropBlock2d(0.4, (2, 3), border="clip"),
     "block shared": lambda: DropBlock2d(0.4, 2, shared=True),
@@ -73,6 +77,14 @@ EAGER = {**LAYERS, "residual": lambda: Residual("subset", nn.Tanh())}
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 every_eager = pytest.mark.parametrize("name", EAGER)
+FORMATS = [torch.contiguous_format, torch.channels_last]
+every_format = pytest.mark.parametrize("layout", FORMATS, ids=str)
+
+
+@pytest.fixture
+def fast_path(monkeypatch) -> None:
+    """The functions that large inputs pass through, for small ones."""
+    monkeypatch.setattr(fast, "_SMALL", 0)
 
 
 def input_like(*shape: int) -> Tensor:
@@ -133,6 +145,60 @@ def test_derivatives_are_right_at_p_one(name) -> None:
     assert gradgradcheck(lambda x: run(x) * x, x)
 
 
+@pytest.mark.slow
+@every_eager
+@every_format
+def test_derivatives_of_the_fast_path_are_right(name, layout, fast_path) -> None:
+    """Backward, forward mode, double backward, and many gradients at once."""
+    layer = EAGER[name]()
+    run = repeatable(lambda x: torch.sin(layer(x)))
+    x = input_like(3, 2, 3, 4).contiguous(memory_format=layout).requires_grad_()
+    own = "_AddRows" if name == "residual" else "_Multiply"
+    assert layer(x).grad_fn.name().startswith(own)
+    assert gradcheck(run, x, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(run, x, check_batched_grad=True)
+
+
+@every_eager
+def test_a_backward_pass_may_be_vectorised(name, fast_path) -> None:
+    """By the two kinds of vmap that PyTorch has."""
+    x = input_like().requires_grad_()
+    y = repeatable(EAGER[name]())(x)
+    rows = input_like(5, *y.shape)
+    gradient = partial(torch.autograd.grad, y, x, retain_graph=True)
+    expected = torch.stack([gradient(row)[0] for row in rows])
+    (batched,) = gradient(rows, is_grads_batched=True)
+    torch.testing.assert_close(batched, expected, rtol=1e-15, atol=0.0)
+    mapped = vmap(lambda row: gradient(row)[0])(rows)
+    torch.testing.assert_close(mapped, expected, rtol=1e-15, atol=0.0)
+    assert expected.any()
+
+
+@every_eager
+@pytest.mark.parametrize("explicit", [False, True])
+def test_grad_of_torch_func_is_that_of_a_backward_pass(
+    name, explicit, fast_path
+) -> None:
+    layer = EAGER[name]()
+    generator = torch.Generator() if explicit else torch.default_generator
+    if explicit:
+        if name == "residual":
+            layer = partial(
+                drop_residual, branch=torch.tanh, p=0.4, generator=generator
+            )
+        else:
+            set_generator(layer, generator)
+
+    def run(x: Tensor) -> Tensor:
+        generator.manual_seed(SEED)
+        return layer(x).square().sum()
+
+    x = input_like().requires_grad_()
+    run(x).backward()
+    torch.testing.assert_close(grad(run)(x.detach()), x.grad, rtol=1e-15, atol=0.0)
+    assert x.grad.any()
+
+
 @every_layer
 def test_the_forward_derivative_uses_the_mask_of_the_value(name) -> None:
     """The layers are linear: along x the derivative is the value."""
@@ -148,6 +214,104 @@ def test_a_layer_runs_in_inference_mode_and_trains_afterwards() -> None:
     leaf = x.clone().requires_grad_()
     layer(leaf).sum().backward()
     assert leaf.grad.any()
+
+
+@every_eager
+@every_format
+@pytest.mark.parametrize("large", [False, True])
+def test_a_tensor_without_data_gets_the_form_of_the_result(
+    name, layout, large, monkeypatch
+) -> None:
+    """On the device "meta", and under FakeTensorMode."""
+    if large:
+        monkeypatch.setattr(fast, "_SMALL", 0)
+    layer = EAGER[name]()
+    for dtype in (torch.float64, torch.bfloat16):
+        real = input_like().to(dtype).contiguous(memory_format=layout)
+        expected = layer(real)
+        outputs = [layer(real.to("meta"))]
+        if name != "residual":  # how many samples it keeps is not known without data
+            with FakeTensorMode() as mode:
+                outputs.append(layer(mode.from_tensor(real)))
+            set_generator(layer, torch.Generator())
+            outputs.append(layer(real.to("meta")))
+            set_generator(layer, None)
+        assert [str(y.device) for y in outputs[:2]] == ["meta", "cpu"][: len(outputs)]
+        for y in outputs:
+            assert (y.shape, y.dtype) == (expected.shape, dtype)
+            assert y.stride() == expected.stride() == real.stride()
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(before)
+
+
+PLACES = {
+    "default device": lambda: torch.device("meta"),
+    "inference": torch.inference_mode,
+    "no grad": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "default float64": lambda: default_dtype(torch.float64),
+    "default bfloat16": lambda: default_dtype(torch.bfloat16),
+}
+
+
+@every_eager
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_place_of_a_first_call_changes_neither_it_nor_later_ones(
+    name, place, large, dtype, monkeypatch
+) -> None:
+    """Tables are kept from the first call on."""
+    if large:
+        monkeypatch.setattr(fast, "_SMALL", 0)
+    tables = (sys.modules["regdrop_lite.drop_block"]._weights, fast._windows)
+    layer, runs = EAGER[name](), []
+    x = input_like(6, 3, 7, 9).to(dtype)
+    for enter in (contextlib.nullcontext, PLACES[place]):
+        for table in tables:
+            table.cache_clear()
+        with enter():
+            first = repeatable(layer)(x)
+        leaf = x.clone().requires_grad_()
+        later = repeatable(layer)(leaf)
+        later.square().sum().backward()
+        runs.append((first, later, leaf.grad))
+    for expected, result in zip(*runs, strict=True):
+        assert result.dtype == dtype
+        assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("transform", ["grad", "jvp"])
+@pytest.mark.parametrize("settings", [{}, {"border": "clip"}, {"shared": True}])
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_first_call_inside_torch_func_leaves_usable_tables(
+    transform, settings, explicit
+) -> None:
+    tables = (sys.modules["regdrop_lite.drop_block"]._weights, fast._windows)
+    generator = torch.Generator() if explicit else None
+
+    def run(x: Tensor) -> Tensor:
+        torch.manual_seed(SEED)
+        if explicit:
+            generator.manual_seed(SEED)
+        return drop_block(x, 0.4, 2, generator=generator, **settings)
+
+    x, results = input_like(), []
+    for first in (False, True):
+        for table in tables:
+            table.cache_clear()
+        if first and transform == "grad":
+            grad(lambda x: run(x).sum())(x)
+        elif first:
+            jvp(run, (x,), (x,))
+        results.append(run(x))
+    assert torch.equal(*results)
 
 
 # -------------------------------------------------------------------- autocast, copies
@@ -169,6 +333,42 @@ def test_autocast_hands_through_what_the_convolution_gives(name, dtype) -> None:
     assert conv.weight.grad.any()
 
 
+@every_layer
+@every_format
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_changes_no_result_of_the_fast_path(
+    name, layout, dtype, fast_path
+) -> None:
+    x = input_like().to(dtype).contiguous(memory_format=layout)
+    layer = repeatable(LAYERS[name]())
+    expected = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == dtype
+    assert torch.equal(y, expected)
+
+
+@every_layer
+def test_weights_of_other_people_load_strictly(name) -> None:
+    """The layers add nothing to the state of a model, and functional_call works."""
+    conv, norm = nn.Conv2d(3, 3, 1).double(), nn.BatchNorm2d(3).double()
+    layer = LAYERS[name]()
+    with_layer = nn.Sequential()
+    for key, module in {"conv": conv, "drop": layer, "norm": norm}.items():
+        with_layer.add_module(key, module)
+    without = nn.Sequential()
+    without.add_module("conv", nn.Conv2d(3, 3, 1))
+    without.add_module("norm", nn.BatchNorm2d(3))
+    assert list(with_layer.state_dict()) == list(without.state_dict())
+    assert [*layer.parameters(), *layer.buffers()] == []
+    weights = without.double().state_dict()
+    x = input_like()
+    called = repeatable(partial(functional_call, with_layer, weights))(x)
+    assert not torch.equal(called, repeatable(with_layer)(x))
+    with_layer.load_state_dict(weights, strict=True)
+    assert torch.equal(called, repeatable(with_layer)(x))
+
+
 @every_eager
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
@@ -187,7 +387,12 @@ def test_a_copy_behaves_as_the_original(name, duplicate) -> None:
 
 @every_eager
 @pytest.mark.parametrize("use_reentrant", [True, False])
-def test_checkpointing_repeats_the_mask(name, use_reentrant) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_checkpointing_repeats_the_mask(
+    name, use_reentrant, large, monkeypatch
+) -> None:
+    if large:
+        monkeypatch.setattr(fast, "_SMALL", 0)
     layer = EAGER[name]()
 
     def block(x: Tensor) -> Tensor:
@@ -262,19 +467,85 @@ def ddp_steps(rank: int) -> None:
     assert calls == {True, False}
 
 
+def ddp_resume(rank: int, folder: str) -> None:
+    """Six steps of a ramp in one run, and with a checkpoint after the third."""
+
+    def start(seed: int) -> tuple[nn.Module, LinearRamp, torch.optim.Optimizer]:
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), DropBlock2d(0.0, 2)
+        )
+        net.append(DropPath()).append(nn.Conv2d(6, 2, 1))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        return (
+            DistributedDataParallel(net),
+            LinearRamp(net, [0.0, 0.1], [0.3, 0.6], 5),
+            optimizer,
+        )
+
+    def train(model, ramp, optimizer, steps: range) -> list[list[float]]:
+        rates = []
+        for step in steps:
+            optimizer.zero_grad()
+            x = torch.rand(4, 3, 5, 4, generator=torch.Generator().manual_seed(step))
+            model(x + rank).square().mean().backward()
+            optimizer.step()
+            ramp.step()
+            rates.append([layer.p for layer in model.module[2:4]])
+        return rates
+
+    path = f"{folder}/rank{rank}.pt"  # the masks of a process are its own
+    whole = start(0)
+    torch.manual_seed(SEED + rank)
+    train(*whole, range(3))
+    parts = [part.state_dict() for part in whole]
+    torch.save({"parts": parts, "random": torch.get_rng_state()}, path)
+    expected = train(*whole, range(3, 6))
+
+    resumed = start(1)
+    state = torch.load(path, weights_only=True)
+    for part, values in zip(resumed, state["parts"], strict=True):
+        part.load_state_dict(values)
+    torch.set_rng_state(state["random"])
+    assert train(*resumed, range(3, 6)) == expected
+    assert expected[0] == [0.3 * 4 / 5, 0.1 + 0.5 * 4 / 5]
+    assert expected[-1] == [0.3, 0.6]
+    first, second = (part[0].state_dict() for part in (whole, resumed))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def ddp_unused(rank: int) -> None:
+    """With no sample kept the branch is not called: DDP wants to be told."""
+    x, net = torch.ones(2, 3, 5, 4), nn.Sequential(nn.Conv2d(3, 3, 1))
+    net.append(Residual("subset", nn.Conv2d(3, 3, 1), p=1.0))
+    told = DistributedDataParallel(copy.deepcopy(net), find_unused_parameters=True)
+    untold = DistributedDataParallel(net)
+    for _ in range(2):
+        told(x).sum().backward()
+    assert told.module[0].weight.grad.any()
+    assert not torch.as_tensor(told.module[1].branch.weight.grad or 0).any()
+    untold(x).sum().backward()
+    with pytest.raises(RuntimeError, match="find_unused_parameters=True"):
+        untold(x)
+
+
 def ddp_worker(rank: int, folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = f"file://{folder}/store"
     limit = timedelta(seconds=60)
     dist.init_process_group("gloo", store, limit, world_size=2, rank=rank)
     ddp_steps(rank)
+    ddp_resume(rank, folder)
+    ddp_unused(rank)
     dist.barrier()
     os._exit(0)  # at once: taking gloo down may hang
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not dist.is_available(), reason="this PyTorch has no distributed")
-def test_two_processes_draw_their_own_masks_and_share_their_gradients(tmp_path) -> None:
+def test_two_processes_draw_their_own_masks_share_gradients_and_resume(
+    tmp_path,
+) -> None:
     mp.spawn(ddp_worker, args=(Path(tmp_path).as_posix(),), nprocs=2)
 
 
@@ -328,6 +599,52 @@ def test_two_calls_in_one_graph_are_two_masks(name, compiled) -> None:
     run = compiled(lambda x: torch.stack([layer(x) for _ in range(9)]))
     y = run(x)
     assert any(not torch.equal(y[0], other) for other in y[1:])
+
+
+RATES = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35]
+SIZES = [(8, 10, 12), (6, 9, 11), (5, 14, 13), (12, 7, 9), (9, 8, 6), (3, 5, 7)]
+no_float_input = pytest.mark.skipif(
+    OLDEST, reason="a Python number is a constant of a graph before PyTorch 2.5"
+)
+
+
+@pytest.mark.slow
+@every_layer
+@pytest.mark.parametrize(
+    ("rates", "sizes", "dynamic"),
+    [
+        pytest.param(RATES, SIZES[:1] * 6, None, marks=no_float_input, id="rates"),
+        pytest.param(RATES[-1:] * 6, SIZES, None, id="sizes"),
+        pytest.param(RATES, SIZES, None, marks=no_float_input, id="both"),
+        pytest.param(RATES, SIZES, True, marks=no_float_input, id="both, dynamic"),
+        pytest.param(RATES[-1:] * 6, SIZES, True, id="sizes, dynamic"),
+    ],
+)
+def test_two_graphs_serve_a_ramp_and_all_sizes(
+    name, rates, sizes, dynamic, compiled
+) -> None:
+    """Batches, heights and widths differ. PyTorch may first take a size for fixed."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Tensor]:
+        graphs.append(graph)
+        return graph.forward
+
+    layer = LAYERS[name]()
+    if rates[0] != rates[-1]:
+        ramp = LinearRamp(layer, rates[0], rates[-1], len(rates) - 1)
+    else:
+        layer.p = rates[0]
+    run = compiled(layer, backend=backend, dynamic=dynamic)
+    for rate, (batch, *size) in zip(rates, sizes, strict=True):
+        assert layer.p == pytest.approx(rate)
+        x = input_like(batch, 4, *size)
+        y = repeatable(run)(x)
+        expected = repeatable(layer)(x)  # its mask and its weights: this rate, no other
+        torch.testing.assert_close(y, expected, rtol=1e-15, atol=0.0)
+        if rates[0] != rates[-1]:
+            ramp.step()
+    assert len(graphs) == 1 if dynamic else 1 <= len(graphs) <= 2
 
 
 @pytest.mark.slow
@@ -471,6 +788,23 @@ def test_vmap_gives_masks_to_an_input_that_it_does_not_batch(name) -> None:
     assert any(not torch.equal(y[0], other) for other in y[1:])
     same = repeatable(vmap(run, randomness="same"))(weights)
     assert all(torch.equal(same[0], other) for other in same[1:])
+
+
+@pytest.mark.slow
+@needs_vmap
+@every_layer
+@pytest.mark.parametrize("batched", [True, False])
+def test_compiled_vmap_gives_each_example_a_mask_of_its_own(
+    name, batched, compiled
+) -> None:
+    layer, x, y = LAYERS[name](), input_like(9, 4, 3, 5, 4), input_like()
+
+    def run(part: Tensor) -> Tensor:
+        return layer(part if batched else y) * part.sum()
+
+    mapped = vmap(run, randomness="different")
+    zeros = compiled(mapped, backend="aot_eager")(x) == 0
+    assert any(not torch.equal(zeros[0], other) for other in zeros[1:])
 
 
 @vmapped
