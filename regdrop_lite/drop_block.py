@@ -137,9 +137,10 @@ def drop_block(
             like = _random_for_vmap(like)
         # p as a tensor, computed and not created: a graph then serves every p.
         rate = torch.zeros((), dtype=torch.float64, device="cpu") + p
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and _HAS_VMAP:
             # A compiler joins two calls that look alike, whatever their tag says, but
             # never a random operator: this one draws nothing and makes them differ.
+            # (PyTorch 2.4 cannot checkpoint a graph with such an operator.)
             rate = rate + torch.randperm(0, device="cpu").sum()
         keep, scale = torch.ops.regdrop_lite.block_mask(like, rate, *settings[1:])
     if shared:

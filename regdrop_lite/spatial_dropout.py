@@ -84,8 +84,10 @@ def spatial_dropout(
     check_generator(generator)
     if p == 1.0:
         return drop_all(input, inplace)
-    own = (0, channel_dim % input.dim())  # each sample and channel by itself
-    shape = [n if d in own else 1 for d, n in enumerate(input.shape)]  # (N, C, 1, 1)
+    channel = channel_dim % input.dim()
+    shape = [  # e.g. (N, C, 1, 1)
+        n if d == 0 or d == channel else 1 for d, n in enumerate(input.shape)
+    ]
     keep = sample_keep(shape, p, input.device, generator)
     return apply_mask(input, keep, 1.0 / (1.0 - p), inplace)
 

@@ -595,6 +595,8 @@ def test_one_graph_recomputes_with_the_same_mask(name, compiled) -> None:
 @every_layer
 def test_two_calls_in_one_graph_are_two_masks(name, compiled) -> None:
     """Even of the same layer on the same input: the compiler must not merge them."""
+    if OLDEST and name.startswith("block"):
+        pytest.skip("PyTorch 2.4 merges equal calls of a custom operator")
     layer, x = LAYERS[name](), torch.ones(16, 8, 6, 6, requires_grad=True)
     run = compiled(lambda x: torch.stack([layer(x) for _ in range(9)]))
     y = run(x)
