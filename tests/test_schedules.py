@@ -130,6 +130,7 @@ def test_a_state_is_a_copy() -> None:
         ((net(), "0", 0.1, 5), TypeError, "p_start .*number.*str"),
         ((net(), 0.0, None, 5), TypeError, "p_end .*number.*NoneType"),
         ((net(), [0.0, 0.1], 0.1, 5), ValueError, "p_start .*list of 3.*got 2"),
+        ((net(), 0.0, [0.1] * 4, 5), ValueError, "p_end .*list of 3.*got 4"),
         ((net(), [0, 0, 0], [0, 0, 2], 5), ValueError, "p_end .*got 2"),
         (
             (net(0.1, 0.2, 0.1), 0.0, 0.3, 5),
@@ -150,6 +151,8 @@ def test_a_state_of_another_model_is_told() -> None:
     ramp = LinearRamp(net(), 0.0, 0.1, 5)
     with pytest.raises(ValueError, match="1 layers, but the module has 3"):
         ramp.load_state_dict(state)
+    with pytest.raises(ValueError, match="3 layers, but the module has 1"):
+        LinearRamp(DropPath(), 0.0, 0.1, 5).load_state_dict(ramp.state_dict())
     del state["step"]
     with pytest.raises(ValueError, match=r"keys \['num_steps', .*'step'\], but got"):
         ramp.load_state_dict(state)

@@ -127,3 +127,4 @@ def test_repr_shows_the_rate_and_what_differs_from_the_defaults(layer) -> None:
     assert repr(layer()) == f"{name}(p=0.5)"
     full = layer(0.2, True, channel_dim=-1)
     assert repr(full) == f"{name}(p=0.2, inplace=True, channel_dim=-1)"
+    assert repr(layer(channel_dim=2)) == f"{name}(p=0.5, channel_dim=2)"
