@@ -28,6 +28,7 @@ from regdrop_lite import (
     drop_block_gamma,
     drop_block_keep_prob,
 )
+from regdrop_lite._common import uniform
 from regdrop_lite.drop_block import sample_seeds
 
 SEED = 20261122  # fixed before the first run
@@ -591,6 +592,30 @@ def test_seeds_do_not_depend_on_how_many_numbers_are_drawn_at_once(
     assert torch.equal(seeds, expected)
     assert len(calls) > 1
     assert len(calls) >= len(seeds) / short
+
+
+def test_the_sampler_stops_with_the_last_trial(monkeypatch) -> None:
+    """Every trial succeeds, and one number is drawn for each: no sixth call."""
+    calls = []
+
+    def one(_: object, *place: object) -> Tensor:
+        calls.append(place)
+        return uniform((1,), *place)
+
+    monkeypatch.setattr(module, "uniform", one)
+    assert sample_seeds(5, -800.0, CPU, seeded()).tolist() == [0, 1, 2, 3, 4]
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "gamma", "numbers"), [(0, 0.5, 0), (90, 0.4, 80), (9_990, 0.01, 168)]
+)
+def test_seeds_take_six_sigma_more_numbers_than_expected(count, gamma, numbers) -> None:
+    """Another number of them would change every mask that comes later in a run."""
+    g, other = seeded(), seeded()
+    sample_seeds(count, math.log1p(-gamma), CPU, g)
+    uniform((numbers,), CPU, other)
+    assert torch.equal(g.get_state(), other.get_state())
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,14 @@ def test_without_scaling_the_expectation_is_the_input_times_one_minus_p(
     assert_mean(y, x[0] * 0.7, x[0] ** 2 * 0.3 * 0.7)
 
 
+def test_a_path_may_have_as_many_dimensions_as_pytorch_computes_with() -> None:
+    for layer in (drop_path, lambda x, p: drop_residual(x, torch.zeros_like, p)):
+        x = torch.ones([8] + [1] * 63)
+        assert layer(x, 0.5).shape == x.shape
+        with pytest.raises(ValueError, match="but got 65 dimensions"):
+            layer(x.unsqueeze(0), 0.5)
+
+
 @pytest.mark.parametrize(
     ("attempt", "known"),
     [

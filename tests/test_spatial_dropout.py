@@ -113,6 +113,13 @@ def test_a_channel_dimension_that_is_none_is_told(channel_dim) -> None:
         SpatialDropout2d(channel_dim=channel_dim)(x)
 
 
+def test_maps_may_have_as_many_dimensions_as_pytorch_computes_with() -> None:
+    y = spatial_dropout(torch.ones([2, 3] + [1] * 62), 0.5)
+    assert set(y.flatten().tolist()) == {0.0, 2.0}
+    with pytest.raises(ValueError, match="but got 65 dimensions"):
+        spatial_dropout(torch.ones([2, 3] + [1] * 63), 0.5)
+
+
 def test_arguments_and_defaults_are_those_of_torch_nn_functional_dropout() -> None:
     ours = inspect.signature(spatial_dropout).parameters
     theirs = inspect.signature(F.dropout).parameters
