@@ -35,22 +35,17 @@ def apply_mask(
     ``keep`` is bool, ``scale`` a number or a table; both broadcast against ``input``.
     """
     wide = torch.promote_types(input.dtype, torch.float32)
-    if not isinstance(scale, Tensor):
-        if inplace and wide == input.dtype:
-            return input.mul_(keep.to(wide) * scale)  # in place indeed
-        output = multiply(input, keep, scale)
-    elif wide == input.dtype:
-        output = multiply(input, keep * scale.to(wide))
-    else:  # two fast passes; a product by 0 or 1 is exact in every dtype
-        output = multiply(multiply(input, scale), keep)
+    if inplace and wide == input.dtype:
+        return input.mul_(_weights(input, keep, scale))  # in place indeed
+    output = multiply(input, keep, scale)
     return input.copy_(output) if inplace else output
 
 
-def multiply(input: Tensor, mask: Tensor, scale: float = 1.0) -> Tensor:
+def multiply(input: Tensor, mask: Tensor, scale: float | Tensor = 1.0) -> Tensor:
     """``input * (mask * scale)`` in the dtype of ``input``, rounded once.
 
-    ``mask`` is bool or a table of weights, float32 or wider; it is broadcast against
-    ``input`` and gets no gradient.
+    ``mask`` is bool, or a table of weights that are at least float32. It is broadcast
+    against ``input``, as ``scale`` is, and neither gets a gradient.
     """
     wide = torch.promote_types(input.dtype, torch.float32)
     if is_plain(input) and (input.numel() >= _SMALL or wide != input.dtype):
@@ -83,19 +78,20 @@ def is_plain(input: Tensor) -> bool:
 
 class _Multiply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, mask: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(mask)
-        ctx.save_for_forward(mask)
-        ctx.scale = scale
+    def forward(ctx: Any, input: Tensor, mask: Tensor, scale: float | Tensor) -> Tensor:
+        tables = (mask, scale) if isinstance(scale, Tensor) else (mask,)
+        ctx.save_for_backward(*tables)
+        ctx.save_for_forward(*tables)
+        ctx.number = () if isinstance(scale, Tensor) else (scale,)
         return _multiply(input, mask, scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return multiply(grad, *ctx.saved_tensors, ctx.scale), None, None
+        return multiply(grad, *ctx.saved_tensors, *ctx.number), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return multiply(tangent, *ctx.saved_tensors, ctx.scale)
+        return multiply(tangent, *ctx.saved_tensors, *ctx.number)
 
 
 class _MultiplyAndPaint(torch.autograd.Function):
@@ -126,50 +122,68 @@ class _MultiplyAndPaint(torch.autograd.Function):
 # ------------------------------------------------------------------- multiplication
 
 
-def _weights(input: Tensor, mask: Tensor, scale: float) -> Tensor:
-    if mask.dtype == torch.bool and scale == 1.0:
-        return mask.to(input.dtype)  # 0 and 1 are exact in every dtype
+def _weights(input: Tensor, mask: Tensor, scale: float | Tensor) -> Tensor:
+    """``mask * scale`` in float32 or wider; 0 and 1 are exact in every dtype."""
     wide = torch.promote_types(input.dtype, torch.float32)
-    return mask.to(wide) if scale == 1.0 else mask.to(wide) * scale
+    if isinstance(scale, Tensor):
+        return mask * scale.to(wide)
+    if scale == 1.0:
+        return mask.to(input.dtype if mask.dtype == torch.bool else wide)
+    return mask.to(wide) * scale
 
 
-def _multiply(input: Tensor, mask: Tensor, scale: float) -> Tensor:
-    if mask.numel() == 1:
+def _multiply(input: Tensor, mask: Tensor, scale: float | Tensor) -> Tensor:
+    if mask.numel() == 1 and not isinstance(scale, Tensor):
         # A tensor without dimensions counts as a number: PyTorch multiplies by it in
         # float32 and rounds once.
         return input * _weights(input, mask, scale).reshape(())
-    mask = mask[(None,) * (input.dim() - mask.dim())]
     output = torch.empty_like(input)
-    # The view of all three whose last dimension is the one that memory follows.
-    tensors = (output, input, mask)
-    if not input.is_contiguous():  # channels last?
-        tensors = tuple(tensor.movedim(1, -1) for tensor in tensors)
-    if input.device.type == "cpu" and tensors[1].is_contiguous() and input.numel():
-        _multiply_in_order(*tensors, scale)
-    else:
-        torch.mul(input, _weights(input, mask, scale), out=output)
-    return output
+    if input.device.type == "cpu" and input.numel():
+        # Views whose last dimension is the one that memory follows.
+        if input.is_contiguous():
+            _multiply_in_order(output, input, mask, scale)
+            return output
+        output_last, input_last = output.movedim(1, -1), input.movedim(1, -1)
+        if input_last.is_contiguous():
+            mask = _channels_last(mask, input)
+            if isinstance(scale, Tensor):
+                scale = _channels_last(scale, input)
+            _multiply_in_order(output_last, input_last, mask, scale)
+            return output
+    return torch.mul(input, _weights(input, mask, scale), out=output)
+
+
+def _channels_last(table: Tensor, input: Tensor) -> Tensor:
+    return table[(None,) * (input.dim() - table.dim())].movedim(1, -1)
 
 
 def _multiply_in_order(
-    output: Tensor, input: Tensor, mask: Tensor, scale: float
+    output: Tensor, input: Tensor, mask: Tensor, scale: float | Tensor
 ) -> None:
     """Write the product into ``output``; it and ``input`` are contiguous."""
-    varies = [d for d, n in enumerate(mask.shape) if n > 1]
-    first, last = varies[0], varies[-1] + 1
     weights = _weights(input, mask, scale)
+    weights = weights[(None,) * (input.dim() - weights.dim())]
+    varies = [d for d, n in enumerate(weights.shape) if n > 1] or [0]
+    first, last = varies[0], varies[-1] + 1
     if last < input.dim():  # one weight for each row of memory
-        rows = weights.reshape(mask.shape[:last]).expand(input.shape[:last]).flatten()
+        rows = weights.reshape(weights.shape[:last]).expand(input.shape[:last])
+        rows = rows.flatten()
         shape = (1, len(rows), -1)
         _normalize(output.view(shape), input.view(shape), rows)
     elif first > 0:  # one weight for each column, the same in all rows
-        columns = weights.reshape(mask.shape[first:]).expand(input.shape[first:])
+        columns = weights.reshape(weights.shape[first:]).expand(input.shape[first:])
         columns = columns.flatten()
         shape = (-1, len(columns))
         _normalize(output.view(shape), input.view(shape), columns)
-    elif mask.dtype == input.dtype:  # faster than torch.mul where rows are short
-        torch.addcmul(input.new_zeros(()), input, mask, out=output)
-    elif mask.dtype == torch.bool and weights.dtype != input.dtype:
+    elif weights.dtype == input.dtype:
+        if mask.dtype == torch.bool and not isinstance(scale, Tensor):
+            torch.mul(input, weights, out=output)
+        else:  # faster where rows are short, as they are in maps
+            torch.addcmul(input.new_zeros(()), input, weights, out=output)
+    elif isinstance(scale, Tensor):  # twice; a product by 0 or 1 needs no rounding
+        _multiply_in_order(output, input, scale, 1.0)
+        output.mul_(mask.to(input.dtype))
+    elif mask.dtype == torch.bool:
         # PyTorch keeps the factor ``value`` in float32 and rounds once.
         keep, zero = mask.to(input.dtype), input.new_zeros(())
         torch.addcmul(zero, input, keep, value=scale, out=output)

@@ -54,10 +54,15 @@ def test_every_mask_gives_the_product_rounded_once(
     for shape in MASKS:
         table = torch.rand(shape, dtype=wide) + 0.5
         keep = table > 0.8
-        for mask, scale in ((table, 1.0), (keep, 1.25), (keep, 1.0)):
+        for mask, scale in ((table, 1.0), (table, 1.25), (keep, 1.25), (keep, 1.0)):
             expected = (x.to(wide) * (mask.to(wide) * scale)).to(dtype)
             result = fast.multiply(x, mask, scale)
             assert torch.equal(result, expected), shape
+        for places in ((5, 6), (4, 1, 1), (3, 1, 5, 6)):  # a mask, and a table
+            scale = torch.rand(places, dtype=torch.float64) + 0.5
+            expected = (x.to(wide) * (keep * scale.to(wide))).to(dtype)
+            result = fast.multiply(x, keep, scale)
+            assert torch.equal(result, expected), (shape, places)
             assert result.dtype == dtype
             assert result.stride() == (x * 1.0).stride(), shape
 
