@@ -578,6 +578,10 @@ def test_one_graph_trains_repeats_with_the_seed_and_drops(name, compiled) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.14."),
+    reason="PyTorch 2.14 cannot compile a checkpoint of a whole graph, of sine either",
+)
 @every_layer
 def test_one_graph_recomputes_with_the_same_mask(name, compiled) -> None:
     layer = LAYERS[name]()
