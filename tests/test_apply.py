@@ -71,6 +71,16 @@ def test_every_mask_gives_the_product_rounded_once(
 def test_a_tensor_without_elements_stays_so(shape) -> None:
     x = torch.empty(shape, dtype=torch.bfloat16)
     assert fast.multiply(x, torch.ones(6) > 0, 2.0).shape == shape
+    assert fast.multiply(x, torch.ones((*shape[:2], 1, 1)) > 0, 2.0).shape == shape
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.75])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_scale_may_be_below_one(dtype, scale) -> None:
+    x, keep = dense((3, 4, 5, 6), dtype, "contiguous"), torch.rand(3, 4, 1, 1) > 0.5
+    wide = torch.promote_types(dtype, torch.float32)
+    expected = (x.to(wide) * (keep * scale)).to(dtype)
+    assert torch.equal(fast.multiply(x, keep, scale), expected)
 
 
 def blocks_by_loops(

@@ -208,6 +208,13 @@ def test_in_eval_and_at_p_zero_the_branch_is_whole(mode, p, training) -> None:
     assert torch.equal(y, x + torch.sin(x))
 
 
+def test_at_p_zero_the_branch_gets_the_input_itself_and_no_number_is_drawn() -> None:
+    x, branch, g = torch.ones(3, 2), Recorder(), seeded()
+    drop_residual(x, branch, 0.0, generator=g)
+    assert branch.seen[0] is x
+    assert torch.equal(g.get_state(), seeded().get_state())
+
+
 @pytest.mark.parametrize(("shape", "p"), [((4, 3), 1.0), ((0, 3), 0.5), ((1,), 0.999)])
 def test_with_no_sample_kept_the_branch_is_not_called(shape, p, generator) -> None:
     x = torch.randn(shape, generator=generator, requires_grad=True)
@@ -274,7 +281,10 @@ def test_subset_scales_low_precision_with_one_rounding(dtype, p, generator) -> N
 
 @pytest.mark.parametrize("mode", ["subset", "row", "batch"])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("branch", [lambda z: z[:, :1], lambda z: z[:1], torch.sum])
+@pytest.mark.parametrize(
+    "branch",
+    [lambda z: z[:, :1], lambda z: z[:1], torch.sum, lambda z: torch.cat([z, z])],
+)
 def test_a_branch_that_changes_the_shape_is_told(mode, training, branch) -> None:
     x = torch.ones(4, 3)
     rows = 2 if mode == "subset" and training else 4
