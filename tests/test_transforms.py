@@ -725,7 +725,7 @@ def test_export_refuses_what_is_eager_only(name) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(2, 3, 8), (2, 3, 6, 8), (0, 3, 6, 8), (2, 2, 4, 3, 5)]
+    "shape", [(2, 3, 8), (2, 3, 6, 8), (0, 3, 6, 8), (2, 2, 4, 3, 5), (1, 1, 1)]
 )
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("border", ["valid", "clip"])
