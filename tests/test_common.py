@@ -415,6 +415,16 @@ def test_uniform_numbers_have_53_random_bits_and_come_from_the_generators_place(
     assert torch.equal(uniform((3,), torch.device("cpu"), seeded()), u[:3])
 
 
+def test_a_number_equal_to_p_is_kept_since_one_minus_p_of_them_are_not_below(
+    monkeypatch,
+) -> None:
+    draws = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=torch.float64)
+    common = sys.modules["regdrop_lite._common"]
+    monkeypatch.setattr(common, "uniform", lambda *_: draws)
+    keep = sample_keep([4], 0.5, draws.device, None)
+    assert keep.tolist() == [False, False, True, True]
+
+
 @pytest.mark.parametrize("p", [1e-4, 0.1, 0.5, 0.99])
 def test_sample_keep_keeps_with_probability_one_minus_p(p, generator) -> None:
     """2,000,000 trials, within four sigma."""

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import sys
 from collections import Counter
 
 import pytest
@@ -160,6 +161,16 @@ def test_subset_keeps_floor_or_ceil_and_every_subset_equally_often(
         [[float(i in subset) for i in range(batch)] for subset in draws]
     )
     assert_mean(kept, 1 - p, p * (1 - p))
+
+
+def test_a_whole_number_of_kept_samples_is_kept_even_at_the_number_zero(
+    monkeypatch,
+) -> None:
+    module = sys.modules["regdrop_lite.drop_path"]
+    monkeypatch.setattr(module, "uniform", lambda shape, *_: torch.zeros(shape))
+    branch = Recorder()
+    drop_residual(torch.ones(4), branch, 0.5)
+    assert len(branch.seen[0]) == 2
 
 
 @pytest.mark.parametrize("mode", ["subset", "row", "batch"])
