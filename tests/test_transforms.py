@@ -775,6 +775,14 @@ def test_vmap_same_gives_all_examples_one_mask(name) -> None:
 
 
 @vmapped
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_vmap_takes_a_single_example(name, randomness) -> None:
+    layer, x = LAYERS[name](), input_like(1, 4, 3, 5, 4)
+    y = repeatable(vmap(layer, randomness=randomness))(x)
+    assert torch.equal(y[0], repeatable(layer)(x[0]))
+
+
+@vmapped
 @pytest.mark.parametrize("batched", [True, False])
 def test_vmap_error_refuses(name, batched) -> None:
     layer, x, y = LAYERS[name](), input_like(2, 4, 3, 5, 4), input_like()
