@@ -107,6 +107,13 @@ def test_an_unknown_mode_is_told_with_the_known_ones(attempt, known) -> None:
         attempt()
 
 
+def test_nothing_is_dropped_by_default() -> None:
+    x = torch.ones(9)
+    assert drop_path(x) is x
+    assert DropPath()(x) is x
+    assert repr(DropPath()) == "DropPath(p=0.0, mode='row')"
+
+
 def test_repr_shows_rate_mode_and_what_differs_from_the_defaults() -> None:
     assert repr(DropPath(0.2)) == "DropPath(p=0.2, mode='row')"
     full = "DropPath(p=0.2, mode='batch', scale_by_keep=False)"
