@@ -31,7 +31,7 @@ from regdrop_lite.course.rows import (
 )
 from regdrop_lite.course.runs import code_hash, perform, prepare_data, run_id
 from regdrop_lite.course.sweep import apart, main
-from regdrop_lite.course.training import TrainConfig, evaluate, train
+from regdrop_lite.course.training import TrainConfig, evaluate, given_labels, train
 
 ROOT = Path(__file__).parents[1]
 TEXT = """
@@ -209,6 +209,30 @@ def test_seeds_choose_the_training_images_and_leave_the_validation_images(write)
     assert not torch.equal(first.train.indices, second.train.indices)
     assert torch.equal(first.validation.indices, second.validation.indices)
     assert len(prepare_data(config | {"images": None}, 0).train) == 3000
+    shared = prepare_data(config | {"data_seed": 0}, 1)
+    assert torch.equal(first.train.indices, shared.train.indices)
+
+
+def test_members_of_an_ensemble_share_images_and_wrong_labels(write, monkeypatch):
+    """They differ in all else: the first losses of their nets are not equal."""
+    config = read_plan(write()).runs[1].config | {"label_noise": 0.5}
+    given, losses = [], []
+
+    def spy(data, settings):
+        given.append((data.train.indices.tolist(), given_labels(data, settings)))
+        return given[-1][1]
+
+    monkeypatch.setattr("regdrop_lite.course.training.given_labels", spy)
+    shared = {"data_seed": 3, "noise_seed": 3}
+    for seed, own in ((0, shared), (1, shared), (1, {}), (1, {"data_seed": 3})):
+        outcome = perform(config | own, seed)
+        assert outcome["row"]["status"] == "ok"
+        losses.append(outcome["history"]["noisy_loss"][0])
+    same_images = [images == given[0][0] for images, _ in given]
+    same_labels = [torch.equal(labels, given[0][1]) for _, labels in given]
+    assert same_images == [True, True, False, True]
+    assert same_labels == [True, True, False, False]
+    assert len(set(losses)) == 4
 
 
 def test_a_run_is_named_by_all_that_decides_its_result(write):

@@ -444,6 +444,15 @@ def test_the_labels_given_are_those_learnt_from(data):
     assert score(logits, given).loss == record.train_loss
 
 
+def test_a_noise_seed_stands_in_for_the_seed_in_the_label_noise_alone(data):
+    config = replace(CONFIG, label_noise=0.2, seed=5)
+    own, shared = (given_labels(data, replace(config, noise_seed=n)) for n in (None, 6))
+    assert not torch.equal(own, shared)
+    assert torch.equal(shared, given_labels(data, replace(config, seed=6)))
+    with pytest.raises(ValueError, match="noise_seed: expected a whole number or None"):
+        replace(config, noise_seed=0.5)
+
+
 def test_float32_trains_with_the_channels_last_and_repeats_itself(data):
     runs = []
     for _ in range(2):

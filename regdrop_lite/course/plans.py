@@ -85,13 +85,16 @@ DATA_KEYS: Config = {
     "images": None,
     "validation": None,
     "label_noise": 0.0,
+    "noise_seed": None,
+    "data_seed": None,
     "augmentation": "none",
 }
 """The keys of ``[data]`` with their defaults.
 
 ``images`` is the number of training images, drawn anew for each seed, and
 ``validation`` the number of validation images, the same for all seeds. Without them all
-images of the split are taken.
+images of the split are taken. ``data_seed`` draws the images, and ``noise_seed`` the
+label noise, in the place of the run's seed: the members of an ensemble share them.
 """
 
 TRAINING_KEYS: Config = {

@@ -102,14 +102,17 @@ def perform(
 
 
 def prepare_data(config: Config, seed: int, folder: str | None = None) -> Dataset:
-    """Give the images that a run sees: a draw of the training split by its seed.
+    """Give the images that a run sees: a draw of the training split.
+
+    The draw is that of ``data_seed`` if the configuration has one, else of the seed.
 
     Raises:
         ValueError: if a split has fewer images than the configuration asks for.
     """
     data = _load(config["data"], folder)
     if config["images"] is not None:
-        data = replace(data, train=subset(data.train, config["images"], seed=seed))
+        draw = seed if config["data_seed"] is None else config["data_seed"]
+        data = replace(data, train=subset(data.train, config["images"], seed=draw))
     if config["validation"] is not None:
         # The same images for all seeds: they are a yardstick.
         validation = subset(data.validation, config["validation"], seed=0)

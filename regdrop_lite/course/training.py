@@ -205,6 +205,8 @@ class TrainConfig:
         warmup: the share of the steps in which the learning rate rises, 0 to 1.
         label_noise: the share of the training labels to be replaced by a different
             class, 0 to 1; see :func:`flip_labels`.
+        noise_seed: what the label noise is drawn from; None stands for ``seed``. Runs
+            that share it learn from the same wrong labels.
         augmentation: ``"none"``, or ``"shift-flip"`` to change every image at random
             each time it is learnt from; see
             :func:`~regdrop_lite.course.data.shift_flip`.
@@ -232,6 +234,7 @@ class TrainConfig:
     weight_decay: float = 5e-4
     warmup: float = 0.05
     label_noise: float = 0.0
+    noise_seed: int | None = None
     augmentation: str = "none"
     dtype: str = "float64"
     seed: int = 0
@@ -246,6 +249,8 @@ class TrainConfig:
                 _is_whole(value) and value >= 1, name, "a whole number from 1", value
             )
         _require(_is_whole(self.seed), "seed", "a whole number", self.seed)
+        fits = self.noise_seed is None or _is_whole(self.noise_seed)
+        _require(fits, "noise_seed", "a whole number or None", self.noise_seed)
         for name, fits, expected in (
             ("lr", lambda x: x > 0, "a number above 0"),
             ("momentum", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
@@ -491,7 +496,7 @@ def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
 
     Args:
         data: its training labels count.
-        config: its ``label_noise`` and ``seed`` count.
+        config: its ``label_noise``, ``noise_seed`` and ``seed`` count.
 
     Example:
         >>> from regdrop_lite.course.data import load_data
@@ -500,7 +505,8 @@ def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
         >>> (given != data.train.labels).sum().item()
         600
     """
-    noise = make_generator(config.seed, "label noise")
+    seed = config.seed if config.noise_seed is None else config.noise_seed
+    noise = make_generator(seed, "label noise")
     return flip_labels(data.train.labels, data.num_classes, config.label_noise, noise)
 
 
