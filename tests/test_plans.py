@@ -189,6 +189,12 @@ def test_families_are_read(tmp_path):
         ("[[groups]]", "[model]\nwidth = 1\n[[groups]]", "model: unknown key 'width'"),
         ("seeds =", "tolerance = -1\nseeds =", "tolerance: expected a number from 0"),
         (
+            "[[groups]]",
+            "[tolerances]\nx = -1\n[[groups]]",
+            "tolerances.x: expected a n",
+        ),
+        ("seeds =", "tolerances = 1\nseeds =", "tolerances: expected a table, but got"),
+        (
             "seeds =",
             "checkpoints = [4]\nseeds =",
             r"only seeds of the plan, but got \[4",

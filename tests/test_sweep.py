@@ -600,6 +600,31 @@ def tamper(path, change):
     stored(path).write_text("\n".join(lines) + "\n")
 
 
+def test_a_metric_may_have_a_tolerance_of_its_own(write, capsys):
+    own = "[tolerances]\nnll = 0.5\n\n[data]"
+    path = write(("float64", "float32"), ("[data]", own), ("[0, 1]", "[1]"))
+    run(path)
+
+    def judge(metric, by):
+        tamper(path, lambda row: row["metrics"].update({metric: value + by}))
+        capsys.readouterr()
+        return run(path, "--verify", "2"), capsys.readouterr().out
+
+    for metric, by, code in (("nll", 0.4, 0), ("nll", 3.0, 1), ("ece", 0.4, 1)):
+        value = load_rows(path)[0]["metrics"][metric]
+        found, out = judge(metric, by)
+        assert found == code, out
+        allowed = 0.5 if metric == "nll" else 0.01
+        assert code == 0 or (f"{metric} is" in out and f"(allowed: {allowed:g})" in out)
+        judge(metric, 0.0)  # as it was
+
+    # Tolerances may change when rows exist: they judge no result.
+    path.write_text(path.read_text().replace("nll = 0.5", "nil = 0.5"))
+    assert run(path, "--verify", "1") == 2
+    err = capsys.readouterr().err
+    assert "tolerances.nil: the rows have no such metric; they have accuracy" in err
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_verification_finds_what_differs(write, capsys, dtype):
     path = write(("float64", dtype), ("seeds = [0, 1]", "seeds = [1]"))

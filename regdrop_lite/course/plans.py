@@ -14,6 +14,9 @@ trained once with each seed. Whatever a group does not name comes from the secti
     checkpoints = [0]                   # the seeds whose trained nets are stored
     tolerance = 0.05                    # for a float32 row that is repeated
 
+    [tolerances]                        # for metrics that need another one
+    hessian_top_eigenvalue = 0.8
+
     [[hypotheses]]
     id = "H1"
     claim = "SpatialDropout beats the net that is stopped early."
@@ -121,7 +124,7 @@ AXES = {
 }
 TOP_KEYS = (
     *("title", "hypotheses", "evaluate", "measures", "tolerance", "checkpoints"),
-    *("seeds", "groups", "families", *SECTIONS),
+    *("tolerances", "seeds", "groups", "families", *SECTIONS),
 )
 ALTERNATIVES = ("two-sided", "greater", "less")
 
@@ -184,6 +187,7 @@ class Plan:
         checkpoints: the seeds whose nets are stored.
         tolerance: by how much a metric x of a repeated float32 row may differ, as a
             multiple of max(1, abs(x)).
+        tolerances: the same for single metrics, by name.
         families: the comparisons.
     """
 
@@ -193,6 +197,7 @@ class Plan:
     seeds: tuple[int, ...]
     checkpoints: tuple[int, ...]
     tolerance: float
+    tolerances: Mapping[str, float]
     families: tuple[Family, ...]
 
     @property
@@ -256,7 +261,8 @@ def matches(run: Mapping[str, Any], conditions: Mapping[str, object]) -> bool:
 def difference(old: Config, new: Config) -> str | None:
     """Name the first key in which a plan is no mere extension of an older one.
 
-    More seeds and more groups are an extension. All else is fixed once rows exist.
+    More seeds and more groups are an extension. All else is fixed once rows exist, but
+    for the tolerances, which judge repetitions and not results.
 
     Args:
         old: the content of a plan that rows were made for.
@@ -270,7 +276,8 @@ def difference(old: Config, new: Config) -> str | None:
         >>> difference({"data": {"images": 10}}, {"data": {"images": 20}})
         'data.images was 10 and is 20'
     """
-    old, new = dict(old), dict(new)
+    free = {"tolerance", "tolerances"}
+    old, new = ({k: c[k] for k in c if k not in free} for c in (old, new))
     missing = set(_seeds(old.pop("seeds", []))) - set(_seeds(new.pop("seeds", [])))
     if missing:
         return f"seeds had {min(missing)} and has it no more"
@@ -321,6 +328,11 @@ def _parse(path: Path, content: Config) -> Plan:
     _require(not stray, "checkpoints", "only seeds of the plan", sorted(stray))
     tolerance = _value(content.get("tolerance", 0.0), 0.0, "tolerance")
     _require(tolerance >= 0, "tolerance", "a number from 0", tolerance)
+    given = content.get("tolerances", {})
+    _require(isinstance(given, dict), "tolerances", "a table", given)
+    tolerances = {k: _value(v, 0.0, f"tolerances.{k}") for k, v in given.items()}
+    for name, value in tolerances.items():
+        _require(value >= 0, f"tolerances.{name}", "a number from 0", value)
 
     grid = _grid(_tables(content, "groups"), base)
     families = tuple(
@@ -328,7 +340,9 @@ def _parse(path: Path, content: Config) -> Plan:
         for number, table in enumerate(_tables(content, "families"), start=1)
     )
     runs = tuple(Run(group, config, s) for group, config in grid for s in seeds)
-    return Plan(path, content, runs, seeds, checkpoints, tolerance, families)
+    return Plan(
+        path, content, runs, seeds, checkpoints, tolerance, tolerances, families
+    )
 
 
 def _grid(groups: list[Config], base: Config) -> list[tuple[str, Config]]:

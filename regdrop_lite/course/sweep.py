@@ -142,12 +142,20 @@ def verify(
         (``FLOAT64_TOLERANCE``), float32 rows within the tolerance of their plan.
 
     Raises:
-        RowsError: if there is no row, or a file is damaged.
+        RowsError: if there is no row, a file is damaged, or a tolerance is for a metric
+            that no row has.
     """
     stored = [plan for plan in plans if plan.file("rows", ".jsonl").exists()]
     pool = [(plan, row) for plan in stored for row in load_rows(plan)]
     if not pool:
         raise RowsError("there are no rows to verify")
+    for plan in stored:
+        metrics = {key for p, row in pool if p is plan for key in row["metrics"]}
+        if stray := set(plan.tolerances) - metrics:
+            raise RowsError(
+                f"{plan.path.name}: tolerances.{min(stray)}: the rows have no such "
+                f"metric; they have {', '.join(sorted(metrics))}"
+            )
     chosen = random.Random(seed).sample(pool, min(number, len(pool)))
     print(f"{len(chosen)} of {len(pool)} rows, drawn with --seed {seed}")
     tasks = [
@@ -305,13 +313,14 @@ def _judge(plan: Plan, row: Row, again: Row) -> bool:
     distances = {
         key: apart(old.get(key, nothing), new.get(key, nothing)) for key in old | new
     }
-    worst = max(distances, key=lambda key: distances[key])
-    exact = row["config"]["dtype"] == "float64"
-    allowed = FLOAT64_TOLERANCE if exact else plan.tolerance
-    agree = distances[worst] <= allowed
+    allowed = dict.fromkeys(distances, FLOAT64_TOLERANCE)
+    if row["config"]["dtype"] != "float64":
+        allowed = {key: plan.tolerances.get(key, plan.tolerance) for key in distances}
+    worst = max(distances, key=lambda key: (distances[key] - allowed[key], key))
+    agree = distances[worst] <= allowed[worst]
     text = "equal"
     if distances[worst]:
-        text = f"{worst} is {distances[worst]:.1e} apart (allowed: {allowed:g})"
+        text = f"{worst} is {distances[worst]:.1e} apart (allowed: {allowed[worst]:g})"
     if not agree:
         text += (
             f"\n         stored: {old.get(worst)}\n         now:    {new.get(worst)}"
