@@ -141,6 +141,16 @@ def test_families_are_read(tmp_path):
     )
 
 
+def test_a_contrast_may_name_the_metric_of_its_control(tmp_path):
+    line = 'metric = "accuracy"'
+    family = FAMILY.replace(line, f'{line}\ncontrol_metric = "mc_accuracy[4]"')
+    (found,) = read(tmp_path, TOP + GROUPS + family).families[0].contrasts
+    assert found.control_metric == "mc_accuracy[4]"
+    family = FAMILY.replace(line, f"{line}\ncontrol_metric = 1")
+    with pytest.raises(PlanError, match="control_metric: expected a text, but got 1"):
+        read(tmp_path, TOP + GROUPS + family)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -33,6 +33,17 @@ def test_differences_are_paired_by_seed_whatever_the_order_of_the_rows():
     assert paired_differences(rows[::-1], CONTRAST) == pytest.approx(found)
 
 
+def test_one_metric_may_be_set_against_another():
+    metrics = ({"one": 0.5, "many": [0.1, 0.7]}, {"one": 0.6, "many": [0.1, 0.9]})
+    rows = [
+        {"group": "a", "seed": seed, "config": {}, "metrics": values}
+        for seed, values in enumerate(metrics)
+    ]
+    a = {"group": "a"}
+    contrast = Contrast(a, a, "many[1]", control_metric="one")
+    assert paired_differences(rows, contrast) == pytest.approx([0.2, 0.3])
+
+
 def test_t_interval_is_the_textbooks():
     d = np.array([0.01, 0.04, 0.03, 0.02, 0.05, 0.00])
     quantile = 2.570581835636314  # of t with 5 degrees of freedom, at 0.975

@@ -50,6 +50,9 @@ trained once with each seed. Whatever a group does not name comes from the secti
     control = { group = "stopped" }
     metric = "accuracy"                 # or an entry of a list: "mc_accuracy[4]"
     alternative = "greater"             # or "less" or "two-sided"
+
+A contrast may also set one metric against another, with ``control_metric``: averaged
+predictions of a net against its plain ones, for example.
 """
 
 import inspect
@@ -150,6 +153,7 @@ class Contrast:
         treatment: what selects the rows of the one, such as ``{"group": "spatial"}``.
         control: likewise for the other.
         metric: a metric of the rows, or an entry of a list: ``"mc_accuracy[4]"``.
+        control_metric: the metric of the control; None for the same one.
         alternative: ``"two-sided"``, or what the treatment is expected to be:
             ``"greater"`` or ``"less"``.
     """
@@ -158,6 +162,7 @@ class Contrast:
     control: Mapping[str, object]
     metric: str
     alternative: str = "two-sided"
+    control_metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -405,11 +410,13 @@ def _family(table: Config, grid: list[tuple[str, Config]], number: int) -> Famil
     _require(isinstance(holm, bool), f"{where}.holm", "true or false", holm)
     contrasts = []
     for entry in _tables(table, "contrasts"):
-        known = ("treatment", "control", "metric", "alternative")
+        known = tuple(field.name for field in fields(Contrast))
         _check_keys(entry, known, f"{where}.contrasts: ")
         for side in ("treatment", "control"):
             _check_selection(entry.get(side), grid, f"{where}.{side}")
         _check_text(entry.get("metric"), f"{where}.metric")
+        if "control_metric" in entry:
+            _check_text(entry["control_metric"], f"{where}.control_metric")
         _choice(
             entry.get("alternative", "two-sided"), ALTERNATIVES, f"{where}.alternative"
         )

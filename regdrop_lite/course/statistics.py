@@ -139,9 +139,12 @@ def paired_differences(
         KeyError: for an unknown metric.
     """
     sides = []
-    for conditions in (contrast.treatment, contrast.control):
+    for conditions, metric in (
+        (contrast.treatment, contrast.metric),
+        (contrast.control, contrast.control_metric or contrast.metric),
+    ):
         chosen = [row for row in rows if matches(row, conditions)]
-        values = {row["seed"]: metric_of(row, contrast.metric) for row in chosen}
+        values = {row["seed"]: metric_of(row, metric) for row in chosen}
         if len(values) != len(chosen):
             raise ValueError(f"{dict(conditions)} selects several rows for one seed")
         sides.append(values)
