@@ -6,12 +6,16 @@ marker or a line style of its own, so that a figure survives greyscale.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+if TYPE_CHECKING:  # statsmodels is slow to import, and few pictures need it
+    from regdrop_lite.course.statistics import Comparison
 
 INK = "#737373"
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -163,3 +167,80 @@ def plot_interval(
         va="bottom",
         color=color,
     )
+
+
+def plot_differences(
+    axis: Axes,
+    comparisons: Sequence["Comparison"],
+    labels: Sequence[str],
+    *,
+    color: str = BLUE,
+    marker: str = "o",
+    offset: float = 0.0,
+) -> None:
+    """Draw paired differences as points with their 95 % intervals, one below the other.
+
+    A filled point has an interval without 0, an open one has 0 inside it.
+
+    Args:
+        axis: where to draw.
+        comparisons: from :func:`~regdrop_lite.course.statistics.compare`.
+        labels: one for each, from top to bottom.
+        color: of the points.
+        marker: their shape.
+        offset: how far they are moved down, in rows; for a second series.
+
+    Raises:
+        ValueError: if the labels do not fit.
+
+    Example:
+        >>> from regdrop_lite.course import plots
+        >>> from regdrop_lite.course.plans import Contrast
+        >>> from regdrop_lite.course.statistics import Comparison
+        >>> contrast = Contrast({"group": "a"}, {"group": "b"}, "accuracy")
+        >>> found = Comparison(contrast, 10, 0.03, 0.01, 0.05, 0.01, 0.05, 0.004)
+        >>> figure, axis = plots.plt.subplots()
+        >>> plots.plot_differences(axis, [found], ["a against b"])
+        >>> axis.get_yticklabels()[0].get_text()
+        'a against b'
+    """
+    if len(labels) != len(comparisons):
+        raise ValueError(f"expected {len(comparisons)} labels, but got {len(labels)}")
+    for row, found in enumerate(comparisons):
+        clear = found.low > 0 or found.high < 0
+        axis.errorbar(
+            found.mean,
+            row + offset,
+            xerr=[[found.mean - found.low], [found.high - found.mean]],
+            color=color,
+            marker=marker,
+            markerfacecolor=color if clear else "none",
+            linestyle="-",
+        )
+    axis.axvline(0, color=INK, linewidth=1, linestyle="-", marker="")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+
+
+def plot_curve(
+    axis: Axes, x: Sequence[float], curve: Sequence[Sequence[float]], label: str
+) -> None:
+    """Draw a curve of means with a band for their 95 % intervals.
+
+    Args:
+        axis: where to draw, in the next colour and line style of the axis.
+        x: where the means are.
+        curve: mean, lower and upper end for each x, from
+            :func:`~regdrop_lite.course.statistics.mean_interval`.
+        label: for the legend.
+
+    Example:
+        >>> from regdrop_lite.course import plots
+        >>> figure, axis = plots.plt.subplots()
+        >>> plots.plot_curve(axis, [0, 1], ([2, 3], [1, 2], [3, 4]), "none")
+        >>> axis.lines[0].get_label()
+        'none'
+    """
+    mean, low, high = curve
+    (line,) = axis.plot(x, mean, label=label)
+    axis.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)

@@ -40,6 +40,7 @@ __all__ = [
     "Comparison",
     "bootstrap_interval",
     "compare",
+    "mean_interval",
     "metric_of",
     "paired_differences",
     "t_interval",
@@ -192,6 +193,26 @@ def t_interval(d: np.ndarray) -> tuple[float, float]:
     """
     interval = stats.ttest_1samp(d, 0).confidence_interval(CONFIDENCE)
     return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: np.ndarray) -> np.ndarray:
+    """Give the means of columns, with the ends of their :func:`t_interval`.
+
+    Args:
+        values: one row for each seed, at least two, and one column for each quantity.
+
+    Returns:
+        Shape (3, columns): means, lower ends and upper ends.
+
+    Example:
+        >>> mean_interval(np.array([[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]])).round(3)
+        array([[ 2.   ,  0.5  ],
+               [-0.484,  0.5  ],
+               [ 4.484,  0.5  ]])
+    """
+    values = np.asarray(values, dtype=np.float64)
+    ends = [t_interval(v) if np.ptp(v) else (v[0], v[0]) for v in values.T]
+    return np.vstack([values.mean(axis=0), np.transpose(ends)])
 
 
 def bootstrap_interval(d: np.ndarray) -> tuple[float, float]:

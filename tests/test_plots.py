@@ -1,0 +1,51 @@
+"""Pictures whose marks carry a meaning."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from regdrop_lite.course import plots
+from regdrop_lite.course.plans import Contrast
+from regdrop_lite.course.statistics import Comparison, mean_interval, t_interval
+
+CONTRAST = Contrast({"group": "a"}, {"group": "b"}, "accuracy")
+
+
+@pytest.fixture
+def axis():
+    figure, axis = plt.subplots()
+    yield axis
+    plt.close(figure)
+
+
+def test_an_open_point_has_zero_in_its_interval(axis):
+    ends = [(0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1)]
+    found = [Comparison(CONTRAST, 9, sum(e) / 2, *e, *e, 0.5) for e in ends]
+    plots.plot_differences(axis, found, ["up", "unclear", "down"])
+    points = [container.lines[0] for container in axis.containers]
+    assert [p.get_markerfacecolor() == "none" for p in points] == [False, True, False]
+    assert [p.get_xdata()[0] for p in points] == pytest.approx([0.2, 0.1, -0.2])
+    assert [p.get_ydata()[0] for p in points] == [0, 1, 2]
+    bars = [
+        container.lines[2][0].get_segments()[0][:, 0] for container in axis.containers
+    ]
+    assert np.allclose(bars, ends)
+    bottom, top = axis.get_ylim()
+    assert bottom > top, "the first one is on top"
+    with pytest.raises(ValueError, match="expected 3 labels, but got 1"):
+        plots.plot_differences(axis, found, ["one"])
+
+
+def test_a_curve_has_a_band_in_its_colour(axis):
+    values = np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
+    curve = mean_interval(values)
+    assert curve[:, 0] == pytest.approx([7 / 3, *t_interval(values[:, 0])])
+    assert curve[:, 1].tolist() == [5, 5, 5]
+    plots.plot_curve(axis, [0, 1], curve, "name")
+    (line,), (band,) = axis.lines, axis.collections
+    assert line.get_ydata().tolist() == curve[0].tolist()
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (curve[1].min(), curve[2].max())
+    assert plt.matplotlib.colors.same_color(
+        line.get_color(), band.get_facecolor()[0][:3]
+    )
