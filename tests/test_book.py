@@ -124,7 +124,7 @@ def test_headings_start_with_one_h1_and_skip_no_level(path):
     assert all(b <= a + 1 for a, b in pairwise(levels))
     for _, title in headings:  # sentence case
         words = re.findall(r"\b[A-Z][a-z]+\b", title)[1:]
-        names = {"SpatialDropout", "BatchNorm", "Dropout"}
+        names = {"BatchNorm", "DropPath", "Dropout", "SpatialDropout", "Transformer"}
         assert not set(words) - names, title
 
 
