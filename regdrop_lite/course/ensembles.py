@@ -18,7 +18,6 @@ Example:
     '3.333'
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -73,8 +72,8 @@ def all_masks(groups: int, p: float | Sequence[float]) -> tuple[Tensor, Tensor]:
     if len(rates) != groups:
         raise ValueError(f"p: expected {groups} probabilities, but got {len(rates)}")
     drop = torch.tensor([check_probability(r) for r in rates], dtype=torch.float64)
-    rows = list(itertools.product((0.0, 1.0), repeat=groups))
-    keep = torch.tensor(rows, dtype=torch.float64).view(2**groups, groups)
+    digit = torch.arange(groups).flip(0)  # mask number i, in binary, from the left
+    keep = (torch.arange(2**groups)[:, None] >> digit & 1).double()
     return keep, torch.where(keep == 1, 1 - drop, drop).prod(dim=1)
 
 
@@ -111,6 +110,7 @@ def all_outputs(
     scale = 1 / (1 - _check_below_one(p))
     widths = [len(weight) for weight in weights[:-1]]
     keep, probabilities = all_masks(sum(widths), p)
+    keep = keep.to(x)
     hidden = x.expand(len(keep), *x.shape)
     for weight, mask in zip(weights, keep.split(widths, dim=1), strict=False):
         hidden = activation(hidden @ weight.T) * mask[:, None] * scale
@@ -124,7 +124,7 @@ def mean(values: Tensor, probabilities: Tensor) -> Tensor:
         values: shape (masks, ...), one entry for each mask.
         probabilities: shape (masks,).
     """
-    return torch.tensordot(probabilities, values, dims=1)
+    return torch.tensordot(probabilities.to(values), values, dims=1)
 
 
 def variance(values: Tensor, probabilities: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ def average_predictions(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, 
         ['0.119', '0.881']
     """
     members = logits.log_softmax(dim=2)
-    weights = probabilities.log()[:, None, None]
+    weights = probabilities.to(logits).log()[:, None, None]
     arithmetic = (members + weights).logsumexp(dim=0)
     geometric = mean(members, probabilities).log_softmax(dim=1)
     return arithmetic, geometric
