@@ -1,0 +1,243 @@
+"""Faults that chapter 3 has to catch."""
+
+from faults import Fault
+
+MAIN = "03_drop_path"
+DETAILS = "03b_drop_path_details"
+KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
+SHAPE = "shape = (rows,) + (1,) * (input.dim() - 1)  # e.g. (N, 1, 1, 1)"
+SCALE = "1.0 / (1.0 - p) if scale_by_keep else 1.0"
+INDEX = "index = draws[1:].argsort()[:count].sort().values.to(input.device)"
+
+FAULTS = [
+    Fault(
+        "path: scale forgotten",
+        "drop_path.py",
+        SCALE,
+        "1.0",
+        MAIN,
+        "scaled, the mean is F; unscaled, it is q F",
+    ),
+    Fault(
+        "path: scaled in any case",
+        "drop_path.py",
+        SCALE,
+        "1.0 / (1.0 - p)",
+        MAIN,
+        "scaled, the mean is F; unscaled, it is q F",
+    ),
+    Fault(
+        "path: p for 1 - p",
+        "_common.py",
+        "uniform(shape, device, generator) >= p",
+        "uniform(shape, device, generator) < p",
+        MAIN,
+        "a sample is dropped with probability p",
+    ),
+    Fault(
+        "path: mask per value",
+        "drop_path.py",
+        KEEP,
+        KEEP
+        + "    keep = keep.expand(input.shape).clone()\n"
+        + "    keep.view(-1)[1::2] = keep.view(-1).roll(1)[1::2]\n",
+        MAIN,
+        "a sample falls as a whole, at any rank",
+    ),
+    Fault(
+        "path: a mask of four dimensions",
+        "drop_path.py",
+        SHAPE,
+        "shape = (rows, 1, 1, 1)",
+        MAIN,
+        "a sample falls as a whole, at any rank",
+    ),
+    Fault(
+        "path: 0 times infinity for p = 1",
+        "_common.py",
+        "return (input if inplace else input.clone()).zero_()",
+        "return input * 0.0 * float('inf')",
+        MAIN,
+        "p = 1 gives zeros, no NaN",
+    ),
+    Fault(
+        "path: active in evaluation",
+        "drop_path.py",
+        "    if not training or p == 0.0:\n        return input\n    check_generator",
+        "    if p == 0.0:\n        return input\n    check_generator",
+        MAIN,
+        "evaluation returns its input",
+    ),
+    Fault(
+        "path: a copy for p = 0",
+        "drop_path.py",
+        "    if not training or p == 0.0:\n        return input\n    check_generator",
+        "    if not training:\n        return input\n    check_generator",
+        MAIN,
+        "p = 0 returns its input",
+    ),
+    Fault(
+        "path: row mode drops the batch",
+        "drop_path.py",
+        KEEP,
+        KEEP + "    keep = keep[:1]\n",
+        MAIN,
+        "some fall, not all",
+    ),
+    Fault(
+        "path: batch mode drops samples",
+        "drop_path.py",
+        'rows = input.shape[0] if mode == "row" else 1',
+        "rows = input.shape[0]",
+        MAIN,
+        "the formula's variance",
+    ),
+    Fault(
+        "path: samples fall in pairs",
+        "drop_path.py",
+        KEEP,
+        KEEP
+        + "    if input.shape[0] % 2 == 0 and mode == 'row':\n"
+        + "        keep[1::2] = keep[::2]\n",
+        MAIN,
+        "the formula's variance",
+    ),
+    Fault(
+        "path: the generator is ignored",
+        "drop_path.py",
+        KEEP,
+        KEEP.replace("generator)", "None)"),
+        MAIN,
+        "not equal at p = 0.1",
+        cell="not equal at p",
+    ),
+    Fault(
+        "rates: 1-based",
+        "drop_path.py",
+        "p_max * (i / max(total - 1, 1))",
+        "p_max * ((i + 1) / total)",
+        MAIN,
+        "the rates of 1 blocks, linear",
+        cell="the rates of {L} blocks",
+    ),
+    Fault(
+        "rates: linear1 is 0-based",
+        "drop_path.py",
+        "p_max * ((i + 1) / total)",
+        "p_max * (i / total)",
+        MAIN,
+        "the rates of 1 blocks, linear1",
+        cell="the rates of {L} blocks",
+    ),
+    Fault(
+        "rates: anew in each stage",
+        "drop_path.py",
+        "    remaining = iter(rates)\n",
+        "    return [drop_path_rates(p_max, blocks, schedule) for blocks in stages]\n"
+        "    remaining = iter(rates)\n",
+        MAIN,
+        "the depth counts through the stages",
+    ),
+    Fault(
+        "block: the skip is dropped, too",
+        "course/models.py",
+        '        if self.placement == "branch":\n'
+        "            out = self.drop(out)\n"
+        "        out = out + self.skip(x)\n"
+        '        if self.placement == "after_sum":\n',
+        "        out = out + self.skip(x)\n        if True:\n",
+        MAIN,
+        "our block is the package's",
+    ),
+    Fault(
+        "net: the rates from the last block to the first",
+        "course/models.py",
+        "    return iter(layers)\n",
+        "    return iter(layers[::-1])\n",
+        MAIN,
+        "the schedule reaches the blocks in order",
+    ),
+    Fault(
+        "net: the rate decides about the weights",
+        "course/models.py",
+        "            self.head = nn.Linear(channels, num_classes)\n"
+        '        initialise(self.to(dtype), make_generator(seed, "weights"))\n',
+        "            self.head = nn.Linear(channels, num_classes)\n"
+        "        seed += int(10 * p)\n"
+        '        initialise(self.to(dtype), make_generator(seed, "weights"))\n',
+        MAIN,
+        "the same initial weights at every rate",
+    ),
+    Fault(
+        "subset: always the floor",
+        "drop_path.py",
+        "    count += int(draws[0] < kept - count)\n",
+        "",
+        DETAILS,
+        "each with q",
+    ),
+    Fault(
+        "subset: the first samples",
+        "drop_path.py",
+        INDEX,
+        "index = torch.arange(count, device=input.device)",
+        DETAILS,
+        "each with q",
+    ),
+    Fault(
+        "subset: a row in disguise",
+        "drop_path.py",
+        INDEX,
+        "index = (draws[1:] >= p).nonzero().flatten().to(input.device)",
+        DETAILS,
+        "pairs follow the law of their mode",
+    ),
+    Fault(
+        "subset: computes all",
+        "drop_path.py",
+        "output = _same_shape(branch(chosen), chosen)",
+        "output = _same_shape(branch(input)[index], chosen)",
+        DETAILS,
+        "a mask hides nothing from the norm, the subset does",
+    ),
+    Fault(
+        "subset: an empty call",
+        "drop_path.py",
+        "    if count == 0:\n        return input.clone()",
+        "    if False:\n        return input.clone()",
+        DETAILS,
+        "an uncalled branch has no gradient at all",
+    ),
+    Fault(
+        "ramp: one step behind",
+        "schedules.py",
+        "share = min(self._step / self.num_steps, 1.0)",
+        "share = min(max(self._step - 1, 0) / self.num_steps, 1.0)",
+        DETAILS,
+        "in a line, and no further than the end",
+    ),
+    Fault(
+        "ramp: runs on",
+        "schedules.py",
+        "share = min(self._step / self.num_steps, 1.0)",
+        "share = self._step / self.num_steps",
+        DETAILS,
+        "in a line, and no further than the end",
+    ),
+    Fault(
+        "ramp: forgets its step",
+        "schedules.py",
+        '        self._step = state["step"]\n',
+        "",
+        DETAILS,
+        "a resumed run goes on where it was",
+    ),
+    Fault(
+        "path: the mask in bfloat16",
+        "_common.py",
+        "return uniform(shape, device, generator) >= p",
+        "u = uniform(shape, device, generator).bfloat16()\n    return u >= p",
+        DETAILS,
+        "the rate is p in every dtype",
+    ),
+]
