@@ -1,0 +1,110 @@
+"""The checks of chapter 2's exercises count the faults of wrong answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from regdrop_lite.course.student import student_version
+
+PATH = (
+    Path(__file__).parents[1] / "book/exercises/02_implicit_ensembles_exercises.ipynb"
+)
+NOTEBOOK = json.loads(PATH.read_text(encoding="utf-8"))
+SOURCES = {c["id"]: "".join(c["source"]) for c in NOTEBOOK["cells"]}
+EXERCISES = {  # how many checks
+    "trace": 4,
+    "groups": 3,
+    "order": 4,
+    "exact": 4,
+    "penalty": 2,
+    "bug": 3,
+    "test": 7,
+}
+
+
+@pytest.fixture(autouse=True)
+def default_dtype():
+    """The notebook works in float64; the other tests do not."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def run(exercise, answer):
+    """The report on an answer; the last line of the check is an expression."""
+    names = {}
+    for cell in ("imports", "report"):
+        exec(SOURCES[cell], names)
+    exec(answer, names)
+    for cell in ("faults", "hidden"):
+        exec(SOURCES.get(f"{exercise}-{cell}", ""), names)
+    *code, last = SOURCES[f"{exercise}-check"].splitlines()
+    exec("\n".join(code), names)
+    return eval(last, names)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_the_solution_passes_every_check(exercise):
+    report = run(exercise, SOURCES[f"{exercise}-answer"])
+    assert report.total == report.passed == EXERCISES[exercise]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_the_student_version_runs_and_no_check_is_complete(exercise):
+    cells = {cell["id"]: cell for cell in student_version(NOTEBOOK)["cells"]}
+    answer = cells[f"{exercise}-answer"]["source"]
+    assert answer != SOURCES[f"{exercise}-answer"]
+    report = run(exercise, answer)
+    assert report.passed < report.total == EXERCISES[exercise]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "old", "new", "found"),
+    [
+        (
+            "trace",
+            "0.04, 0.16, 0.16, 0.64]",
+            "0.64, 0.16, 0.16, 0.04]",
+            "probabilities",
+        ),
+        ("trace", "[0.0, 2.5, 5.0, 7.5]", "[0.0, 2.0, 4.0, 6.0]", "sums"),
+        ("trace", "z_variance = 5.0", "z_variance = 25.0", "variance of the sum"),
+        ("groups", "(sums**2).sum()", "(u**2).sum()", "channels"),
+        ("groups", "p / (1 - p)", "p * (1 - p)", "single values"),
+        ("order", "-fields]", "fields]", "path is silent"),
+        ("order", "fields, -fields", "0 * fields, 0 * fields", "path is silent"),
+        ("order", "1.0, -1.0] * 4 + [1.0]", "1.0] * 9", "element is the strongest"),
+        ("order", "[1.0, -1.0] * 4 + [1.0]", "[1.0, -1.0] * 4 + [0]", "channel is not"),
+        ("exact", '"c": True', '"c": False', "c"),
+        ("exact", '"d": False', '"d": True', "a b and d"),
+        ("exact", '"e": False', '"e": True', "e and f"),
+        ("penalty", "(x * w).sum(dim=2)", "x * w", "all masks agree"),
+        ("penalty", "1.0, -1.0, 1.0, -1.0", "1.0, -1.0, 0.0, 0.0", "free weights"),
+        ("penalty", "1.0, -1.0, 1.0, -1.0", "1.0, 1.0, 1.0, -1.0", "free weights"),
+        ("bug", "(1 - p) ** kept * p **", "p ** kept * (1 - p) **", "at other rates"),
+        ("bug", "telling = 0.2", "telling = 0.5", "a telling rate"),
+        ("test", "n, p, g = 1_500", "n, p, g = 15", "no scale"),
+        ("test", "[1.0, -2.0]", "[1.0, 2.0]", "positive inputs only"),
+        (
+            "test",
+            "(total / n - x).abs()",
+            "(total / n / x - 1).mean()",
+            "single channels",
+        ),
+        ("test", "< 5 * error", "< 0.1 * error", "right"),
+        (
+            "test",
+            "view(1, 2, 1, 1)",
+            "expand(99, 2)[..., None, None]",
+            "divided by the",
+        ),
+    ],
+)
+def test_a_wrong_answer_is_found(exercise, old, new, found):
+    answer = SOURCES[f"{exercise}-answer"]
+    assert answer.count(old) == 1
+    report = run(exercise, answer.split("\n\nkeep, weights")[0].replace(old, new))
+    assert any(name.startswith(found) for name in report.diagnoses), report
