@@ -54,7 +54,7 @@ FAULTS = [
         "drop_block.py",
         "if largest > _LARGE_WEIGHT:",
         "if largest > 1e3 * _LARGE_WEIGHT:",
-        MAIN,
+        DETAILS,
         "large weights are told once",
     ),
     Fault(
