@@ -1,0 +1,140 @@
+"""The exercises of chapter 3: their checks, against right answers and wrong ones.
+
+The right answers are the solutions in the notebook. The wrong ones are these with one
+slip; each has to be told by the check that is named here, in these words.
+"""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from regdrop_lite.course.student import student_version
+
+BOOK = Path(__file__).parents[1] / "book"
+NOTEBOOK = nbformat.read(BOOK / "exercises/03_drop_path_exercises.ipynb", as_version=4)
+CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
+TOTALS = {  # the checks of each exercise
+    "trace": 3,
+    "stages": 4,
+    "layer": 7,
+    "bug": 7,
+    "fold": 2,
+    "plan": 5,
+    "design": 5,
+}
+
+
+@pytest.fixture(autouse=True)
+def default_dtype():
+    """The notebook works in float64; the other tests do not."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def run(source, names):
+    """Run a cell in ``names``; return the value of its last line, if it has one."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    if last is not None:
+        return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    return None
+
+
+def reports(notebook, *exercises):
+    """Run the cells of some exercises, or of all; give the report of each."""
+    names, found = {}, {}
+    for cell in notebook["cells"]:
+        part = cell["id"].split("-")[0]
+        wanted = part in ("imports", "judge", *(exercises or TOTALS))
+        if cell["cell_type"] == "code" and wanted:
+            value = run(cell["source"], names)
+            if cell["id"].endswith("-check"):
+                found[part] = value
+    return found
+
+
+def with_slip(exercise, old, new):
+    """The notebook with a slip in the solution of one exercise."""
+    notebook = nbformat.from_dict(NOTEBOOK)
+    notebook = nbformat.reads(nbformat.writes(notebook), as_version=4)
+    for cell in notebook["cells"]:
+        if cell["id"] == f"{exercise}-answer":
+            assert old in cell["source"], "the slip no longer fits the solution"
+            cell["source"] = cell["source"].replace(old, new)
+    return notebook
+
+
+@pytest.mark.slow
+def test_the_solutions_pass_every_check():
+    found = reports(NOTEBOOK)
+    assert {name: report.total for name, report in found.items()} == TOTALS
+    assert {name: dict(report.diagnoses) for name, report in found.items()} == {
+        name: {} for name in TOTALS
+    }
+
+
+SLIPS = [
+    ("stages", "sum(depths) - 1", "sum(depths)", {"three stages": "not 0.42"}),
+    ("stages", "max(sum(depths) - 1, 1)", "sum(depths) - 1", {"single": "Zero"}),
+    ("stages", "block += depth", "pass", {"three stages": "the last block has"}),
+    ("layer", "(rows,) + (1,) * (f.dim() - 1)", "f.shape", {"whole": "in part"}),
+    ("layer", 'if self.mode == "row" else 1', "", {"mini-batch": "only in part"}),
+    ("layer", "len(f) if self.mode", "1 if self.mode", {"whole": "one fate"}),
+    ("layer", ">= self.p", "< self.p", {"rate": "is 0.75"}),
+    ("layer", "(1.0 - self.p) if", "1.0 if", {"scale": "expected 1.333"}),
+    ("layer", "if self.scale_by_keep else 1.0", "", {"no scale": "expected 1.000"}),
+    ("layer", "if self.p == 1.0", "if False", {"ends": "NaN"}),
+    ("layer", "not self.training or", "", {"ends": "eval mode"}),
+    ("layer", 'if mode not in ("row", "batch")', "if False", {"unknown": "accep"}),
+    ("bug", "(y == 0).any()", "False", {"drops the skip": "was called"}),
+    ("bug", "(y == y[0]).all()", "False", {"mask per mini-batch": "was called"}),
+    ("bug", "y.max() == 2", "False", {"no scale": "was called"}),
+    ("bug", '"scaled twice"', '"ok"', {"scaled twice": "called 'ok'"}),
+    ("fold", "block.norm2.bias *= ", "_ = ", {"evaluation": "block 1 is not"}),
+    ("fold", "scale_by_keep = True", "scale_by_keep = 0", {"training": "else"}),
+    ("plan", '(2 if schedule == "linear" else 1)', "1", {"linear 9": "not 9"}),
+    ("plan", "if not 0 <= p <= 1", "if False", {"impossible": "no error"}),
+    ("plan", "if not 0 <= p <= 1", "if p > 1", {"impossible": "depth 13"}),
+    ("design", "abs(ratio - 1) <", "ratio - 1 <", {"the subset": "do not fall"}),
+    ("design", "abs(ratio - 1) <", "1 - ratio <", {"pairs": "do not fall"}),
+    ("design", "N * p * (1 - p)", "N * p", {"DropPath": "fall independently"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "old", "new", "expected"),
+    [
+        pytest.param(*slip, marks=[pytest.mark.slow] * (slip[0] == "design"))
+        for slip in SLIPS
+    ],
+)
+def test_a_slip_is_told(exercise, old, new, expected):
+    report = reports(with_slip(exercise, old, new), exercise)[exercise]
+    for name, words in expected.items():
+        told = [text for key, text in report.diagnoses.items() if name in key]
+        assert any(words in text for text in told), report
+
+
+@pytest.mark.slow
+def test_the_student_version_runs_and_no_check_is_complete():
+    for name, report in reports(student_version(NOTEBOOK)).items():
+        assert report.total == TOTALS[name] and report.passed < report.total, name
+        expected = "not written yet" if name not in ("bug", "design") else "the samples"
+        told = "".join(report.diagnoses.values())
+        assert expected in told or "was called 'ok'" in told, name
+
+
+@pytest.mark.parametrize("exercise", TOTALS)
+def test_every_exercise_shows_its_scaffold_and_two_hints(exercise):
+    text = CELLS[f"{exercise}-text"]["source"]
+    scaffold = CELLS[f"{exercise}-answer"]["metadata"]["scaffold"]
+    assert f"```python\n{scaffold}\n```" in text
+    for part in ("*Objective 3.", "difficulty", "importance", "minutes*"):
+        assert part in text
+    assert text.count(":::{dropdown} Hint") == 2
