@@ -15,10 +15,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from faults import Fault, chapter_1, chapter_2, chapter_4
+from faults import Fault, chapter_1, chapter_2, chapter_3, chapter_4
 
 ROOT = Path(__file__).parents[1]
-FAULTS = chapter_1.FAULTS + chapter_2.FAULTS + chapter_4.FAULTS
+FAULTS = chapter_1.FAULTS + chapter_2.FAULTS + chapter_3.FAULTS + chapter_4.FAULTS
 
 
 def up_to(words: str, notebook: Path) -> dict:
