@@ -235,8 +235,8 @@ def average_predictions(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, 
         probabilities: shape (masks,).
 
     Returns:
-        Log-probabilities of shape (N, K): of the arithmetic mean, and of the geometric
-        mean, normalised to sum 1 over the classes. Both weight a mask by its
+        The log-probabilities, shape (N, K), of the arithmetic mean and of the geometric
+        mean, which is normalised to sum 1 over the classes. Both weight a mask by its
         probability.
 
     Source: Baldi and Sadowski 2013, Understanding dropout.
