@@ -117,6 +117,16 @@ def test_has_objectives_prerequisites_and_takeaways(path):
 
 
 @every_notebook
+def test_a_box_around_a_box_has_more_colons(path):
+    """With three colons each, the headings behind them are lost."""
+    text = prose(path)
+    for box in re.findall(
+        r"^:::+(?=\{admonition\})(?:(?!^:::+\s*$).)*", text, re.M | re.S
+    ):
+        assert "{dropdown}" not in box or box.startswith("::::"), box[:200]
+
+
+@every_notebook
 def test_headings_start_with_one_h1_and_skip_no_level(path):
     headings = re.findall(r"^(#+) (.+)$", outside_code(prose(path)), flags=re.M)
     levels = [len(marks) for marks, _ in headings]
