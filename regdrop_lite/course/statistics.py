@@ -202,7 +202,7 @@ def mean_interval(values: np.ndarray) -> np.ndarray:
         values: one row for each seed, at least two, and one column for each quantity.
 
     Returns:
-        Shape (3, columns): means, lower ends and upper ends.
+        Means, lower ends and upper ends, in an array of shape (3, columns).
 
     Example:
         >>> mean_interval(np.array([[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]])).round(3)
