@@ -654,6 +654,25 @@ def test_the_student_version_keeps_hints_folded():
     assert text.count("**Exercise**") == 5
 
 
+def test_the_student_version_folds_code_and_needs_no_book(tmp_path, monkeypatch):
+    cells = [
+        {"cell_type": "code", "metadata": {"tags": [tag]}, "source": "1", "outputs": []}
+        for tag in ("hide-input", "other")
+    ]
+    text = "see {ref}`S2 <sources>`, [a](../01.ipynb), [b](https://x.org/y.ipynb)"
+    cells.append({"cell_type": "markdown", "metadata": {}, "source": [text]})
+    (tmp_path / "book" / "exercises").mkdir(parents=True)
+    (tmp_path / "book" / "exercises" / "e.ipynb").write_text(
+        json.dumps({"cells": cells}), encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    main(["book/exercises/e.ipynb", "mine.ipynb"])
+    folded, shown, prose = json.loads(Path("mine.ipynb").read_text())["cells"]
+    assert folded["metadata"]["jupyter"] == {"source_hidden": True}
+    assert "jupyter" not in shown["metadata"]
+    assert prose["source"] == ("see S2, [a](book/01.ipynb), [b](https://x.org/y.ipynb)")
+
+
 def test_the_student_version_runs_and_no_check_is_complete():
     _, values = run_notebook(student_version(NOTEBOOK))
     for cell, total in EXERCISES.values():

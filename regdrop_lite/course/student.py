@@ -9,6 +9,7 @@ cell with that tag keeps in its metadata, under "scaffold", what a learner start
 import argparse
 import copy
 import json
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,8 @@ def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
 
     Code cells tagged "solution" become their scaffolds; other cells with that tag, such
     as the explanations, are left out, and so is a code cell without a scaffold. Boxes
-    that only the book can show become plain Markdown, and folds stay folded.
+    that only the book can show become plain Markdown, and folds stay folded, those of
+    code too.
 
     Args:
         notebook: the notebook as nbformat's dictionary, or as ``json.load`` reads it.
@@ -52,6 +54,8 @@ def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
             cell["metadata"] = {"tags": [*kept, "answer"]}
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
+            if "hide-input" in tags:  # what folds a cell in the book, and in Jupyter
+                cell["metadata"].setdefault("jupyter", {})["source_hidden"] = True
         elif cell["cell_type"] == "markdown":
             cell["source"] = _plain(cell["source"])
         cells.append(cell)
@@ -86,8 +90,24 @@ def _plain(source: str | Sequence[str]) -> str:
             lines += endings.pop()
         elif not (options and re.match(r":\w+:", line)):
             options = False
-            lines.append(line)
+            # A reference becomes its text: {ref}`S2 <sources>` is S2.
+            lines.append(re.sub(r"\{\w+\}`([^`<]*?)\s*<[^`]*>`", r"\1", line))
     return "\n".join(lines)
+
+
+def _relink(notebook: dict[str, Any], source: str, target: str) -> None:
+    """Let links between pages lead to the same pages from another folder."""
+
+    def moved(link: re.Match[str]) -> str:
+        page = os.path.join(os.path.dirname(source), link[1])
+        link_to = os.path.relpath(page, os.path.dirname(target) or ".")
+        return f"]({link_to.replace(os.sep, '/')})"
+
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = re.sub(
+                r"\]\(([^():#]+\.(?:ipynb|md))\)", moved, cell["source"]
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with open(paths.source, encoding="utf-8") as file:
             notebook = student_version(json.load(file))
+        _relink(notebook, paths.source, paths.target)
         with open(paths.target, "x", encoding="utf-8") as file:
             json.dump(notebook, file, indent=1, ensure_ascii=False)
             file.write("\n")
