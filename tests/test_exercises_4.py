@@ -1,6 +1,7 @@
 """The checks of the DropBlock exercises name the faults of wrong answers."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_wrong_answers_get_a_diagnosis(room) -> None:
     assert "blocks that touch" in diagnoses(room["check_solve"](textbook))
     everything, nothing = (lambda f: True), (lambda f: False)
     named = diagnoses(room["check_test"](everything))
-    assert named == "single elements flat blocks larger blocks smaller blocks"
+    assert named == "single flat larger blocks smaller blocks torn blocks"
     assert diagnoses(room["check_test"](nothing)) == "right"
     right, check = room["drop_one_block"], room["check_one_block"]
     assert diagnoses(check(unscaled(right))) == "the mean"
@@ -85,7 +86,51 @@ def test_a_test_that_looks_at_single_elements_only_is_not_enough(room) -> None:
         return abs(rate - 0.2) < 0.005 and abs(y.mean().item() - 1) < 0.01
 
     named = diagnoses(room["check_test"](rate_and_mean))
-    assert "single elements" in named and "right" not in named
+    assert "single" in named.split() and "right" not in named
+
+
+def test_counting_what_falls_is_not_enough(room) -> None:
+    """Squares that are torn apart have the right numbers of elements."""
+
+    def counts(function):
+        g = torch.Generator().manual_seed(0)
+        y = function(torch.ones(200, 50, 7, 7), 0.1, 3, generator=g)
+        fell = (y == 0).sum(dim=(2, 3))
+        return fell[fell > 0].min() == 9  # a tensor: it counts as what it says
+
+    assert diagnoses(room["check_test"](counts)) == "torn blocks"
+
+
+def test_the_rate_of_centred_blocks_is_checked_on_its_own(room) -> None:
+    right = room["solve"]
+
+    def only_two_borders(size, k, p, starts):
+        if starts.start == 0 or starts.start == 1 - k:
+            return right(size, k, p, starts)
+        return textbook(size, k, p, starts)
+
+    assert diagnoses(room["check_solve"](only_two_borders)) == "centred blocks"
+
+
+def test_one_block_needs_its_input_its_generator_and_a_refusal(room) -> None:
+    right, check = room["drop_one_block"], room["check_one_block"]
+
+    def forgets_the_input(x, k, generator=None):
+        return right(torch.ones_like(x), k, generator=generator)
+
+    own = torch.Generator().manual_seed(3)
+
+    def forgets_the_generator(x, k, generator=None):
+        return right(x, k, generator=own)
+
+    def never_refuses(x, k, generator=None):
+        if 2 * k > x.shape[-1]:
+            return torch.full_like(x, math.nan)
+        return right(x, k, generator=generator)
+
+    assert "the input" in diagnoses(check(forgets_the_input))
+    assert diagnoses(check(forgets_the_generator)) == "the generator"
+    assert diagnoses(check(never_refuses)) == "no weight"
 
 
 def test_each_hidden_fault_has_a_case_and_a_guess_misses_the_others(room) -> None:
