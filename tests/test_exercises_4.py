@@ -56,6 +56,17 @@ def same_place(drop_one_block):
     return function
 
 
+def same_columns(drop_one_block):
+    """Each map draws its own rows, but takes the columns of the first map."""
+
+    def function(x, k, generator=None):
+        y = drop_one_block(torch.ones_like(x), k, generator=generator)
+        rows = (y == 0).any(dim=3, keepdim=True)
+        return x * ~(rows & (y[:1, :1] == 0).any(dim=2, keepdim=True))
+
+    return function
+
+
 def diagnoses(report: Report) -> str:
     return " ".join(report.diagnoses)
 
@@ -70,6 +81,7 @@ def test_wrong_answers_get_a_diagnosis(room) -> None:
     right, check = room["drop_one_block"], room["check_one_block"]
     assert diagnoses(check(unscaled(right))) == "the mean"
     assert "own places" in diagnoses(check(same_place(right)))
+    assert "own places" in diagnoses(check(same_columns(right)))
     no_square = room["impostor"]
     assert "one square" in diagnoses(
         check(lambda x, k, generator: no_square(x, 0.1, k, generator))
