@@ -4,7 +4,7 @@ The seed was fixed before any test ran. A test that fails at four sigma has foun
 something; another seed is never the remedy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 
 import pytest
@@ -25,6 +25,15 @@ settings.load_profile("fixed")
 def seed_the_global_generator() -> None:
     """No test depends on the one before it, or on luck."""
     torch.manual_seed(SEED)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """The notebooks of the book work in float64; the other tests do not."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 @pytest.fixture

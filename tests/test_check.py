@@ -29,14 +29,7 @@ EXERCISES = {  # the cell with the answer: the cell that checks it, how many che
     "design-answer": ("design-check", 9),
 }
 
-
-@pytest.fixture(autouse=True)
-def default_dtype():
-    """The notebook works in float64; the other tests do not."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def run(source, names, filename):

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from regdrop_lite.course.student import student_version
 
@@ -23,14 +22,7 @@ EXERCISES = {  # how many checks
     "test": 9,
 }
 
-
-@pytest.fixture(autouse=True)
-def default_dtype():
-    """The notebook works in float64; the other tests do not."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def run(exercise, answer):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 
 from regdrop_lite.course.student import student_version
 
@@ -26,14 +25,7 @@ TOTALS = {  # the checks of each exercise
     "design": 5,
 }
 
-
-@pytest.fixture(autouse=True)
-def default_dtype():
-    """The notebook works in float64; the other tests do not."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def run(source, names):

@@ -1,0 +1,159 @@
+"""Read a finished study in a notebook: a plan, its rows, and what they say.
+
+Example:
+    >>> from regdrop_lite.course.plans import Contrast, Family
+    >>> rows = [
+    ...     {"group": group, "seed": seed, "config": {}, "metrics": {"accuracy": value}}
+    ...     for group, start in (("noisy: none", 0.70), ("noisy: path", 0.74))
+    ...     for seed, value in enumerate((start, start + 0.01, start + 0.04))
+    ... ]
+    >>> rows[-1]["metrics"]["accuracy"] = 0.76
+    >>> path, none = {"group": "noisy: path"}, {"group": "noisy: none"}
+    >>> contrast = Contrast(path, none, "accuracy")
+    >>> study = Study(None, rows, {"gain": Family("gain", (contrast,), holm=True)})
+    >>> study.values("noisy: none", "accuracy")
+    array([0.7 , 0.71, 0.74])
+    >>> show(study.compare("gain"))
+    path against none    +0.033  (+0.005 to +0.062)  p = .038
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.plans import Family, Plan, read_plan
+from regdrop_lite.course.rows import Row, RowsError, load_net, load_rows, select
+from regdrop_lite.course.statistics import Comparison, compare
+
+__all__ = ["Study", "label", "load_study", "show"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A plan whose runs are done. Made by :func:`load_study`.
+
+    Attributes:
+        plan: the plan.
+        rows: one row for each of its runs, in its order.
+        families: its families of contrasts, by name.
+    """
+
+    plan: Plan
+    rows: list[Row]
+    families: dict[str, Family]
+
+    def values(self, group: str, metric: str, **conditions: object) -> np.ndarray:
+        """Give a metric of a group, seed by seed.
+
+        Args:
+            group: the name of the group.
+            metric: the name of the metric.
+            conditions: further wanted values, of the row or of its configuration.
+
+        Returns:
+            An array of shape (runs,), or (runs, entries) for a metric that is a list.
+
+        Raises:
+            ValueError: if no row meets the conditions.
+            KeyError: for an unknown metric.
+        """
+        chosen = select(self.rows, group=group, **conditions)
+        if not chosen:
+            known = ", ".join(dict.fromkeys(row["group"] for row in self.rows))
+            raise ValueError(
+                f"no run is of the group {group!r} with {conditions}; groups: {known}"
+            )
+        if metric not in chosen[0]["metrics"]:
+            known = ", ".join(chosen[0]["metrics"])
+            raise KeyError(f"{metric} is not among the metrics {known}")
+        return np.array([row["metrics"][metric] for row in chosen])
+
+    def compare(self, family: str) -> list[Comparison]:
+        """Judge a family of contrasts of the plan, by its name.
+
+        Raises:
+            KeyError: if the plan has no such family.
+
+        See :func:`regdrop_lite.course.statistics.compare`.
+        """
+        if family not in self.families:
+            raise KeyError(
+                f"{family} is none of the families {', '.join(self.families)}"
+            )
+        return compare(self.rows, self.families[family])
+
+    def nets(self, group: str) -> list[ResNetSmall]:
+        """Give the stored nets of a group, in the order of their seeds.
+
+        Raises:
+            RowsError: if the net of one of its runs is not stored.
+        """
+        return [load_net(self.plan, row) for row in select(self.rows, group=group)]
+
+
+def load_study(plan: str | Path) -> Study:
+    """Read a plan and the rows of its runs.
+
+    Args:
+        plan: the plan's file.
+
+    Raises:
+        RowsError: if a run of the plan has no row yet, or the rows cannot be used.
+    """
+    read = read_plan(plan)
+    rows = load_rows(read)
+    if len(rows) != len(read.runs):
+        raise RowsError(
+            f"{len(read.runs) - len(rows)} of the {len(read.runs)} runs of {read.name} "
+            f"have no row yet: python -m regdrop_lite.course.sweep {plan}"
+        )
+    return Study(read, rows, {family.name: family for family in read.families})
+
+
+def label(comparison: Comparison) -> str:
+    """Name what was compared: ``"path against none"``.
+
+    A condition that both groups name before a colon is left out.
+    """
+    contrast = comparison.contrast
+    treatment, control = (
+        str(side.get("group", dict(side)))
+        for side in (contrast.treatment, contrast.control)
+    )
+    if contrast.control_metric is not None:
+        return f"{treatment}, {contrast.metric} against {contrast.control_metric}"
+    condition = treatment.split(": ")[0] + ": "
+    if control.startswith(condition):
+        treatment = treatment.removeprefix(condition)
+        control = control.removeprefix(condition)
+    return f"{treatment} against {control}"
+
+
+def show(
+    comparisons: Sequence[Comparison],
+    labels: Sequence[str] | None = None,
+    digits: int = 3,
+) -> None:
+    """Print mean differences with their 95 % intervals and p values.
+
+    The p value is the one corrected by Holm for the whole family, if the plan asked for
+    it, and it is one-sided where the plan names a direction. The interval is two-sided
+    and not corrected.
+
+    Args:
+        comparisons: from :meth:`Study.compare`.
+        labels: one for each; without them, :func:`label`.
+        digits: behind the point.
+    """
+    names = [label(c) for c in comparisons] if labels is None else labels
+    width = max(map(len, names))
+    for name, c in zip(names, comparisons, strict=True):
+        p = c.p_value if c.p_holm is None else c.p_holm
+        text = "p < .001" if p < 0.001 else "p = " + f"{p:.3f}".removeprefix("0")
+        print(
+            f"{name:{width}}    {c.mean:+.{digits}f}  "
+            f"({c.low:+.{digits}f} to {c.high:+.{digits}f})  {text}"
+        )
