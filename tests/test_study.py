@@ -61,12 +61,13 @@ def test_a_study_with_an_open_run_is_refused_with_the_command_that_makes_it(tmp_
     ("treatment", "control", "expected"),
     [
         ("path", "none", "path against none"),
-        ("noisy: path, constant", "noisy: none", "path, constant against none"),
+        ("noisy: path, constant", "noisy: none", "noisy: path, constant against none"),
         ("noisy: path", "clean: path", "noisy: path against clean: path"),
     ],
 )
-def test_a_condition_that_both_sides_share_is_left_out(treatment, control, expected):
-    assert label(comparison({"group": treatment}, {"group": control})) == expected
+def test_a_condition_that_both_sides_share_is_named_once(treatment, control, expected):
+    found = label(comparison({"group": treatment}, {"group": control}))
+    assert found == f"{expected}, accuracy"
 
 
 def test_a_comparison_of_two_metrics_names_both():
@@ -85,8 +86,8 @@ def test_the_corrected_p_value_is_shown_if_there_is_one(capsys):
     )
     show([comparison(*sides, p_holm=0.0002)], ["short"], digits=1)
     assert capsys.readouterr().out.splitlines() == [
-        "a against b    +0.030  (+0.010 to +0.050)  p = .040",
-        "a against b    +0.030  (+0.010 to +0.050)  p = .020",
+        "a against b, accuracy    +0.030  (+0.010 to +0.050)  p = .040",
+        "a against b, accuracy    +0.030  (+0.010 to +0.050)  p = .020",
         "short    +0.0  (+0.0 to +0.1)  p < .001",
     ]
 

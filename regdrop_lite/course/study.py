@@ -14,7 +14,7 @@ Example:
     >>> study.values("noisy: none", "accuracy")
     array([0.7 , 0.71, 0.74])
     >>> show(study.compare("gain"))
-    path against none    +0.033  (+0.005 to +0.062)  p = .038
+    noisy: path against none, accuracy    +0.033  (+0.005 to +0.062)  p = .038
 """
 
 from collections.abc import Sequence
@@ -114,9 +114,9 @@ def load_study(plan: str | Path) -> Study:
 
 
 def label(comparison: Comparison) -> str:
-    """Name what was compared: ``"path against none"``.
+    """Name what was compared: ``"noisy: path against none, accuracy"``.
 
-    A condition that both groups name before a colon is left out.
+    A condition that both groups name before a colon stands there once.
     """
     contrast = comparison.contrast
     treatment, control = (
@@ -125,11 +125,8 @@ def label(comparison: Comparison) -> str:
     )
     if contrast.control_metric is not None:
         return f"{treatment}, {contrast.metric} against {contrast.control_metric}"
-    condition = treatment.split(": ")[0] + ": "
-    if control.startswith(condition):
-        treatment = treatment.removeprefix(condition)
-        control = control.removeprefix(condition)
-    return f"{treatment} against {control}"
+    control = control.removeprefix(treatment.split(": ")[0] + ": ")
+    return f"{treatment} against {control}, {contrast.metric}"
 
 
 def show(
