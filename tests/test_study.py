@@ -66,29 +66,22 @@ def test_a_study_with_an_open_run_is_refused_with_the_command_that_makes_it(tmp_
     ],
 )
 def test_a_condition_that_both_sides_share_is_named_once(treatment, control, expected):
-    found = label(comparison({"group": treatment}, {"group": control}))
-    assert found == f"{expected}, accuracy"
+    assert label(comparison({"group": treatment}, {"group": control})) == expected
 
 
-def test_a_comparison_of_two_metrics_names_both():
-    group = {"group": "noisy: path"}
-    found = label(comparison(group, group, control_metric="off"))
-    assert found == "noisy: path, accuracy against off"
-
-
-def test_the_corrected_p_value_is_shown_if_there_is_one(capsys):
-    sides = ({"group": "a"}, {"group": "b"})
-    show(
-        [
-            comparison(*sides, p_value=0.02, p_holm=0.04),
-            comparison(*sides, p_value=0.02),
-        ]
-    )
-    show([comparison(*sides, p_holm=0.0002)], ["short"], digits=1)
+def test_each_metric_is_named_once_and_the_corrected_p_value_is_shown(capsys):
+    a, b = {"group": "a"}, {"group": "b"}
+    show([comparison(a, b, 0.02, 0.04), comparison(b, a, 0.02)])
+    show([comparison(a, a, 0.5, 0.0002, control_metric="off")], digits=1)
+    show([comparison(a, b)], ["short"])
     assert capsys.readouterr().out.splitlines() == [
-        "a against b, accuracy    +0.030  (+0.010 to +0.050)  p = .040",
-        "a against b, accuracy    +0.030  (+0.010 to +0.050)  p = .020",
-        "short    +0.0  (+0.0 to +0.1)  p < .001",
+        "accuracy",
+        "  a against b  +0.030  (+0.010 to +0.050)  p = .040",
+        "  b against a  +0.030  (+0.010 to +0.050)  p = .020",
+        "accuracy - off",
+        "  a  +0.0  (+0.0 to +0.1)  p < .001",
+        "accuracy",
+        "  short  +0.030  (+0.010 to +0.050)  p = .500",
     ]
 
 

@@ -14,7 +14,8 @@ Example:
     >>> study.values("noisy: none", "accuracy")
     array([0.7 , 0.71, 0.74])
     >>> show(study.compare("gain"))
-    noisy: path against none, accuracy    +0.033  (+0.005 to +0.062)  p = .038
+    accuracy
+      noisy: path against none  +0.033  (+0.005 to +0.062)  p = .038
 """
 
 from collections.abc import Sequence
@@ -114,19 +115,20 @@ def load_study(plan: str | Path) -> Study:
 
 
 def label(comparison: Comparison) -> str:
-    """Name what was compared: ``"noisy: path against none, accuracy"``.
+    """Name the groups that were compared: ``"noisy: path against none"``.
 
-    A condition that both groups name before a colon stands there once.
+    A condition that both name before a colon stands there once. A group that is
+    compared with itself, in two metrics, stands there alone.
     """
     contrast = comparison.contrast
     treatment, control = (
         str(side.get("group", dict(side)))
         for side in (contrast.treatment, contrast.control)
     )
-    if contrast.control_metric is not None:
-        return f"{treatment}, {contrast.metric} against {contrast.control_metric}"
+    if treatment == control:
+        return treatment
     control = control.removeprefix(treatment.split(": ")[0] + ": ")
-    return f"{treatment} against {control}, {contrast.metric}"
+    return f"{treatment} against {control}"
 
 
 def show(
@@ -134,7 +136,7 @@ def show(
     labels: Sequence[str] | None = None,
     digits: int = 3,
 ) -> None:
-    """Print mean differences with their 95 % intervals and p values.
+    """Print mean differences with their 95 % intervals and p values, metric by metric.
 
     The p value is the one corrected by Holm for the whole family, if the plan asked for
     it, and it is one-sided where the plan names a direction. The interval is two-sided
@@ -147,10 +149,15 @@ def show(
     """
     names = [label(c) for c in comparisons] if labels is None else labels
     width = max(map(len, names))
+    before = None
     for name, c in zip(names, comparisons, strict=True):
+        metric, control_metric = c.contrast.metric, c.contrast.control_metric
+        if (metric, control_metric) != before:
+            print(metric if control_metric is None else f"{metric} - {control_metric}")
+            before = metric, control_metric
         p = c.p_value if c.p_holm is None else c.p_holm
         text = "p < .001" if p < 0.001 else "p = " + f"{p:.3f}".removeprefix("0")
         print(
-            f"{name:{width}}    {c.mean:+.{digits}f}  "
+            f"  {name:{width}}  {c.mean:+.{digits}f}  "
             f"({c.low:+.{digits}f} to {c.high:+.{digits}f})  {text}"
         )
