@@ -90,7 +90,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.where(keep == 1, 1 - drop, drop)",
         "torch.where(keep == 1, drop, 1 - drop)",
-        MAIN,
+        CLAIMS,
         "stacking keeps the mean",
     ),
     Fault(
