@@ -16,10 +16,11 @@ EXERCISES = {  # how many checks
     "trace": 4,
     "groups": 3,
     "order": 4,
+    "average": 4,
     "exact": 4,
-    "penalty": 2,
+    "penalty": 4,
     "bug": 4,
-    "test": 9,
+    "test": 11,
 }
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -77,10 +78,19 @@ def test_the_student_version_runs_and_no_check_is_complete(exercise):
         ("order", "fields, -fields", "0 * fields, 0 * fields", "path is silent"),
         ("order", "1.0, -1.0] * 4 + [1.0]", "1.0] * 9", "element is the strongest"),
         ("order", "[1.0, -1.0] * 4 + [1.0]", "[1.0, -1.0] * 4 + [0]", "channel is not"),
+        ("average", "arithmetic = 0.55", "arithmetic = 0.5", "arithmetic mean"),
+        ("average", "geometric = 0.6", "geometric = 0.424", "geometric mean"),
+        ("average", "0.857, 0.105", "0.598, 0.105", "four losses"),
+        ("average", "0.598, 0.511", "0.26, 0.222", "four losses"),  # decimal logarithms
+        ("average", "the average member", "the best member", "what follows"),
+        ("average", "the average member", "one pass without masks", "what follows"),
         ("exact", '"c": True', '"c": False', "c"),
         ("exact", '"d": False', '"d": True', "a b and d"),
         ("exact", '"e": False', '"e": True', "e and f"),
         ("penalty", "(x * w).sum(dim=2)", "x * w", "all masks agree"),
+        ("penalty", "(x * w).sum(dim=2)", "x * w", "cancelling values"),
+        ("penalty", "**2).sum()", "**2).sum() / len(x)", "every sample"),
+        ("penalty", "(x * w).sum(dim=2)", "(x * w).sum(dim=(1, 2))", "all masks agree"),
         ("penalty", "1.0, -1.0, 1.0, -1.0", "1.0, -1.0, 0.0, 0.0", "free weights"),
         ("penalty", "1.0, -1.0, 1.0, -1.0", "1.0, 1.0, 1.0, -1.0", "free weights"),
         ("penalty", ".repeat(3, 1)", "", "free weights"),
@@ -90,6 +100,13 @@ def test_the_student_version_runs_and_no_check_is_complete(exercise):
         ("bug", "telling = 0.2", "telling = 20", "a telling rate"),
         ("bug", "keep.shape[1] - kept", "4 - kept", "other numbers of groups"),
         ("test", "n, p, g = 1_000", "n, p, g = 15", "no scale"),
+        pytest.param(
+            "test",
+            "(total / n - x)",
+            "(total / n - total / n)",
+            "zeros",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "test",
             "[[1.0, -2.0], [3.0, -1.0]]",
@@ -135,3 +152,45 @@ def test_a_wrong_answer_is_found(exercise, old, new, found):
     assert answer.count(old) == 1
     report = run(exercise, answer.split("\n\nkeep, weights")[0].replace(old, new))
     assert any(name.startswith(found) for name in report.diagnoses), report
+
+
+LOOP = """
+def group_variance(u, groups, p):
+    sums = [u[groups == k].sum() for k in range(int(groups.max()) + 1)]
+    return p / (1 - p) * sum(s**2 for s in sums)
+"""
+
+
+@pytest.mark.slow
+def test_a_loop_over_groups_is_right_too():
+    assert run("groups", LOOP).passed == EXERCISES["groups"]
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "MemoryError"])
+def test_a_matrix_for_which_there_is_no_room_is_named(error):
+    answer = SOURCES["groups-answer"].replace(
+        "    sums =",
+        f"    if len(u) > 1000:\n        raise {error}('no room')\n    sums =",
+    )
+    diagnoses = run("groups", answer).diagnoses
+    assert list(diagnoses) == ["large"] and "n x n" in diagnoses["large"]
+
+
+def test_not_written_is_not_taken_for_no_room():
+    answer = "def group_variance(u, groups, p):\n    raise NotImplementedError"
+    assert set(run("groups", answer).diagnoses.values()) == {"not written yet"}
+
+
+SAME_DRAW = """
+def keeps_the_mean(dropout, seed):
+    x = torch.randn(4, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    draws = [torch.Generator().manual_seed(seed) for _ in range(2)]
+    expected = spatial_dropout(x, 0.3, generator=draws[0])
+    return torch.allclose(dropout(x, 0.3, generator=draws[1]), expected)
+"""
+
+
+def test_a_comparison_of_draws_is_no_test_of_the_mean():
+    diagnoses = run("test", SAME_DRAW).diagnoses
+    assert list(diagnoses) == ["right, other masks", "right, later masks"]
+    assert all("not the draw" in says for says in diagnoses.values())
