@@ -95,6 +95,22 @@ FAULTS = [
         "(first + k).clamp(max=n)",
         "(first + k - (k > 1)).clamp(max=n)",
         MAIN,
+        "one mask comes as often as the law says",
+    ),
+    Fault(
+        "blocks one element too large",
+        "_apply.py",
+        "(first + k).clamp(max=n)",
+        "(first + k + (k > 1)).clamp(max=n)",
+        DETAILS,
+        "no mask comes that the law forbids",
+    ),
+    Fault(
+        "seeds twice as often as the rate says",
+        "drop_block.py",
+        "sample_seeds(math.prod(grid), log_miss,",
+        "sample_seeds(math.prod(grid), 2.0 * log_miss,",
+        DETAILS,
         "every mask comes as often as the law says",
     ),
     Fault(
