@@ -17,12 +17,14 @@ NOTEBOOK = nbformat.read(BOOK / "exercises/03_drop_path_exercises.ipynb", as_ver
 CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
 TOTALS = {  # the checks of each exercise
     "trace": 3,
+    "cut": 4,
     "stages": 5,
-    "layer": 9,
+    "layer": 13,
     "bug": 7,
+    "place": 3,
     "fold": 2,
     "plan": 6,
-    "design": 5,
+    "design": 6,
 }
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -71,7 +73,53 @@ def test_the_solutions_pass_every_check():
     }
 
 
+PROOF = "assert (x, mean) == (training, evaluation)"
+DRAW = "mask = torch.rand(shape, generator=generator) >= self.p"
+EXACT_SHARE = """count = rows * self.p
+        count = int(count) + int(torch.rand(1, generator=generator) < count % 1)
+        mask = torch.randperm(rows, generator=generator).view(shape) >= count"""
+NEIGHBOURS = """mask = torch.rand((rows + 1) // 2, generator=generator) >= self.p
+        mask = mask.repeat_interleave(2)[:rows].view(shape)"""
+FRESH = (
+    "generator=generator or torch.Generator().manual_seed(torch.Generator().seed()))"
+)
+DISTINCT = "    return len({tuple(kept(N, p, g).tolist()) for _ in range(300)}) > 150\n"
+
 SLIPS = [
+    ("trace", PROOF, "depth, training = 1, 5", {"depth": "u >=", "training": "u >="}),
+    ("trace", PROOF, "depth, training = 1, 7", {"training": "the rates of linear1"}),
+    ("cut", ".zero_grad()", "", {"pull": "gradients add up"}),
+    ("cut", "net.train().", "net.", {"pull": "in training mode?"}),
+    ("cut", "images), labels)", "images), labels, reduction='sum')", {"pull": "first"}),
+    ("cut", "block.parameters()", "block.conv1.parameters()", {"pull": "first call"}),
+    ("cut", '"the same factor"', '"as before"', {"stage 1": "measure it"}),
+    ("cut", ', "as before"', ', "the same factor"', {"stage 3": "measure it"}),
+    (
+        "stages",
+        "    last = max(",
+        "    return drop_path_rates(p_max, depths)\n    last = max(",
+        {"three stages": "NameError", "another rate": "NameError"},
+    ),
+    ("layer", DRAW, EXACT_SHARE, {"independence": "has 0.00 times the variance"}),
+    ("layer", DRAW, NEIGHBOURS, {"independence": "do not fall independently"}),
+    ("layer", "f * mask", "f.detach() * mask", {"gradient": "0.25 the branch gets no"}),
+    ("layer", "f * 0.0", "torch.zeros_like(f)", {"gradient": "1.0 the branch gets no"}),
+    ("layer", "f * mask", "f * mask.double()", {"dtype": "becomes torch.float64"}),
+    ("layer", "generator=generator)", FRESH, {"global": "torch.manual_seed"}),
+    ("place", "y == skip", "y == x", {"branch": "your code raises RuntimeError"}),
+    (
+        "place",
+        ".relu()",
+        "",
+        {"branch": "with a projection, 'branch' was called False"},
+    ),
+    (
+        "place",
+        "torch.equal((y == skip).flatten(1).all(dim=1), gone)",
+        "not bool((y == 0).flatten(1).all(dim=1).any())",
+        {"before_norm": "'before_norm' was called True"},
+    ),
+    ("design", "    counts = ", DISTINCT + "    counts = ", {"copied": "do not fall"}),
     ("stages", "sum(depths) - 1", "sum(depths)", {"three stages": "not 0.42"}),
     ("stages", "max(sum(depths) - 1, 1)", "sum(depths) - 1", {"single": "Zero"}),
     ("stages", "block += depth", "pass", {"three stages": "the last block has"}),

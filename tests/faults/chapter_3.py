@@ -150,6 +150,22 @@ FAULTS = [
         "our block is the package's",
     ),
     Fault(
+        "block: dropped in front of the norm and behind it",
+        "course/models.py",
+        'if self.placement == "branch":',
+        'if self.placement in ("branch", "before_norm"):',
+        MAIN,
+        "in front of the norm, nothing is skipped",
+    ),
+    Fault(
+        "measure: norms are added up",
+        "course/measures.py",
+        "math.hypot(*(next(gradients).norm().item() for _ in block)) for",
+        "sum(next(gradients).norm().item() for _ in block) for",
+        MAIN,
+        "our measure is the package's",
+    ),
+    Fault(
         "net: the rates from the last block to the first",
         "course/models.py",
         "    return iter(layers)\n",
