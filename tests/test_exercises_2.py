@@ -32,7 +32,7 @@ def run(exercise, answer):
     for cell in ("imports", "report"):
         exec(SOURCES[cell], names)
     exec(answer, names)
-    for cell in ("faults", "hidden"):
+    for cell in ("right", "faults", "hidden"):
         exec(SOURCES.get(f"{exercise}-{cell}", ""), names)
     *code, last = SOURCES[f"{exercise}-check"].splitlines()
     exec("\n".join(code), names)
