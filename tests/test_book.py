@@ -26,6 +26,7 @@ UNSTABLE = {
     "a progress bar": re.compile(r"\d+%\||it/s\b"),
     "a timing": re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|µs|seconds)\b|Wall time"),
     "a date or time": re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b"),
+    "a NumPy number": re.compile(r"np\.(?:float|int)\d"),  # printed so since NumPy 2
     "a device": re.compile(r"device\(type=|device='|cuda:\d"),
 }
 
