@@ -38,6 +38,8 @@ def test_unknown_groups_metrics_and_families_are_named_with_the_known_ones(study
     group = study.rows[0]["group"]
     with pytest.raises(ValueError, match=f"no run is of the group 'x'.*{group}"):
         study.values("x", "accuracy")
+    with pytest.raises(ValueError, match="no run is of the group 'x'"):
+        study.nets("x")
     with pytest.raises(KeyError, match=r"speed is not among the metrics .*accuracy"):
         study.values(group, "speed")
     with pytest.raises(KeyError, match="x is none of the families"):

@@ -61,12 +61,7 @@ class Study:
             ValueError: if no row meets the conditions.
             KeyError: for an unknown metric.
         """
-        chosen = select(self.rows, group=group, **conditions)
-        if not chosen:
-            known = ", ".join(dict.fromkeys(row["group"] for row in self.rows))
-            raise ValueError(
-                f"no run is of the group {group!r} with {conditions}; groups: {known}"
-            )
+        chosen = self._select(group, conditions)
         if metric not in chosen[0]["metrics"]:
             known = ", ".join(chosen[0]["metrics"])
             raise KeyError(f"{metric} is not among the metrics {known}")
@@ -90,9 +85,19 @@ class Study:
         """Give the stored nets of a group, in the order of their seeds.
 
         Raises:
+            ValueError: if there is no such group.
             RowsError: if the net of one of its runs is not stored.
         """
-        return [load_net(self.plan, row) for row in select(self.rows, group=group)]
+        return [load_net(self.plan, row) for row in self._select(group, {})]
+
+    def _select(self, group: str, conditions: dict[str, object]) -> list[Row]:
+        chosen = select(self.rows, group=group, **conditions)
+        if not chosen:
+            known = ", ".join(dict.fromkeys(row["group"] for row in self.rows))
+            raise ValueError(
+                f"no run is of the group {group!r} with {conditions}; groups: {known}"
+            )
+        return chosen
 
 
 def load_study(plan: str | Path) -> Study:
