@@ -171,10 +171,20 @@ SLIPS = [
     ("design", "abs(ratio - 1) <", "1 - ratio <", {"pairs": "do not fall"}),
     ("design", "N * p * (1 - p)", "N * p", {"DropPath": "fall independently"}),
     ("risk", "max(0.0, 1 - N * (1 - p))", "p**N", {"fraction": "expected 0.6"}),
-    ("risk", "max(0.0, 1 - N * (1 - p))", "1 - N * (1 - p)", {"enough": "expected 0.0"}),
+    (
+        "risk",
+        "max(0.0, 1 - N * (1 - p))",
+        "1 - N * (1 - p)",
+        {"enough": "expected 0.0"},
+    ),
     ("risk", '"row": 0.0', '"row": p**N', {"masks": "expected 0.0"}),
     ("risk", '"batch": p,', '"batch": p**N,', {"one mask": "expected 0.3"}),
-    ("risk", "** processes", "", {"processes": "0.9676", "measured": "your risk is 0.82"}),
+    (
+        "risk",
+        "** processes",
+        "",
+        {"processes": "0.9676", "measured": "your risk is 0.82"},
+    ),
     ("risk", "fine *= ", "fine = ", {"blocks": "expected 0.82"}),
 ]
 
