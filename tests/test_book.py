@@ -112,7 +112,7 @@ def test_a_cell_that_draws_also_prints_or_asserts(path):
 @every_notebook
 def test_has_objectives_prerequisites_and_takeaways(path):
     text = prose(path)
-    assert len(re.findall(r"^- \*\*\d\.\d\*\* ", text, flags=re.M)) >= 3
+    assert len(re.findall(r"^- \*\*\d\.\d+\*\* ", text, flags=re.M)) >= 3
     assert "*Before you start:*" in text and "*Time:*" in text
     takeaways = text.split("## Take away")[1].split("\n**")[0]
     assert 3 <= len(re.findall(r"^\d\. ", takeaways, flags=re.M)) <= 5
