@@ -205,6 +205,16 @@ def test_a_contrast_may_name_the_metric_of_its_control(tmp_path):
         ),
         ("seeds =", "tolerances = 1\nseeds =", "tolerances: expected a table, but got"),
         (
+            "[[groups]]",
+            "[tolerances.'deep*']\nx = 1\n[[groups]]",
+            r"tolerances: expected a pattern of the names .*spatial, but got 'deep\*'$",
+        ),
+        (
+            "[[groups]]",
+            "[tolerances.'spa*']\nx = 'a'\n[[groups]]",
+            r"tolerances\.spa\*\.x: expected a number, but got 'a'",
+        ),
+        (
             "seeds =",
             "checkpoints = [4]\nseeds =",
             r"only seeds of the plan, but got \[4",
@@ -240,6 +250,24 @@ def test_what_does_not_fit_is_named(tmp_path, old, new, message):
     with pytest.raises(PlanError, match=message) as caught:
         read(tmp_path, text.replace(old, new, 1))
     assert str(caught.value).startswith("study.toml")
+
+
+def test_the_last_fitting_tolerance_decides(tmp_path):
+    text = """tolerance = 0.1
+    [tolerances]
+    x = 0.2
+    y = 0.3
+    [tolerances."s*"]
+    x = 0.4
+    [tolerances.spatial]
+    x = 0
+    """
+    first, rest = (TOP + GROUPS).split("[[groups]]", 1)
+    head, tables = text.split("\n", 1)
+    plan = read(tmp_path, f"{head}\n{first}{tables}[[groups]]{rest}")
+    assert [plan.allowed("none", metric) for metric in "xyz"] == [0.2, 0.3, 0.1]
+    assert [plan.allowed("spatial", metric) for metric in "xyz"] == [0.0, 0.3, 0.1]
+    assert [plan.allowed("stopped", metric) for metric in "xyz"] == [0.4, 0.3, 0.1]
 
 
 def test_a_plan_needs_its_parts(tmp_path):

@@ -622,7 +622,53 @@ def test_a_metric_may_have_a_tolerance_of_its_own(write, capsys):
     path.write_text(path.read_text().replace("nll = 0.5", "nil = 0.5"))
     assert run(path, "--verify", "1") == 2
     err = capsys.readouterr().err
-    assert "tolerances.nil: the rows have no such metric; they have accuracy" in err
+    assert "tolerances: nil: the rows have no such metric; they have accuracy" in err
+
+
+def test_a_group_may_have_a_tolerance_of_its_own(write, capsys):
+    own = '[tolerances."spa*"]\nece = 0.5\n\n[data]'
+    path = write(("float64", "float32"), ("[data]", own), ("[0, 1]", "[1]"))
+    run(path)
+    lines = stored(path).read_text().splitlines()
+    rows = [json.loads(line) for line in lines[1:]]
+    assert [row["group"] for row in rows] == ["none", "spatial"]
+    for row in rows:
+        row["metrics"]["ece"] += 0.1
+    lines[1:] = map(json.dumps, rows)
+    stored(path).write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    assert run(path, "--verify", "2") == 1
+    out = capsys.readouterr().out
+    assert "DIFFERS  study, none" in out and "(allowed: 0.01)" in out
+    assert "agrees   study, spatial" in out and "(allowed: 0.5)" in out
+
+
+def test_verification_sums_up_distances_and_directions(write, capsys):
+    path = write()
+    run(path)
+    lines = stored(path).read_text().splitlines()
+    rows = [json.loads(line) for line in lines[1:]]
+    for row, change in zip(rows, (0.1, 0.2, 0.3, 0.4), strict=True):
+        row["metrics"]["ece"] += change
+        row["metrics"]["nll"] = [row["metrics"]["nll"], 1.0]
+    lines[1:] = map(json.dumps, rows)
+    stored(path).write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    assert run(path, "--verify", "4") == 1
+    head, *summary = capsys.readouterr().out.split("\nmetric ")[1].splitlines()
+    assert head.split() == [
+        "rows",
+        "largest",
+        "mean",
+        "change",
+        "+-",
+        "standard",
+        "error",
+    ]
+    ece, nll = sorted(line.split() for line in summary)
+    # Mean and standard error of -0.1, -0.2, -0.3 and -0.4.
+    assert ece == ["ece", "4", "0.4000", "-0.2500", "+-", "0.0645"]
+    assert nll[:3] == ["nll", "4", "inf"]  # a list against a number
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -17,6 +17,9 @@ trained once with each seed. Whatever a group does not name comes from the secti
     [tolerances]                        # for metrics that need another one
     hessian_top_eigenvalue = 0.8
 
+    [tolerances."deep: *"]              # and for groups of such names
+    accuracy = 0.2
+
     [[hypotheses]]
     id = "H1"
     claim = "SpatialDropout beats the net that is stopped early."
@@ -62,6 +65,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +196,8 @@ class Plan:
         checkpoints: the seeds whose nets are stored.
         tolerance: by how much a metric x of a repeated float32 row may differ, as a
             multiple of max(1, abs(x)).
-        tolerances: the same for single metrics, by name.
+        tolerances: the same for single metrics, by a pattern of the names of groups
+            (``"*"`` for all of them) and by the name of the metric.
         families: the comparisons.
     """
 
@@ -202,13 +207,24 @@ class Plan:
     seeds: tuple[int, ...]
     checkpoints: tuple[int, ...]
     tolerance: float
-    tolerances: Mapping[str, float]
+    tolerances: Mapping[str, Mapping[str, float]]
     families: tuple[Family, ...]
 
     @property
     def name(self) -> str:
         """The name of the file, without its ending."""
         return self.path.stem
+
+    def allowed(self, group: str, metric: str) -> float:
+        """Tell by how much a metric of a repeated float32 row may differ.
+
+        The last pattern that fits the group and names the metric decides.
+        """
+        bound = self.tolerance
+        for pattern, bounds in self.tolerances.items():
+            if fnmatchcase(group, pattern):
+                bound = bounds.get(metric, bound)
+        return bound
 
     def file(self, folder: str, ending: str) -> Path:
         """Give a file of this plan in a folder beside the folder of the plans."""
@@ -333,13 +349,8 @@ def _parse(path: Path, content: Config) -> Plan:
     _require(not stray, "checkpoints", "only seeds of the plan", sorted(stray))
     tolerance = _value(content.get("tolerance", 0.0), 0.0, "tolerance")
     _require(tolerance >= 0, "tolerance", "a number from 0", tolerance)
-    given = content.get("tolerances", {})
-    _require(isinstance(given, dict), "tolerances", "a table", given)
-    tolerances = {k: _value(v, 0.0, f"tolerances.{k}") for k, v in given.items()}
-    for name, value in tolerances.items():
-        _require(value >= 0, f"tolerances.{name}", "a number from 0", value)
-
     grid = _grid(_tables(content, "groups"), base)
+    tolerances = _tolerances(content.get("tolerances", {}), [name for name, _ in grid])
     families = tuple(
         _family(table, grid, number)
         for number, table in enumerate(_tables(content, "families"), start=1)
@@ -348,6 +359,28 @@ def _parse(path: Path, content: Config) -> Plan:
     return Plan(
         path, content, runs, seeds, checkpoints, tolerance, tolerances, families
     )
+
+
+def _tolerances(given: object, groups: list[str]) -> dict[str, dict[str, float]]:
+    """Sort tolerances by pattern: those that stand outside a table are for all."""
+    _require(isinstance(given, dict), "tolerances", "a table", given)
+    sorted_out: dict[str, dict[str, float]] = {"*": {}}
+
+    def add(pattern: str, metric: str, bound: object, where: str) -> None:
+        bound = _value(bound, 0.0, where)
+        _require(bound >= 0, where, "a number from 0", bound)
+        sorted_out.setdefault(pattern, {})[metric] = bound
+
+    for name, entry in given.items():
+        if not isinstance(entry, dict):
+            add("*", name, entry, f"tolerances.{name}")
+            continue
+        known = f"a pattern of the names {', '.join(dict.fromkeys(groups))}"
+        fits = any(fnmatchcase(group, name) for group in groups)
+        _require(fits, "tolerances", known, name)
+        for metric, bound in entry.items():
+            add(name, metric, bound, f"tolerances.{name}.{metric}")
+    return sorted_out
 
 
 def _grid(groups: list[Config], base: Config) -> list[tuple[str, Config]]:

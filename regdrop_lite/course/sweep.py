@@ -18,6 +18,7 @@ old rows stay in the file. A failed run has a row with its error, and is tried a
 """
 
 import argparse
+import math
 import random
 import subprocess
 import sys
@@ -31,13 +32,14 @@ from typing import Any
 
 try:
     import joblib
+    import numpy as np
     from tqdm import tqdm
 except ImportError as error:
     raise ImportError(
         'the runner needs joblib and tqdm: python -m pip install "regdrop-lite[course]"'
     ) from error
 
-from regdrop_lite.course.plans import Plan, PlanError, Run, read_plan
+from regdrop_lite.course.plans import Config, Plan, PlanError, Run, read_plan
 from regdrop_lite.course.rows import Row, RowsError, Store, load_rows, open_store
 from regdrop_lite.course.runs import (
     code_hash,
@@ -129,7 +131,7 @@ def verify(
     device: str = "cpu",
     folder: str | None = None,
 ) -> bool:
-    """Make stored rows again and print how far they are apart.
+    """Make stored rows again and print how far they are apart, row by row and in all.
 
     Args:
         plans: the rows are drawn from all of them.
@@ -151,9 +153,10 @@ def verify(
         raise RowsError("there are no rows to verify")
     for plan in stored:
         metrics = {key for p, row in pool if p is plan for key in row["metrics"]}
-        if stray := set(plan.tolerances) - metrics:
+        named = {key for bounds in plan.tolerances.values() for key in bounds}
+        if stray := named - metrics:
             raise RowsError(
-                f"{plan.path.name}: tolerances.{min(stray)}: the rows have no such "
+                f"{plan.path.name}: tolerances: {min(stray)}: the rows have no such "
                 f"metric; they have {', '.join(sorted(metrics))}"
             )
     chosen = random.Random(seed).sample(pool, min(number, len(pool)))
@@ -163,11 +166,14 @@ def verify(
         | {"device": device, "folder": folder}
         for _, row in chosen
     ]
-    agree = True
+    agree, pairs = True, []
     with closing(_perform_all(tasks, jobs, scheduler)) as outcomes:
         for index, outcome in outcomes:
             plan, row = chosen[index]
             agree &= _judge(plan, row, outcome["row"])
+            if outcome["row"]["status"] == "ok":
+                pairs.append((row["metrics"], outcome["row"]["metrics"]))
+    _summarise(pairs)
     return agree
 
 
@@ -315,8 +321,13 @@ def _judge(plan: Plan, row: Row, again: Row) -> bool:
     }
     allowed = dict.fromkeys(distances, FLOAT64_TOLERANCE)
     if row["config"]["dtype"] != "float64":
-        allowed = {key: plan.tolerances.get(key, plan.tolerance) for key in distances}
-    worst = max(distances, key=lambda key: (distances[key] - allowed[key], key))
+        allowed = {key: plan.allowed(row["group"], key) for key in distances}
+    # A distance of nothing comes last, also where nothing is allowed.
+    shares = {
+        k: d and (d / allowed[k] if allowed[k] else d * math.inf)
+        for k, d in distances.items()
+    }
+    worst = max(distances, key=lambda key: (shares[key], key))
     agree = distances[worst] <= allowed[worst]
     text = "equal"
     if distances[worst]:
@@ -327,6 +338,28 @@ def _judge(plan: Plan, row: Row, again: Row) -> bool:
         )
     print(f"{'agrees ' if agree else 'DIFFERS'}  {name}: {text}")
     return agree
+
+
+def _summarise(pairs: Sequence[tuple[Config, Config]]) -> None:
+    """Print for each metric how far repetitions are apart, and in which direction.
+
+    A mean change beyond some standard errors says that the rows do not repeat, however
+    wide the bounds of single rows. Of a list the change of its mean counts.
+    """
+    lines = []
+    for key in dict.fromkeys(key for old, _ in pairs for key in old):
+        both = [(old[key], new[key]) for old, new in pairs if key in old and key in new]
+        both = [pair for pair in both if None not in pair]
+        largest = max((apart(*pair) for pair in both), default=0.0)
+        if not largest or len(both) < 2:
+            continue
+        changes = [np.mean(new) - np.mean(old) for old, new in both]
+        error = np.std(changes, ddof=1) / len(changes) ** 0.5
+        change = f"{np.mean(changes):+.4f} +- {error:.4f}"
+        lines.append(f"{key:32} {len(both):4} {largest:9.4f}  {change}")
+    if lines:
+        head = f"{'metric':32} rows   largest  mean change +- standard error"
+        print(head, *lines, sep="\n")
 
 
 # --- helpers --------------------------------------------------------------------------
