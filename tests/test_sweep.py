@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from regdrop_lite.course.rows import (
     RowsError,
     load_histories,
     load_net,
+    load_repeats,
     load_rows,
     open_store,
     select,
@@ -297,6 +299,12 @@ def test_the_runner_writes_a_row_for_each_run_and_all_files(write, capsys):
         load_net(path, rows[0])
     net = load_net(path, rows[3])
     assert not net.training
+    files = list(stored(path, "checkpoints").with_suffix("").glob("*.pt"))
+    assert len(files) == 2
+    with zipfile.ZipFile(files[0]) as archive:
+        parts = archive.infolist()
+    assert {part.compress_type for part in parts} == {zipfile.ZIP_DEFLATED}
+    assert len({part.date_time for part in parts}) == 1
     # Weights of half precision: three digits.
     expected = rows[3]["metrics"]["nll"]
     assert evaluate(net, load_data().test).loss == pytest.approx(expected, rel=1e-2)
@@ -567,6 +575,9 @@ def test_bad_options_are_named(write, capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "expected a PLAN, or --verify N" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(path, "--keep")
+    assert "--keep stores what --verify N makes" in capsys.readouterr().err
     assert run(path.with_name("none.toml")) == 2
     assert "none.toml" in capsys.readouterr().err
 
@@ -724,6 +735,40 @@ def test_verification_goes_over_all_plans(write, quick, tmp_path, monkeypatch, c
     quick.broken.add(("none", 0))
     assert main(["--verify", "8", "--jobs", "1"]) == 1
     assert capsys.readouterr().out.count("now it fails: RuntimeError: out of luck") == 2
+
+
+def test_repetitions_are_kept_on_request(write, quick, monkeypatch, capsys):
+    path = write()
+    run(path)
+    assert load_repeats(path) == []
+    run(path, "--verify", "4")
+    assert not stored(path, "repeats").exists()
+    run(path, "--verify", "3", "--keep")
+    with stored(path, "repeats").open("ab") as file:
+        file.write(b'{"run": "torn')
+    quick.broken.add(("spatial", 1))
+    run(path, "--verify", "4", "--keep")
+    pairs = load_repeats(path)
+    assert len(pairs) == 7
+    assert sorted(row["run"] for row, _ in pairs[3:]) == sorted(
+        row["run"] for row in load_rows(path)
+    )
+    for row, again in pairs:
+        assert (again["group"], again["seed"]) == (row["group"], row["seed"])
+        assert again["code"] == row["code"] and "config" not in again
+        if again["status"] == "ok":
+            assert again["metrics"] == row["metrics"]
+    assert [again["status"] for _, again in pairs[3:]].count("failed") == 1
+    # They are no rows: the study does not see them.
+    assert len(load_rows(path)) == 4
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rows_module.os, "fsync", full)
+    assert run(path, "--verify", "1", "--keep") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert len(load_repeats(path)) == 7
 
 
 # --- the stored plans -----------------------------------------------------------------

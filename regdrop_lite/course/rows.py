@@ -3,7 +3,7 @@
 A plan ``plans/NAME.toml`` has its rows in ``rows/NAME.jsonl``, a line of JSON for each
 run. The first line keeps the content of the plan, as proof of what was fixed before.
 The figures of the epochs are in ``histories/NAME.jsonl``, trained nets in the folder
-``checkpoints/NAME``.
+``checkpoints/NAME``, and repetitions of rows, if kept, in ``repeats/NAME.jsonl``.
 
 The files only ever grow, by whole lines, so that nothing stored is in danger:
 
@@ -16,8 +16,10 @@ The files only ever grow, by whole lines, so that nothing stored is in danger:
 - A run that was made again has several rows; the last good one counts.
 """
 
+import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +35,10 @@ from regdrop_lite.course.runs import load_checkpoint
 __all__ = [
     "RowsError",
     "Store",
+    "add_repeat",
     "load_histories",
     "load_net",
+    "load_repeats",
     "load_rows",
     "open_store",
     "select",
@@ -102,6 +106,22 @@ def load_histories(plan: Plan | str | Path) -> dict[str, Row]:
     return {record.pop("run"): record for record in _read_lines(path)[0]}
 
 
+def load_repeats(plan: Plan | str | Path) -> list[tuple[Row, Row]]:
+    """Give rows with their kept repetitions, in the order in which these were made.
+
+    Returns:
+        Pairs of a stored row and the row that came out when the run was made again.
+        The latter has no configuration: it is that of the former.
+
+    Raises:
+        RowsError: as :func:`load_rows`.
+    """
+    plan = _plan(plan)
+    rows = {row["run"]: row for row in load_rows(plan)}
+    repeats = _read_lines(plan.file("repeats", ".jsonl"))[0]
+    return [(rows[r["run"]], r) for r in repeats if r["run"] in rows]
+
+
 def load_net(plan: Plan | str | Path, row: Row) -> ResNetSmall:
     """Give the trained net of a row, if the plan has it stored.
 
@@ -143,7 +163,7 @@ class Store:
         if checkpoint is not None:
             path = _checkpoint_path(self.plan, row["run"])
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, checkpoint)
+            _replace(path, _deflate(checkpoint))
         if history:
             path = self.plan.file("histories", ".jsonl")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,9 +191,7 @@ def open_store(plan: Plan) -> Iterator[Store]:
                 _replace(path, _line(header))
             rows = _read_rows(plan)  # refuses before anything is changed
             for file in (path, plan.file("histories", ".jsonl")):
-                _, end = _read_lines(file)
-                if file.exists() and file.stat().st_size > end:
-                    os.truncate(file, end)
+                _cut(file)
             if _content(plan) != plan.content:
                 _append(path, header)
             yield Store(plan, rows)
@@ -181,6 +199,19 @@ def open_store(plan: Plan) -> Iterator[Store]:
         raise RowsError(
             f"another runner is at work on {path}: wait for it or stop it"
         ) from None
+
+
+def add_repeat(plan: Plan, row: Row, again: Row) -> None:
+    """Store the repetition of a row, see :func:`load_repeats`.
+
+    Raises:
+        OSError: if the disk is full or cannot be written. The file then is as it was.
+    """
+    path = plan.file("repeats", ".jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        _cut(path)
+        _append(path, {key: row[key] for key in ("run", "group", "seed")} | again)
 
 
 # --- helpers --------------------------------------------------------------------------
@@ -245,6 +276,13 @@ def _read_lines(path: Path) -> tuple[list[Row], int]:
     return records, end
 
 
+def _cut(path: Path) -> None:
+    """Cut off what a killed process left of an unfinished line."""
+    _, end = _read_lines(path)
+    if path.exists() and path.stat().st_size > end:
+        os.truncate(path, end)
+
+
 def _line(record: Row) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
@@ -263,6 +301,19 @@ def _append(path: Path, record: Row) -> None:
             if rest or isinstance(error, OSError):
                 file.truncate(size)
             raise
+
+
+def _deflate(checkpoint: bytes) -> bytes:
+    """Compress the file of a net, a zip archive that torch.save leaves as it is."""
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(checkpoint)) as old,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            # No time of writing: the same net gives the same file.
+            new.writestr(zipfile.ZipInfo(name), old.read(name), zipfile.ZIP_DEFLATED, 9)
+    return packed.getvalue()
 
 
 def _replace(path: Path, content: bytes) -> None:

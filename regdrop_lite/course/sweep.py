@@ -11,6 +11,7 @@ cut lose no more than the runs under way: the same command goes on where it stop
     ... PLAN --part 1/3          the first third of the runs
     ... PLAN --scheduler ADDRESS on a Dask cluster
     ... --verify 3               make three stored rows again and compare
+    ... PLAN --verify 3 --keep   and store what came out in the folder "repeats"
 
 A run is done if a good row carries its name, a hash of its configuration, its data and
 the code behind the result. After a change of that code all runs are open again; their
@@ -40,7 +41,14 @@ except ImportError as error:
     ) from error
 
 from regdrop_lite.course.plans import Config, Plan, PlanError, Run, read_plan
-from regdrop_lite.course.rows import Row, RowsError, Store, load_rows, open_store
+from regdrop_lite.course.rows import (
+    Row,
+    RowsError,
+    Store,
+    add_repeat,
+    load_rows,
+    open_store,
+)
 from regdrop_lite.course.runs import (
     code_hash,
     data_hash,
@@ -130,6 +138,7 @@ def verify(
     scheduler: str | None = None,
     device: str = "cpu",
     folder: str | None = None,
+    keep: bool = False,
 ) -> bool:
     """Make stored rows again and print how far they are apart, row by row and in all.
 
@@ -138,6 +147,8 @@ def verify(
         number: how many.
         seed: of the draw.
         jobs, scheduler, device, folder: as in :func:`run_plan`.
+        keep: whether to store the repetitions, see
+            :func:`~regdrop_lite.course.rows.load_repeats`.
 
     Returns:
         Whether all of them agree. Float64 rows have to do so to nine digits
@@ -146,6 +157,7 @@ def verify(
     Raises:
         RowsError: if there is no row, a file is damaged, or a tolerance is for a metric
             that no row has.
+        OSError: if a repetition cannot be written; those before it are kept.
     """
     stored = [plan for plan in plans if plan.file("rows", ".jsonl").exists()]
     pool = [(plan, row) for plan in stored for row in load_rows(plan)]
@@ -171,6 +183,8 @@ def verify(
         for index, outcome in outcomes:
             plan, row = chosen[index]
             agree &= _judge(plan, row, outcome["row"])
+            if keep:
+                add_repeat(plan, row, {**outcome["row"], "code": code_hash()})
             if outcome["row"]["status"] == "ok":
                 pairs.append((row["metrics"], outcome["row"]["metrics"]))
     _summarise(pairs)
@@ -216,6 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.plan is None and args.verify is None:
         parser.error("expected a PLAN, or --verify N for the rows of all plans")
+    if args.keep and args.verify is None:
+        parser.error("--keep stores what --verify N makes, but there is no --verify")
     where = {"scheduler": args.scheduler, "device": args.device, "folder": args.folder}
     where["jobs"] = args.jobs or (-1 if args.device == "cpu" else 1)
     try:
@@ -223,7 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plans = [read_plan(path) for path in paths]
         if args.verify is not None:
             seed = random.randrange(10**6) if args.seed is None else args.seed
-            return 0 if verify(plans, args.verify, seed, **where) else 1
+            agree = verify(plans, args.verify, seed, keep=args.keep, **where)
+            return 0 if agree else 1
         (plan,) = plans
         if args.list or args.dry_run:
             _show(plan, args.folder, args.part, each=args.dry_run)
@@ -263,6 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="show the runs")
     add("--verify", type=_positive, metavar="N", help="make N rows again and compare")
     add("--seed", type=int, help="of the draw of --verify")
+    add("--keep", action="store_true", help="store what --verify makes")
     return parser
 
 
