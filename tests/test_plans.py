@@ -5,9 +5,11 @@ from dataclasses import fields
 
 import pytest
 
+from regdrop_lite.course.measures import MEASURES
 from regdrop_lite.course.models import ResNetSmall
 from regdrop_lite.course.plans import (
     DATA_KEYS,
+    METRICS,
     MODEL_KEYS,
     TRAINING_KEYS,
     Contrast,
@@ -144,11 +146,23 @@ def test_families_are_read(tmp_path):
 def test_a_contrast_may_name_the_metric_of_its_control(tmp_path):
     line = 'metric = "accuracy"'
     family = FAMILY.replace(line, f'{line}\ncontrol_metric = "mc_accuracy[4]"')
-    (found,) = read(tmp_path, TOP + GROUPS + family).families[0].contrasts
+    top = TOP.replace('["classification"]', '["classification", "monte_carlo"]')
+    (found,) = read(tmp_path, top + GROUPS + family).families[0].contrasts
     assert found.control_metric == "mc_accuracy[4]"
+    with pytest.raises(PlanError, match=r"control_metric: expected one of .* 'mc_acc"):
+        read(tmp_path, TOP + GROUPS + family)
     family = FAMILY.replace(line, f"{line}\ncontrol_metric = 1")
     with pytest.raises(PlanError, match="control_metric: expected a text, but got 1"):
         read(tmp_path, TOP + GROUPS + family)
+
+
+def test_each_measure_has_its_metrics_listed():
+    assert set(METRICS) == {"", *MEASURES}
+
+
+def test_two_families_need_two_names(tmp_path):
+    with pytest.raises(PlanError, match=r"families: expected names that differ, but"):
+        read(tmp_path, TOP + GROUPS + FAMILY + FAMILY)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +177,18 @@ def test_a_contrast_may_name_the_metric_of_its_control(tmp_path):
         ("[3, 5]", "[3, 3]", r"seeds: expected each number once, but got \[3, 3\]"),
         ("[3, 5]", '["a"]', "seeds: expected whole numbers, but got 'a'"),
         ("[3, 5]", "{from = 1}", "seeds: unknown key 'from'; known are start, count"),
-        ("p = [0.1, 0.2]", "p = [1.2]", r"groups\.spatial: .*between 0 and 1, but g"),
+        ('["classification"]', "[]", "measures: expected a list with at least one na"),
+        (
+            '["classification"]',
+            '["classification", "classification"]',
+            "measures: expected each once, but got",
+        ),
+        (
+            "p = [0.1, 0.2]",
+            "p = [1.2]",
+            r"l\.p: expected a probability .*, but got 1.2",
+        ),
+        ("epochs = [2, 3]", "path_p = [-1]", r"spatial\.path_p: expected a probabili"),
         ("p = [0.1, 0.2]", "p = [nan]", r"groups\.spatial\.p: expected a number, but"),
         ("p = [0.1, 0.2]", "p = 0.1", r"spatial\.p: expected a list with at least on"),
         ("p = [0.1, 0.2]", "p = []", r"groups\.spatial\.p: expected a list with"),
@@ -200,19 +225,24 @@ def test_a_contrast_may_name_the_metric_of_its_control(tmp_path):
         ("seeds =", "tolerance = -1\nseeds =", "tolerance: expected a number from 0"),
         (
             "[[groups]]",
-            "[tolerances]\nx = -1\n[[groups]]",
-            "tolerances.x: expected a n",
+            "[tolerances]\nnll = -1\n[[groups]]",
+            "tolerances.nll: expected a n",
+        ),
+        (
+            "[[groups]]",
+            "[tolerances]\nnil = 1\n[[groups]]",
+            "tolerances: expected one of .*accuracy, nll, ece, but got 'nil'",
         ),
         ("seeds =", "tolerances = 1\nseeds =", "tolerances: expected a table, but got"),
         (
             "[[groups]]",
-            "[tolerances.'deep*']\nx = 1\n[[groups]]",
+            "[tolerances.'deep*']\nnll = 1\n[[groups]]",
             r"tolerances: expected a pattern of the names .*spatial, but got 'deep\*'$",
         ),
         (
             "[[groups]]",
-            "[tolerances.'spa*']\nx = 'a'\n[[groups]]",
-            r"tolerances\.spa\*\.x: expected a number, but got 'a'",
+            "[tolerances.'spa*']\nnll = 'a'\n[[groups]]",
+            r"tolerances\.spa\*\.nll: expected a number, but got 'a'",
         ),
         (
             "seeds =",
@@ -223,6 +253,16 @@ def test_a_contrast_may_name_the_metric_of_its_control(tmp_path):
             "[[groups]]",
             "[[hypotheses]]\nid = 'H'\n[[groups]]",
             "number 1, claim: expec",
+        ),
+        (
+            "[[groups]]",
+            "[[hypotheses]]\nid = 'H'\nclaim = 'c'\nwhy = 'w'\n[[groups]]",
+            "hypotheses, number 1: unknown key 'why'; known are id, claim",
+        ),
+        (
+            'metric = "accuracy"',
+            'metric = "acuracy"',
+            r"families\.gain\.metric: expected one of .*accuracy, .* got 'acuracy'",
         ),
         (
             "p = 0.1, ",
@@ -255,19 +295,23 @@ def test_what_does_not_fit_is_named(tmp_path, old, new, message):
 def test_the_last_fitting_tolerance_decides(tmp_path):
     text = """tolerance = 0.1
     [tolerances]
-    x = 0.2
-    y = 0.3
+    nll = 0.2
+    ece = 0.3
     [tolerances."s*"]
-    x = 0.4
+    nll = 0.4
     [tolerances.spatial]
-    x = 0
+    nll = 0
     """
     first, rest = (TOP + GROUPS).split("[[groups]]", 1)
     head, tables = text.split("\n", 1)
     plan = read(tmp_path, f"{head}\n{first}{tables}[[groups]]{rest}")
-    assert [plan.allowed("none", metric) for metric in "xyz"] == [0.2, 0.3, 0.1]
-    assert [plan.allowed("spatial", metric) for metric in "xyz"] == [0.0, 0.3, 0.1]
-    assert [plan.allowed("stopped", metric) for metric in "xyz"] == [0.4, 0.3, 0.1]
+    metrics = ("nll", "ece", "accuracy")
+    for group, bounds in (
+        ("none", [0.2, 0.3, 0.1]),
+        ("spatial", [0.0, 0.3, 0.1]),
+        ("stopped", [0.4, 0.3, 0.1]),
+    ):
+        assert [plan.allowed(group, metric) for metric in metrics] == bounds
 
 
 def test_a_plan_needs_its_parts(tmp_path):

@@ -21,7 +21,7 @@ from regdrop_lite.course import rows as rows_module
 from regdrop_lite.course import runs, sweep
 from regdrop_lite.course.data import load_data, subset
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import read_plan
+from regdrop_lite.course.plans import METRICS, read_plan
 from regdrop_lite.course.rows import (
     RowsError,
     load_histories,
@@ -466,6 +466,19 @@ def test_a_changed_plan_is_refused_and_an_extended_one_welcome(write, quick, cap
     assert "seeds had 2 and has it no more" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
+    write, quick, capsys
+):
+    path = write()
+    assert run(path, "--device", "cuda") == 2
+    assert "--device cuda: PyTorch finds no GPU" in capsys.readouterr().err
+    assert not quick.calls and not stored(path).exists()
+    run(path)
+    assert run(path, "--device", "cuda", "--verify", "1") == 2
+    assert "--device cuda: PyTorch finds no GPU" in capsys.readouterr().err
+
+
 # --- faults ---------------------------------------------------------------------------
 
 
@@ -545,10 +558,10 @@ def test_an_interrupt_keeps_the_rows(write, quick, monkeypatch, capsys):
     ("changes", "message"),
     [
         ([('["spatial"]', '["cutout"]')], "regulariser has to be one of 'none', 'el"),
-        ([("p = [0.2]", "p = [1.5]")], "between 0 and 1, but got 1.5"),
+        ([("p = [0.2]", "p = [1.5]")], "p: expected a probability from 0 to 1, but"),
         ([("p = [0.2]", "p = []")], "expected a list with at least one value"),
         ([("seeds = [0, 1]", "seeds = []"), ("[1]", "[]")], "seeds: expected at least"),
-        ([("images = 40", "images = 41")], "multiple"),
+        ([("images = 40", "images = 41")], "groups.none, data.images = 41: "),
         ([("images = 40", "images = 40000")], "class"),
     ],
 )
@@ -578,6 +591,9 @@ def test_bad_options_are_named(write, capsys):
     with pytest.raises(SystemExit):
         run(path, "--keep")
     assert "--keep stores what --verify N makes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(path, "--verify", "1", "--limit", "3")
+    assert "--limit does not go with --verify" in capsys.readouterr().err
     assert run(path.with_name("none.toml")) == 2
     assert "none.toml" in capsys.readouterr().err
 
@@ -630,10 +646,8 @@ def test_a_metric_may_have_a_tolerance_of_its_own(write, capsys):
         judge(metric, 0.0)  # as it was
 
     # Tolerances may change when rows exist: they judge no result.
-    path.write_text(path.read_text().replace("nll = 0.5", "nil = 0.5"))
-    assert run(path, "--verify", "1") == 2
-    err = capsys.readouterr().err
-    assert "tolerances: nil: the rows have no such metric; they have accuracy" in err
+    path.write_text(path.read_text().replace("nll = 0.5", "nll = 0.6"))
+    assert run(path, "--verify", "1") == 0
 
 
 def test_a_group_may_have_a_tolerance_of_its_own(write, capsys):
@@ -722,7 +736,9 @@ def test_verification_finds_what_differs(write, capsys, dtype):
 def test_verification_goes_over_all_plans(write, quick, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "PLANS", tmp_path / "plans")
     assert main(["--verify", "1"]) == 2
-    assert "there are no rows to verify" in capsys.readouterr().err
+    assert f"no rows to verify: looked for plans and rows in {tmp_path}" in (
+        capsys.readouterr().err
+    )
     for name in ("study", "another", "empty"):
         path = write(name=name)
         if name != "empty":
@@ -783,6 +799,8 @@ def test_stored_plans_fit_their_rows():
     made = {plan.name: plan for plan in plans if plan.file("rows", ".jsonl").exists()}
     for plan in made.values():
         rows = load_rows(plan)
+        known = {m for name in ("", *plan.content["measures"]) for m in METRICS[name]}
+        assert all(set(row["metrics"]) == known for row in rows)
         planned = [(run.group, run.config, run.seed) for run in plan.runs]
         assert all((r["group"], r["config"], r["seed"]) in planned for r in rows)
         assert set(load_histories(plan)) >= {row["run"] for row in rows}
@@ -842,6 +860,25 @@ def runner_with_two_rows(path):
         process.communicate()
 
 
+def workers_of(process):
+    """Give the processes that train, the children of the runner with its group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # After the name in brackets: state, parent, group.
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == process.pid and b"loky" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 LONGER = (("seeds = [0, 1]", "seeds = {start = 1, count = 4}"), ("= 2\n", "= 40\n"))
 
 
@@ -858,8 +895,8 @@ def test_two_processes_give_the_rows_of_one(write):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL", "a worker's"])
 def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
     path = write(*LONGER)
     with runner_with_two_rows(path) as process:
@@ -867,14 +904,25 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
         assert second.returncode == 2
         assert "another runner is at work" in second.stderr
         before = stored(path).read_bytes()
-        # Ctrl-C reaches the whole group of processes.
+        workers = workers_of(process)
+        assert workers
+        # Ctrl-C reaches the whole group of processes, a kill only its aim.
         if name == "SIGINT":
             os.killpg(process.pid, signal.SIGINT)
+        elif name == "a worker's":
+            os.kill(workers[0], signal.SIGKILL)
         else:
-            process.kill()
-        code = process.wait(60)
-        if name == "SIGINT":
-            assert code == 130
+            process.send_signal(signal.Signals[name])
+        _, err = process.communicate(timeout=60)
+        codes = {"SIGINT": 130, "SIGTERM": 130, "SIGKILL": -9, "a worker's": 1}
+        assert process.returncode == codes[name]
+        if name == "a worker's":
+            assert "a worker process was killed" in err and "Traceback" not in err
+        if name != "SIGKILL":
+            deadline = time.monotonic() + 20
+            while any(map(alive, workers)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not any(map(alive, workers)), "no worker goes on alone"
     kept = stored(path).read_bytes()
     assert kept.startswith(before[: before.rfind(b"\n") + 1])
     many = kept.count(b"\n") - 1

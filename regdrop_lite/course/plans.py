@@ -62,6 +62,7 @@ import inspect
 import itertools
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -121,6 +122,30 @@ MODEL_KEYS: Config = {
     if name not in {"num_classes", "in_channels", "seed", "dtype"}
 }
 """The keys of ``[model]``: arguments of ``ResNetSmall``."""
+
+METRICS = {
+    "": (
+        *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+        *("memorised", "recovered"),
+    ),
+    "classification": ("accuracy", "nll", "ece"),
+    "memorisation": ("memorised", "recovered"),
+    "ablated_channels": (
+        *("ablated_share", "ablated_branch_accuracy", "ablated_stem_accuracy"),
+        "ablated_branch_rescaled_accuracy",
+    ),
+    "deleted_blocks": ("deleted_none_accuracy", "deleted_block_accuracy"),
+    "occlusion": ("occlusion_size", "occlusion_accuracy"),
+    "monte_carlo": (
+        *("mc_passes", "mc_accuracy", "mc_nll", "mc_ece"),
+        *("mc_off_accuracy", "mc_off_nll", "mc_off_ece"),
+    ),
+    "perturbation": ("perturbation_radius", "perturbation_loss"),
+    "hessian": ("hessian_top_eigenvalue",),
+    "effective_rank": ("effective_rank",),
+    "gradient_norm": ("gradient_norm",),
+}
+"""The metrics of a row, by the measure that brings them; the first ones are in all."""
 
 SECTIONS = {"data": DATA_KEYS, "training": TRAINING_KEYS, "model": MODEL_KEYS}
 AXES = {
@@ -322,13 +347,17 @@ def _parse(path: Path, content: Config) -> Plan:
     _check_text(content["title"], "title")
     for number, entry in enumerate(_tables(content, "hypotheses"), start=1):
         where = f"hypotheses, number {number}"
+        _check_keys(entry, ("id", "claim"), f"{where}: ")
         for key in ("id", "claim"):
             _check_text(entry.get(key), f"{where}, {key}")
     evaluate, measures = content["evaluate"], content["measures"]
     _choice(evaluate, ("validation", "test"), "evaluate")
-    _require(isinstance(measures, list), "measures", "a list", measures)
+    fits = isinstance(measures, list) and bool(measures)
+    _require(fits, "measures", "a list with at least one name", measures)
     for name in measures:
         _choice(name, MEASURES, "measures")
+    _require(len(set(measures)) == len(measures), "measures", "each once", measures)
+    metrics = [m for name in ("", *measures) for m in METRICS[name]]
 
     base = {}
     for section, known in SECTIONS.items():
@@ -350,23 +379,29 @@ def _parse(path: Path, content: Config) -> Plan:
     tolerance = _value(content.get("tolerance", 0.0), 0.0, "tolerance")
     _require(tolerance >= 0, "tolerance", "a number from 0", tolerance)
     grid = _grid(_tables(content, "groups"), base)
-    tolerances = _tolerances(content.get("tolerances", {}), [name for name, _ in grid])
+    groups = [name for name, _ in grid]
+    tolerances = _tolerances(content.get("tolerances", {}), groups, metrics)
     families = tuple(
-        _family(table, grid, number)
+        _family(table, grid, metrics, number)
         for number, table in enumerate(_tables(content, "families"), start=1)
     )
+    names = [family.name for family in families]
+    _require(len(set(names)) == len(names), "families", "names that differ", names)
     runs = tuple(Run(group, config, s) for group, config in grid for s in seeds)
     return Plan(
         path, content, runs, seeds, checkpoints, tolerance, tolerances, families
     )
 
 
-def _tolerances(given: object, groups: list[str]) -> dict[str, dict[str, float]]:
+def _tolerances(
+    given: object, groups: list[str], metrics: list[str]
+) -> dict[str, dict[str, float]]:
     """Sort tolerances by pattern: those that stand outside a table are for all."""
     _require(isinstance(given, dict), "tolerances", "a table", given)
     sorted_out: dict[str, dict[str, float]] = {"*": {}}
 
     def add(pattern: str, metric: str, bound: object, where: str) -> None:
+        _choice(metric, metrics, where.removesuffix(f".{metric}"))
         bound = _value(bound, 0.0, where)
         _require(bound >= 0, where, "a number from 0", bound)
         sorted_out.setdefault(pattern, {})[metric] = bound
@@ -421,6 +456,9 @@ def _check_config(config: Config, where: str) -> None:
     for key in ("images", "validation"):
         n = config[key]
         _require(n is None or n > 0, f"{where}.{key}", "a number from 1", n)
+    for key in ("p", "path_p"):  # the model speaks of p_max
+        p = config[key]
+        _require(0 <= p <= 1, f"{where}.{key}", "a probability from 0 to 1", p)
     ramp = config["ramp"]
     _require(0 <= ramp <= 1, f"{where}.ramp", "a share from 0 to 1", ramp)
     if ramp and config["regulariser"] == "none" and not config["path_p"]:
@@ -434,7 +472,9 @@ def _check_config(config: Config, where: str) -> None:
         raise PlanError(f"{where}: {error}") from error
 
 
-def _family(table: Config, grid: list[tuple[str, Config]], number: int) -> Family:
+def _family(
+    table: Config, grid: list[tuple[str, Config]], metrics: list[str], number: int
+) -> Family:
     where = f"families, number {number}"
     _check_keys(table, ("name", "holm", "contrasts"), f"{where}: ")
     _check_text(table.get("name"), f"{where}, name")
@@ -447,9 +487,10 @@ def _family(table: Config, grid: list[tuple[str, Config]], number: int) -> Famil
         _check_keys(entry, known, f"{where}.contrasts: ")
         for side in ("treatment", "control"):
             _check_selection(entry.get(side), grid, f"{where}.{side}")
-        _check_text(entry.get("metric"), f"{where}.metric")
-        if "control_metric" in entry:
-            _check_text(entry["control_metric"], f"{where}.control_metric")
+        for key in ("metric", "control_metric"):
+            if key == "metric" or key in entry:
+                _check_text(entry.get(key), f"{where}.{key}")
+                _choice(re.sub(r"\[\d+\]$", "", entry[key]), metrics, f"{where}.{key}")
         _choice(
             entry.get("alternative", "two-sided"), ALTERNATIVES, f"{where}.alternative"
         )

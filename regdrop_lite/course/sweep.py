@@ -21,8 +21,10 @@ old rows stay in the file. A failed run has a row with its error, and is tried a
 import argparse
 import math
 import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections import Counter
@@ -34,11 +36,14 @@ from typing import Any
 try:
     import joblib
     import numpy as np
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
     from tqdm import tqdm
 except ImportError as error:
     raise ImportError(
         'the runner needs joblib and tqdm: python -m pip install "regdrop-lite[course]"'
     ) from error
+
+import torch
 
 from regdrop_lite.course.plans import Config, Plan, PlanError, Run, read_plan
 from regdrop_lite.course.rows import (
@@ -103,8 +108,13 @@ def run_plan(
     """
     common = _common(plan, device, folder)
     names = _names(plan, common)
-    for config in {r.group: r.config for r in plan.runs}.values():
-        prepare_data(config, plan.seeds[0], folder)  # says at once what cannot be had
+    _check_device(device, scheduler)
+    for group, config in {r.group: r.config for r in plan.runs}.items():
+        try:  # says at once what cannot be had
+            prepare_data(config, plan.seeds[0], folder)
+        except ValueError as error:
+            where = f"{plan.path.name}: groups.{group}, data.images = "
+            raise ValueError(f"{where}{config['images']}: {error}") from error
     with open_store(plan) as store:
         done = store.done()
         mine = list(zip(names, plan.runs, strict=True))[part[0] - 1 :: part[1]]
@@ -155,22 +165,17 @@ def verify(
         (``FLOAT64_TOLERANCE``), float32 rows within the tolerance of their plan.
 
     Raises:
-        RowsError: if there is no row, a file is damaged, or a tolerance is for a metric
-            that no row has.
+        RowsError: if there is no row, or a file is damaged.
         OSError: if a repetition cannot be written; those before it are kept.
     """
     stored = [plan for plan in plans if plan.file("rows", ".jsonl").exists()]
     pool = [(plan, row) for plan in stored for row in load_rows(plan)]
     if not pool:
-        raise RowsError("there are no rows to verify")
-    for plan in stored:
-        metrics = {key for p, row in pool if p is plan for key in row["metrics"]}
-        named = {key for bounds in plan.tolerances.values() for key in bounds}
-        if stray := named - metrics:
-            raise RowsError(
-                f"{plan.path.name}: tolerances: {min(stray)}: the rows have no such "
-                f"metric; they have {', '.join(sorted(metrics))}"
-            )
+        raise RowsError(
+            f"there are no rows to verify: looked for plans and rows in "
+            f"{plans[0].path.parents[1] if plans else PLANS.absolute().parent}"
+        )
+    _check_device(device, scheduler)
     chosen = random.Random(seed).sample(pool, min(number, len(pool)))
     print(f"{len(chosen)} of {len(pool)} rows, drawn with --seed {seed}")
     tasks = [
@@ -226,10 +231,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if a run failed or a verified row differs, 2 if the input
         is bad or the disk full, 130 after Ctrl-C.
     """
+    with _terminated_like_interrupted():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     if args.plan is None and args.verify is None:
         parser.error("expected a PLAN, or --verify N for the rows of all plans")
+    if args.verify is not None:
+        for name in ("part", "limit", "seconds", "list", "dry_run"):
+            if getattr(args, name) != parser.get_default(name):
+                parser.error(f"--{name.replace('_', '-')} does not go with --verify")
     if args.keep and args.verify is None:
         parser.error("--keep stores what --verify N makes, but there is no --verify")
     where = {"scheduler": args.scheduler, "device": args.device, "folder": args.folder}
@@ -251,6 +265,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: all rows are kept; the same command goes on")
         return 130
+    except TerminatedWorkerError:
+        print(
+            "error: a worker process was killed, perhaps for lack of memory; all rows "
+            "are kept, and the same command goes on (--jobs 1 needs least memory)",
+            file=sys.stderr,
+        )
+        return 1
     except (PlanError, RowsError, OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -260,6 +281,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{counts['remain']} remain"
     )
     return 1 if counts["failed"] else 0
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: otherwise the workers would go on alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -394,6 +428,12 @@ def _names(plan: Plan, common: dict[str, Any]) -> list[str]:
         run_id(run.config, run.seed, common["code"], common["data"])
         for run in plan.runs
     ]
+
+
+def _check_device(device: str, scheduler: str | None) -> None:
+    """Refuse a GPU that is not there; only a cluster's workers know theirs."""
+    if device == "cuda" and scheduler is None and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no GPU on this machine")
 
 
 def _add(
