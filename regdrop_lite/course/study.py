@@ -19,7 +19,7 @@ Example:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ class Study:
     plan: Plan
     rows: list[Row]
     families: dict[str, Family]
+    _judged: dict[str, list[Comparison]] = field(default_factory=dict, repr=False)
 
     def values(self, group: str, metric: str, **conditions: object) -> np.ndarray:
         """Give a metric of a group, seed by seed.
@@ -79,7 +80,9 @@ class Study:
             raise KeyError(
                 f"{family} is none of the families {', '.join(self.families)}"
             )
-        return compare(self.rows, self.families[family])
+        if family not in self._judged:
+            self._judged[family] = compare(self.rows, self.families[family])
+        return list(self._judged[family])
 
     def nets(self, group: str) -> list[ResNetSmall]:
         """Give the stored nets of a group, in the order of their seeds.
