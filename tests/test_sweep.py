@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -805,6 +806,71 @@ def test_stored_plans_fit_their_rows():
         assert all((r["group"], r["config"], r["seed"]) in planned for r in rows)
         assert set(load_histories(plan)) >= {row["run"] for row in rows}
     assert len(load_rows(made["slice"])) == len(made["slice"].runs)
+
+
+def stored_plan(name):
+    return read_plan(ROOT / "book" / "results" / "plans" / f"{name}.toml")
+
+
+def best_setting(rows, group):
+    """The setting with the best mean accuracy; between equal ones the lower NLL."""
+    key = {"stopped": "epochs", "decay": "weight_decay"}.get(group.split(": ")[-1], "p")
+    names = [group, f"{group}, more", f"{group}, sooner"]
+    found = {}
+    for row in rows:
+        if row["group"] in names:
+            scores = row["metrics"]["accuracy"], -row["metrics"]["nll"]
+            found.setdefault(row["config"][key], []).append(scores)
+    means = {k: tuple(np.mean(scores, axis=0)) for k, scores in found.items()}
+    return key, max(means, key=means.get)
+
+
+def test_the_settings_of_compare_are_the_best_of_choose():
+    rows = load_rows(stored_plan("choose"))
+    checked = 0
+    for run in stored_plan("compare").runs:
+        condition, group = run.group.split(": ")
+        if group != "none":
+            noise = {"noisy": 0.2, "clean": 0.0}[condition]
+            key, best = best_setting(select(rows, label_noise=noise), group)
+            assert run.config[key] == best, run.group
+            checked += 1
+    assert checked == 16 * 15
+
+
+@pytest.mark.parametrize(("name", "many"), [("deep", 5), ("augmented", 6)])
+def test_the_settings_under_other_conditions_are_the_best_of_six(name, many):
+    rows = load_rows(stored_plan("choose_other"))
+    found = {run.group: run.config for run in stored_plan(name).runs}
+    groups = [g for g in found if g != "none" and not g.endswith(", more")]
+    assert len(groups) == many
+    for group in groups:
+        key, best = best_setting(rows, f"{name}: {group}")
+        # "more" has the choice from six settings where that from four was another.
+        assert found.get(f"{group}, more", found[group])[key] == best, group
+        assert sum(f"{name}: {group}" in row["group"] for row in rows) >= 12
+
+
+def test_kept_repetitions_agree_row_by_row_and_in_the_mean():
+    """100 rows without vector instructions: no change of a mean beyond 4 sigma."""
+    changes = {}
+    for path in sorted((ROOT / "book" / "results" / "plans").glob("*.toml")):
+        plan = read_plan(path)
+        for row, again in load_repeats(plan):
+            assert again["instruction_set"] != row["instruction_set"]
+            for key, old in row["metrics"].items():
+                bound = plan.allowed(row["group"], key)
+                assert apart(old, again["metrics"][key]) <= bound, (row["run"], key)
+                if key in ("accuracy", "nll", "ece", "train_loss"):
+                    deep = sum(row["config"]["depths"]) == 24
+                    change = again["metrics"][key] - old
+                    changes.setdefault((deep, key), []).append(change)
+    assert len(changes) == 8
+    assert len(changes[False, "accuracy"]) + len(changes[True, "accuracy"]) == 100
+    for (deep, key), values in changes.items():
+        error = np.std(values, ddof=1) / len(values) ** 0.5
+        assert abs(np.mean(values)) < 4 * error, (deep, key)
+        assert error > 0
 
 
 @pytest.mark.slow
