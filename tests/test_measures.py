@@ -722,6 +722,42 @@ def test_the_curves_are_those_of_the_functions(data):
         assert expected not in found.values(), "three different curves"
 
 
+def test_the_other_curves_are_those_of_the_functions(data):
+    model = small_net()  # trained a little: else it names one class for all images
+    config = TrainConfig(epochs=4, batch_size=20, lr=0.05, seed=0, device="cpu")
+    train(model, data, config)
+    model.eval()
+    subject = subject_of(data, model)
+    images, labels = as_tensors(data.test)
+
+    found = MEASURES["deleted_blocks"](subject)["deleted_block_accuracy"]
+    nets = [delete_branch(model, images, block) for block in residual_blocks(model)]
+    assert found == [score(logits, labels).accuracy for logits in nets]
+    assert len(set(found)) > 1, "the order of the blocks could be told"
+
+    found = MEASURES["occlusion"](subject)
+    chance = make_generator(0, "measure occlusion")
+    assert found["occlusion_size"] == [0, 5, 10, 15, 20]
+    covered = [occlude(images, side, chance) for side in (0, 5, 10, 15, 20)]
+    accuracies = [score(predict(model, x), labels).accuracy for x in covered]
+    assert found["occlusion_accuracy"] == accuracies
+
+    found = MEASURES["perturbation"](subject)
+    batch = subject.trained(250)
+    chance = make_generator(0, "measure perturbation")
+    ways = [filter_normalised_direction(model, chance) for _ in range(3)]
+    for radius, loss in zip(
+        found["perturbation_radius"], found["perturbation_loss"], strict=True
+    ):
+        losses = torch.tensor([perturbed_loss(model, *batch, d, radius) for d in ways])
+        assert loss == pytest.approx(losses.double().mean().item(), rel=1e-6)
+    assert found["perturbation_radius"] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert len(set(found["perturbation_loss"])) == 5
+
+    rank = MEASURES["effective_rank"](subject)["effective_rank"]
+    assert rank == effective_rank(features(model, images))
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_predictions_are_judged_on_the_split_asked_for(split, data):
     model = small_net()
