@@ -927,13 +927,14 @@ def runner_with_two_rows(path):
 
 
 def workers_of(process):
-    """Give the processes that train, the children of the runner with its group."""
+    """Give the processes that train."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            # After the name in brackets: state, parent, group.
+            # After the name in brackets: state, parent.
             parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            if parent == process.pid and b"loky" in (folder / "cmdline").read_bytes():
+            command = (folder / "cmdline").read_bytes()
+            if parent == process.pid and b"LokyProcess" in command:
                 found.append(int(folder.name))
     return found
 
@@ -979,10 +980,11 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
             os.kill(workers[0], signal.SIGKILL)
         else:
             process.send_signal(signal.Signals[name])
-        _, err = process.communicate(timeout=60)
+        process.wait(60)
         codes = {"SIGINT": 130, "SIGTERM": 130, "SIGKILL": -9, "a worker's": 1}
         assert process.returncode == codes[name]
         if name == "a worker's":
+            err = process.stderr.read()
             assert "a worker process was killed" in err and "Traceback" not in err
         if name != "SIGKILL":
             deadline = time.monotonic() + 20
