@@ -967,12 +967,15 @@ def test_two_processes_give_the_rows_of_one(write):
 def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
     path = write(*LONGER)
     with runner_with_two_rows(path) as process:
+        # It stands still meanwhile: on a busy machine all runs would be over.
+        os.killpg(process.pid, signal.SIGSTOP)
         second = command(path)
         assert second.returncode == 2
         assert "another runner is at work" in second.stderr
         before = stored(path).read_bytes()
         workers = workers_of(process)
         assert workers
+        os.killpg(process.pid, signal.SIGCONT)
         # Ctrl-C reaches the whole group of processes, a kill only its aim.
         if name == "SIGINT":
             os.killpg(process.pid, signal.SIGINT)
@@ -1005,10 +1008,15 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
 def test_a_dask_cluster_gives_the_same_rows(write):
     distributed = pytest.importorskip("distributed")
     path = write()
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
-        done = command(path, "--scheduler", cluster.scheduler_address)
+    environment = dict(os.environ)
+    try:
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster:
+            done = command(path, "--scheduler", cluster.scheduler_address)
+    finally:  # the cluster sets numbers of threads in this process, for good
+        os.environ.clear()
+        os.environ.update(environment)
     assert done.returncode == 0, done.stderr
     assert "4 runs made, 0 failed, 0 remain" in done.stdout
     for row in load_rows(path):
