@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -928,22 +929,8 @@ def runner_with_two_rows(path):
 
 def workers_of(process):
     """Give the processes that train."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # After the name in brackets: state, parent.
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            command = (folder / "cmdline").read_bytes()
-            if parent == process.pid and b"LokyProcess" in command:
-                found.append(int(folder.name))
-    return found
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "LokyProcess" in " ".join(child.cmdline())]
 
 
 LONGER = (("seeds = [0, 1]", "seeds = {start = 1, count = 4}"), ("= 2\n", "= 40\n"))
@@ -962,7 +949,7 @@ def test_two_processes_give_the_rows_of_one(write):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+@pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL", "a worker's"])
 def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
     path = write(*LONGER)
@@ -980,7 +967,7 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
         if name == "SIGINT":
             os.killpg(process.pid, signal.SIGINT)
         elif name == "a worker's":
-            os.kill(workers[0], signal.SIGKILL)
+            workers[0].kill()
         else:
             process.send_signal(signal.Signals[name])
         process.wait(60)
@@ -990,10 +977,7 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
             err = process.stderr.read()
             assert "a worker process was killed" in err and "Traceback" not in err
         if name != "SIGKILL":
-            deadline = time.monotonic() + 20
-            while any(map(alive, workers)) and time.monotonic() < deadline:
-                time.sleep(0.1)
-            assert not any(map(alive, workers)), "no worker goes on alone"
+            assert not psutil.wait_procs(workers, 20)[1], "no worker goes on alone"
     kept = stored(path).read_bytes()
     assert kept.startswith(before[: before.rfind(b"\n") + 1])
     many = kept.count(b"\n") - 1
