@@ -237,7 +237,17 @@ def test_two_families_need_two_names(tmp_path):
         (
             "[[groups]]",
             "[tolerances.'deep*']\nnll = 1\n[[groups]]",
-            r"tolerances: expected a pattern of the names .*spatial, but got 'deep\*'$",
+            r"tolerances: expected a pattern of .*spatial, .* got 'deep\*, {}'",
+        ),
+        (
+            "[[groups]]",
+            "[tolerances.spatial]\nwhere = {p = 0.3}\n[[groups]]",
+            r"settings that they have, but got \"spatial, {'p': 0.3}\"",
+        ),
+        (
+            "[[groups]]",
+            "[tolerances.spatial]\nwhere = {q = 0.3}\n[[groups]]",
+            r"tolerances\.spatial\.where: unknown: 'q'; known are data, images",
         ),
         (
             "[[groups]]",
@@ -300,18 +310,21 @@ def test_the_last_fitting_tolerance_decides(tmp_path):
     [tolerances."s*"]
     nll = 0.4
     [tolerances.spatial]
+    where = { p = 0.2 }
     nll = 0
     """
     first, rest = (TOP + GROUPS).split("[[groups]]", 1)
     head, tables = text.split("\n", 1)
     plan = read(tmp_path, f"{head}\n{first}{tables}[[groups]]{rest}")
     metrics = ("nll", "ece", "accuracy")
-    for group, bounds in (
-        ("none", [0.2, 0.3, 0.1]),
-        ("spatial", [0.0, 0.3, 0.1]),
-        ("stopped", [0.4, 0.3, 0.1]),
+    for group, p, bounds in (
+        ("none", 0.0, [0.2, 0.3, 0.1]),
+        ("spatial", 0.1, [0.4, 0.3, 0.1]),
+        ("spatial", 0.2, [0.0, 0.3, 0.1]),
+        ("stopped", 0.2, [0.4, 0.3, 0.1]),
     ):
-        assert [plan.allowed(group, metric) for metric in metrics] == bounds
+        row = {"group": group, "config": {"p": p}}
+        assert [plan.allowed(row, metric) for metric in metrics] == bounds
 
 
 def test_a_plan_needs_its_parts(tmp_path):

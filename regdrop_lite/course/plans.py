@@ -17,7 +17,8 @@ trained once with each seed. Whatever a group does not name comes from the secti
     [tolerances]                        # for metrics that need another one
     hessian_top_eigenvalue = 0.8
 
-    [tolerances."deep: *"]              # and for groups of such names
+    [tolerances."deep: *"]              # and for groups of such names, or some of their
+    where = { p = 0.9 }                 # settings
     accuracy = 0.2
 
     [[hypotheses]]
@@ -84,6 +85,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Run",
+    "Tolerances",
     "difference",
     "matches",
     "read_plan",
@@ -210,6 +212,25 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Tolerances:
+    """How far repetitions of some rows may be apart.
+
+    Attributes:
+        groups: a pattern of the names of groups; ``"*"`` stands for any characters.
+        where: settings that the rows have.
+        bounds: by metric.
+    """
+
+    groups: str
+    where: Mapping[str, object]
+    bounds: Mapping[str, float]
+
+    def fit(self, row: Mapping[str, Any]) -> bool:
+        """Whether they are for this row."""
+        return fnmatchcase(row["group"], self.groups) and matches(row, self.where)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A checked plan.
 
@@ -221,8 +242,7 @@ class Plan:
         checkpoints: the seeds whose nets are stored.
         tolerance: by how much a metric x of a repeated float32 row may differ, as a
             multiple of max(1, abs(x)).
-        tolerances: the same for single metrics, by a pattern of the names of groups
-            (``"*"`` for all of them) and by the name of the metric.
+        tolerances: the same for single metrics; the last that fit a row decide.
         families: the comparisons.
     """
 
@@ -232,7 +252,7 @@ class Plan:
     seeds: tuple[int, ...]
     checkpoints: tuple[int, ...]
     tolerance: float
-    tolerances: Mapping[str, Mapping[str, float]]
+    tolerances: tuple[Tolerances, ...]
     families: tuple[Family, ...]
 
     @property
@@ -240,15 +260,12 @@ class Plan:
         """The name of the file, without its ending."""
         return self.path.stem
 
-    def allowed(self, group: str, metric: str) -> float:
-        """Tell by how much a metric of a repeated float32 row may differ.
-
-        The last pattern that fits the group and names the metric decides.
-        """
+    def allowed(self, row: Mapping[str, Any], metric: str) -> float:
+        """Tell by how much a metric of a repeated float32 row may differ."""
         bound = self.tolerance
-        for pattern, bounds in self.tolerances.items():
-            if fnmatchcase(group, pattern):
-                bound = bounds.get(metric, bound)
+        for tolerances in self.tolerances:
+            if tolerances.fit(row):
+                bound = tolerances.bounds.get(metric, bound)
         return bound
 
     def file(self, folder: str, ending: str) -> Path:
@@ -379,8 +396,7 @@ def _parse(path: Path, content: Config) -> Plan:
     tolerance = _value(content.get("tolerance", 0.0), 0.0, "tolerance")
     _require(tolerance >= 0, "tolerance", "a number from 0", tolerance)
     grid = _grid(_tables(content, "groups"), base)
-    groups = [name for name, _ in grid]
-    tolerances = _tolerances(content.get("tolerances", {}), groups, metrics)
+    tolerances = _tolerances(content.get("tolerances", {}), grid, metrics)
     families = tuple(
         _family(table, grid, metrics, number)
         for number, table in enumerate(_tables(content, "families"), start=1)
@@ -394,28 +410,38 @@ def _parse(path: Path, content: Config) -> Plan:
 
 
 def _tolerances(
-    given: object, groups: list[str], metrics: list[str]
-) -> dict[str, dict[str, float]]:
-    """Sort tolerances by pattern: those that stand outside a table are for all."""
+    given: object, grid: list[tuple[str, Config]], metrics: list[str]
+) -> tuple[Tolerances, ...]:
+    """Read the tolerances: those that stand outside a table are for all runs."""
     _require(isinstance(given, dict), "tolerances", "a table", given)
-    sorted_out: dict[str, dict[str, float]] = {"*": {}}
+    tables = {name: table for name, table in given.items() if isinstance(table, dict)}
+    for_all = {name: given[name] for name in given if name not in tables}
+    found = [Tolerances("*", {}, _bounds(for_all, metrics, "tolerances"))]
+    for pattern, table in tables.items():
+        where = f"tolerances.{pattern}"
+        conditions = table.get("where", {})
+        _require(isinstance(conditions, dict), f"{where}.where", "a table", conditions)
+        rest = {metric: table[metric] for metric in table if metric != "where"}
+        one = Tolerances(pattern, conditions, _bounds(rest, metrics, where))
+        try:
+            fits = any(one.fit({"group": g, "config": c}) for g, c in grid)
+        except KeyError as error:
+            raise PlanError(f"{where}.where: {error.args[0]}") from error
+        names = ", ".join(dict.fromkeys(group for group, _ in grid))
+        expected = f"a pattern of the names {names}, and settings that they have"
+        _require(fits, "tolerances", expected, f"{pattern}, {conditions}")
+        found.append(one)
+    return tuple(found)
 
-    def add(pattern: str, metric: str, bound: object, where: str) -> None:
-        _choice(metric, metrics, where.removesuffix(f".{metric}"))
-        bound = _value(bound, 0.0, where)
-        _require(bound >= 0, where, "a number from 0", bound)
-        sorted_out.setdefault(pattern, {})[metric] = bound
 
-    for name, entry in given.items():
-        if not isinstance(entry, dict):
-            add("*", name, entry, f"tolerances.{name}")
-            continue
-        known = f"a pattern of the names {', '.join(dict.fromkeys(groups))}"
-        fits = any(fnmatchcase(group, name) for group in groups)
-        _require(fits, "tolerances", known, name)
-        for metric, bound in entry.items():
-            add(name, metric, bound, f"tolerances.{name}.{metric}")
-    return sorted_out
+def _bounds(given: Config, metrics: list[str], where: str) -> dict[str, float]:
+    found = {}
+    for metric, bound in given.items():
+        _choice(metric, metrics, where)
+        found[metric] = _value(bound, 0.0, f"{where}.{metric}")
+        fits = found[metric] >= 0
+        _require(fits, f"{where}.{metric}", "a number from 0", bound)
+    return found
 
 
 def _grid(groups: list[Config], base: Config) -> list[tuple[str, Config]]:

@@ -113,8 +113,9 @@ def run_plan(
         try:  # says at once what cannot be had
             prepare_data(config, plan.seeds[0], folder)
         except ValueError as error:
-            where = f"{plan.path.name}: groups.{group}, data.images = "
-            raise ValueError(f"{where}{config['images']}: {error}") from error
+            data = f"images = {config['images']}, validation = {config['validation']}"
+            where = f"{plan.path.name}: groups.{group} ({data})"
+            raise ValueError(f"{where}: {error}") from error
     with open_store(plan) as store:
         done = store.done()
         mine = list(zip(names, plan.runs, strict=True))[part[0] - 1 :: part[1]]
@@ -228,8 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 if all went well, 1 if a run failed or a verified row differs, 2 if the input
-        is bad or the disk full, 130 after Ctrl-C.
+        0 if all went well, 1 if a run failed, a verified row differs or a worker was
+        killed, 2 if the input is bad or the disk full, 130 after Ctrl-C or SIGTERM.
     """
     with _terminated_like_interrupted():
         return _main(arguments)
@@ -373,7 +374,7 @@ def _judge(plan: Plan, row: Row, again: Row) -> bool:
     }
     allowed = dict.fromkeys(distances, FLOAT64_TOLERANCE)
     if row["config"]["dtype"] != "float64":
-        allowed = {key: plan.allowed(row["group"], key) for key in distances}
+        allowed = {key: plan.allowed(row, key) for key in distances}
     # A distance of nothing comes last, also where nothing is allowed.
     shares = {
         k: d and (d / allowed[k] if allowed[k] else d * math.inf)
