@@ -4,17 +4,12 @@ Every layer is one multiplication, ``y = x * mask * scale``; only the shape of t
 differs. ``p`` is always the probability to *drop*.
 """
 
-from regdrop_lite._common import set_generator
-from regdrop_lite.drop_block import (
-    DropBlock1d,
-    DropBlock2d,
-    DropBlock3d,
-    drop_block,
-    drop_block_gamma,
-    drop_block_keep_prob,
-)
-from regdrop_lite.drop_path import DropPath, drop_path, drop_path_rates, drop_residual
-from regdrop_lite.schedules import LinearRamp
+from regdrop_lite.drop_block import DropBlock1d, DropBlock2d, DropBlock3d, drop_block
+from regdrop_lite.drop_block_gamma import drop_block_gamma, drop_block_keep_prob
+from regdrop_lite.drop_layer import DropLayer, set_generator
+from regdrop_lite.drop_path import DropPath, drop_path
+from regdrop_lite.drop_residual import drop_residual
+from regdrop_lite.schedules import LinearRamp, drop_path_rates
 from regdrop_lite.spatial_dropout import (
     SpatialDropout1d,
     SpatialDropout2d,
@@ -28,6 +23,7 @@ __all__ = [
     "DropBlock1d",
     "DropBlock2d",
     "DropBlock3d",
+    "DropLayer",
     "DropPath",
     "LinearRamp",
     "SpatialDropout1d",

@@ -1,11 +1,77 @@
-"""Schedules over training steps: raise a drop probability while a network trains."""
+"""Drop probabilities that differ by depth, or change while a network trains."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
-from regdrop_lite._common import DropLayer, check_probability
+from regdrop_lite._checks import (
+    as_list,
+    check_choice,
+    check_probability,
+    check_whole,
+)
+from regdrop_lite.drop_layer import DropLayer
+
+_SCHEDULES = ("linear", "linear1", "constant")
+
+
+@overload
+def drop_path_rates(
+    p_max: float, num_blocks: int, schedule: str = "linear"
+) -> list[float]: ...
+
+
+@overload
+def drop_path_rates(
+    p_max: float, num_blocks: Sequence[int], schedule: str = "linear"
+) -> list[list[float]]: ...
+
+
+def drop_path_rates(
+    p_max: float, num_blocks: int | Sequence[int], schedule: str = "linear"
+) -> list[float] | list[list[float]]:
+    """Drop probabilities for the residual blocks of a network, by depth.
+
+    Args:
+        p_max: the largest drop probability, in [0, 1].
+        num_blocks: the number of blocks L, or those of each stage as a list or array.
+        schedule: "linear" gives block l = 0 ... L - 1 the rate p_max * l / (L - 1),
+            and a single block 0; "linear1" gives p_max * (l + 1) / L, the rule of the
+            stochastic depth paper; "constant" gives p_max to all.
+
+    Returns:
+        A list of L rates; for a list of stages a list of lists. The depth counts
+        through all stages.
+
+    Raises:
+        TypeError: ``p_max`` or a number of blocks is no number.
+        ValueError: ``p_max`` is outside [0, 1], a number of blocks is negative, or
+            ``schedule`` is unknown.
+
+    Example:
+        >>> from regdrop_lite import drop_path_rates
+        >>> drop_path_rates(0.5, 3)
+        [0.0, 0.25, 0.5]
+        >>> drop_path_rates(0.5, [2, 2], "linear1")
+        [[0.125, 0.25], [0.375, 0.5]]
+    """
+    p_max = check_probability(p_max, "p_max")
+    check_choice(schedule, "schedule", _SCHEDULES)
+    listed = as_list(num_blocks)
+    staged = isinstance(listed, list)
+    stages = [check_whole(n, "num_blocks", 0) for n in (listed if staged else [listed])]
+    total = sum(stages)
+    if schedule == "linear":
+        rates = [p_max * (i / max(total - 1, 1)) for i in range(total)]
+    elif schedule == "linear1":
+        rates = [p_max * ((i + 1) / total) for i in range(total)]
+    else:
+        rates = [p_max] * total
+    if not staged:
+        return rates
+    remaining = iter(rates)
+    return [[next(remaining) for _ in range(blocks)] for blocks in stages]
 
 
 class LinearRamp:
@@ -14,7 +80,7 @@ class LinearRamp:
     Args:
         module: a layer of this package, or a module that contains some.
         p_start: the drop probability before the first step, in [0, 1]: one for all
-            layers, or a list with one for each layer in the order of
+            layers, or a list or array with one for each layer in the order of
             ``module.modules()``.
         p_end: the drop probability after ``num_steps`` steps and from then on.
         num_steps: the number of calls of :meth:`step` that the ramp takes, at least 1.
@@ -56,20 +122,15 @@ class LinearRamp:
         if not self._layers:
             kind = type(module).__name__
             raise ValueError(f"expected layers of regdrop_lite, but {kind} has none")
-        if isinstance(num_steps, bool) or not isinstance(num_steps, int):
-            kind = type(num_steps).__name__
-            raise TypeError(f"num_steps has to be a whole number, but got a {kind}")
-        if num_steps < 1:
-            raise ValueError(f"num_steps has to be at least 1, but got {num_steps}")
         self.p_start = self._per_layer(p_start, "p_start")
         self.p_end = self._per_layer(p_end, "p_end")
-        self.num_steps = num_steps
+        self.num_steps = check_whole(num_steps, "num_steps")
         self._step = 0
         self._set()
 
     def _per_layer(self, p: float | Sequence[float], name: str) -> list[float]:
-        if isinstance(p, Sequence) and not isinstance(p, str):
-            rates = list(p)
+        rates = as_list(p)
+        if isinstance(rates, list):
             if len(rates) != len(self._layers):
                 raise ValueError(
                     f"{name} has to be one number or a list of {len(self._layers)}, "

@@ -8,24 +8,28 @@ Reference: Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient Object Localizati
 Using Convolutional Networks", CVPR 2015.
 """
 
+from functools import partial
+from typing import Any
+
 import torch
-import torch.fx
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from regdrop_lite._apply import apply_mask
-from regdrop_lite._common import (
-    DropLayer,
+from regdrop_lite._checks import (
+    by_name_after,
+    check_dim,
+    check_flag,
+    check_floating,
     check_generator,
-    check_input,
     check_probability,
-    check_training,
-    drop_all,
-    sample_keep,
+    check_rank,
+    check_whole,
 )
-
-# torch.fx does not look inside.
-torch.fx.wrap("spatial_dropout")
-torch.fx.wrap("check_input")
+from regdrop_lite._compat import is_dtensor
+from regdrop_lite._product import apply_mask, drop_all
+from regdrop_lite._random import sample_keep
+from regdrop_lite._shards import on_shards
+from regdrop_lite.drop_layer import DropLayer
 
 
 def spatial_dropout(
@@ -56,11 +60,12 @@ def spatial_dropout(
         NaN in it becomes NaN, as in torch.nn.Dropout2d (but p = 1 gives zeros).
 
     Raises:
-        TypeError: ``p`` is no number, or ``input`` no floating-point tensor.
+        TypeError: ``p`` is no number, a flag neither True nor False, or ``input`` no
+            floating-point tensor.
         ValueError: ``p`` is outside [0, 1], ``input`` has fewer than three dimensions,
             or ``channel_dim`` is the batch or does not exist.
-        RuntimeError: an explicit generator under compile, export, vmap or activation
-            checkpointing.
+        RuntimeError: an explicit generator under compile, export, vmap, a tracer or
+            activation checkpointing.
 
     Example:
         >>> import torch
@@ -71,22 +76,30 @@ def spatial_dropout(
         >>> y.amax(dim=(2, 3)).tolist()  # one value per channel
         [[2.0, 2.0, 0.0, 2.0]]
     """
+    options: dict[str, Any] = {
+        "p": p,
+        "training": training,
+        "inplace": inplace,
+        "channel_dim": channel_dim,
+        "generator": generator,
+    }
+    if has_torch_function_unary(input):  # torch.fx and other people's tensors
+        return handle_torch_function(spatial_dropout, (input,), input, **options)
     p = check_probability(p)
-    check_input(input, 3, 64, "(N, C, ...) with at least one spatial dimension")
-    check_training(training)
-    if channel_dim == 0 or channel_dim not in range(1 - input.dim(), input.dim()):
-        raise ValueError(
-            f"channel_dim has to be a dimension of the input {tuple(input.shape)} "
-            f"other than the batch (dimension 0), but got {channel_dim!r}"
-        )
+    check_flag(training, "training")
+    check_flag(inplace, "inplace")
+    check_rank(input, 3, 64, "(N, C, ...) with at least one spatial dimension")
+    channel = check_dim(channel_dim, "channel_dim", input, besides=0)
     if not training or p == 0.0:
         return input
+    check_floating(input)
     check_generator(generator)
+    if is_dtensor(input):
+        return on_shards(partial(spatial_dropout, **options), input, (0, channel))
     if p == 1.0:
         return drop_all(input, inplace)
-    channel = channel_dim % input.dim()
     shape = [  # e.g. (N, C, 1, 1)
-        n if d == 0 or d == channel else 1 for d, n in enumerate(input.shape)
+        n if d in (0, channel) else 1 for d, n in enumerate(input.shape)
     ]
     keep = sample_keep(shape, p, input.device, generator)
     return apply_mask(input, keep, 1.0 / (1.0 - p), inplace)
@@ -95,17 +108,17 @@ def spatial_dropout(
 class _SpatialDropout(DropLayer):
     layout: str  # the expected shape, channels first
 
+    @by_name_after(1)
     def __init__(
-        self, p: float = 0.5, inplace: bool = False, *, channel_dim: int = 1
+        self, p: float = 0.5, *, inplace: bool = False, channel_dim: int = 1
     ) -> None:
         super().__init__(p)
-        self.inplace = inplace
-        self.channel_dim = channel_dim
+        self.inplace = check_flag(inplace, "inplace")
+        self.channel_dim = check_whole(channel_dim, "channel_dim", least=None)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Drop channels in training mode; return ``input`` itself in eval mode."""
+    def drop(self, input: Tensor) -> Tensor:
         dims = self.layout.count(",") + 1
-        check_input(input, dims, dims, self.layout)
+        check_rank(input, dims, dims, self.layout)
         return spatial_dropout(
             input,
             self.p,
@@ -116,7 +129,7 @@ class _SpatialDropout(DropLayer):
         )
 
     def extra_repr(self) -> str:
-        """The arguments that differ from their defaults, after p."""
+        """p and the arguments that differ from their defaults."""
         text = f"p={self.p}"
         if self.inplace:
             text += ", inplace=True"

@@ -1,0 +1,91 @@
+"""The fast way of DropBlock on the CPU: multiply everything, then paint zeros.
+
+A mask per channel is as large as the input, and to find it by max-pooling takes fifty
+times as long as to multiply by it. But few elements are dropped: so multiply all, then
+overwrite those. The same is done to the gradient, and nothing as large as the input is
+kept for it. The page "A fast mask" of the course explains every step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regdrop_lite._block_mask import Blocks, paint
+from regdrop_lite._block_operator import keep_of_seeds
+from regdrop_lite._compat import is_plain
+from regdrop_lite._product import scaled, wide
+
+
+def painted(
+    input: Tensor, scale: float | Tensor, seeds: Tensor | None, blocks: Blocks
+) -> Tensor:
+    """``input * scale`` with the blocks of ``seeds`` set to zero.
+
+    With ``seeds=None`` nothing is painted.
+    """
+    if is_plain(input):
+        apply: Callable[..., Tensor] = _Painted.apply
+        return apply(input, scale, seeds, blocks)
+    # A backward pass may be compiled or vectorised where the forward pass was not.
+    output = scaled(input, scale)
+    if seeds is None:
+        return output
+    keep = keep_of_seeds(seeds, input.shape, list(blocks.block_size), blocks.border)
+    return torch.where(keep, output, 0.0)
+
+
+class _Painted(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        scale: float | Tensor,
+        seeds: Tensor | None,
+        blocks: Blocks,
+    ) -> Tensor:
+        tensors = (scale if isinstance(scale, Tensor) else None, seeds)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        ctx.scale, ctx.blocks = (scale if tensors[0] is None else None), blocks
+        output = _times(input, scale)
+        return output if seeds is None else paint(output, seeds, blocks)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        table, seeds = ctx.saved_tensors
+        scale = ctx.scale if table is None else table
+        return painted(grad, scale, seeds, ctx.blocks), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        table, seeds = ctx.saved_tensors
+        scale = ctx.scale if table is None else table
+        return painted(tangent, scale, seeds, ctx.blocks)
+
+
+def _times(input: Tensor, scale: float | Tensor) -> Tensor:
+    """``input * scale``, a new and dense tensor; a table is the same for all planes.
+
+    A product of bfloat16 by a float32 table would convert the input to float32 and the
+    result back, which costs five times the multiplication. Batch normalisation in
+    evaluation, with mean 0 and variance 1, *is* a multiplication by its weights: it
+    reads bfloat16, multiplies in float32, and rounds once.
+    """
+    if isinstance(scale, float) or input.dtype == wide(input.dtype):
+        return torch.mul(input, scale, out=torch.empty_like(input))
+    size = input.shape[2:]
+    if input.is_contiguous():
+        rows = input.reshape(-1, scale.numel())
+    elif input.movedim(1, -1).is_contiguous():  # channels last
+        rows = input.movedim(1, -1).reshape(len(input), scale.numel(), -1)
+    else:
+        return torch.empty_like(input).copy_(scaled(input, scale))
+    factors = scale.flatten()
+    mean, var = torch.zeros_like(factors), torch.ones_like(factors)
+    output = F.batch_norm(rows, mean, var, factors, training=False, eps=0.0)
+    if output.dim() == 2:
+        return output.view(input.shape)
+    return output.view(len(input), *size, -1).movedim(-1, 1)
