@@ -62,8 +62,8 @@ def load_rows(plan: Plan | str | Path) -> list[Row]:
 
     Returns:
         Dictionaries. ``row["config"]`` holds the configuration, ``row["metrics"]`` the
-        results; ``group``, ``seed``, ``seconds``, ``versions``, ``code`` (the hash of
-        the code that made it) and others stand beside them.
+        results; ``group``, ``seed``, ``seconds``, ``versions``, ``results_version`` and
+        others stand beside them.
 
     Raises:
         RowsError: if there are no rows, or the file is damaged or another plan's.

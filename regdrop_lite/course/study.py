@@ -110,7 +110,8 @@ def load_study(plan: str | Path) -> Study:
         plan: the plan's file.
 
     Raises:
-        RowsError: if a run of the plan has no row yet, or the rows cannot be used.
+        RowsError: if a run of the plan has no row yet, or the rows cannot be used or
+            are of several results versions.
     """
     read = read_plan(plan)
     rows = load_rows(read)
@@ -118,6 +119,12 @@ def load_study(plan: str | Path) -> Study:
         raise RowsError(
             f"{len(read.runs) - len(rows)} of the {len(read.runs)} runs of {read.name} "
             f"have no row yet: python -m regdrop_lite.course.sweep {plan}"
+        )
+    versions = sorted({row["results_version"] for row in rows})
+    if len(versions) > 1:
+        raise RowsError(
+            f"the rows of {read.name} mix results versions {versions}: "
+            f"python -m regdrop_lite.course.sweep {plan}"
         )
     return Study(read, rows, {family.name: family for family in read.families})
 
