@@ -25,7 +25,7 @@ from regdrop_lite._common import DropLayer
 from regdrop_lite.course.data import Dataset, content_sha256, load_data, subset
 from regdrop_lite.course.measures import MEASURES, Subject
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import MODEL_KEYS, Config
+from regdrop_lite.course.study.plan import MODEL_KEYS, Config
 from regdrop_lite.course.training import (
     DTYPES,
     History,
@@ -78,7 +78,7 @@ def perform(
         epochs, rounded; ``checkpoint``: bytes for :func:`load_checkpoint`, or None.
         An error in the run is caught, an interrupt is not.
     """
-    start = time.perf_counter()
+    start, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)
     row: dict[str, Any] = {
         "device": device,
@@ -98,6 +98,8 @@ def perform(
         net = _checkpoint(model) if checkpoint else None
     except Exception as error:  # a failed run is a result too, and stops no other
         row |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    finally:
+        torch.set_num_threads(threads)
     row["seconds"] = round(time.perf_counter() - start, 2)
     return {"row": row, "history": _columns(history), "checkpoint": net}
 

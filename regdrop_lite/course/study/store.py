@@ -29,8 +29,8 @@ from typing import Any
 from filelock import FileLock, Timeout  # comes with torch
 
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import Plan, difference, matches, read_plan
-from regdrop_lite.course.runs import load_checkpoint
+from regdrop_lite.course.study.plan import Plan, difference, matches, read_plan
+from regdrop_lite.course.study.run import load_checkpoint
 
 __all__ = [
     "RowsError",

@@ -1,10 +1,11 @@
-"""The runner of ablation studies: ``python -m regdrop_lite.course.sweep PLAN``.
+"""The runner of ablation studies: ``python -m regdrop_lite.course.study PLAN``.
 
-It trains every run of a plan (see :mod:`~regdrop_lite.course.plans`) that has no row
-yet, on all cores, and writes a row as soon as a run is over. Ctrl-C, a crash or a power
-cut lose no more than the runs under way: the same command goes on where it stopped::
+It trains every run of a plan, see :mod:`~regdrop_lite.course.study.plan`, that has no
+row yet, on all cores, and writes a row as soon as a run is over. Ctrl-C, a crash or a
+power cut lose no more than the runs under way: the same command goes on where it
+stopped::
 
-    python -m regdrop_lite.course.sweep book/results/plans/slice.toml
+    python -m regdrop_lite.course.study book/results/plans/slice.toml
     ... PLAN --list              what is done
     ... PLAN --dry-run           which runs would be made
     ... PLAN --seconds 3600      start no more runs after an hour
@@ -45,22 +46,22 @@ except ImportError as error:
 
 import torch
 
-from regdrop_lite.course.plans import Config, Plan, PlanError, Run, read_plan
-from regdrop_lite.course.rows import (
-    Row,
-    RowsError,
-    Store,
-    add_repeat,
-    load_rows,
-    open_store,
-)
-from regdrop_lite.course.runs import (
+from regdrop_lite.course.study.plan import Config, Plan, PlanError, Run, read_plan
+from regdrop_lite.course.study.run import (
     RESULTS_VERSION,
     data_hash,
     perform,
     prepare_data,
     run_id,
     source_hash,
+)
+from regdrop_lite.course.study.store import (
+    Row,
+    RowsError,
+    Store,
+    add_repeat,
+    load_rows,
+    open_store,
 )
 
 __all__ = ["apart", "main", "run_plan", "verify"]
@@ -103,8 +104,8 @@ def run_plan(
 
     Raises:
         RowsError: if the rows file cannot be used, see
-            :func:`~regdrop_lite.course.rows.open_store`, or its rows were made from
-            other data of the same name.
+            :func:`~regdrop_lite.course.study.store.open_store`, or its rows were made
+            from other data of the same name.
         OSError: if a row cannot be written; those before it are kept.
         ValueError: if the data have too few images.
     """
@@ -167,7 +168,7 @@ def verify(
         seed: of the draw.
         jobs, scheduler, device, folder: as in :func:`run_plan`.
         keep: whether to store the repetitions, see
-            :func:`~regdrop_lite.course.rows.load_repeats`.
+            :func:`~regdrop_lite.course.study.store.load_repeats`.
 
     Returns:
         Whether all of them agree. Float64 rows have to do so to nine digits
@@ -307,7 +308,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m regdrop_lite.course.sweep",
+        prog="python -m regdrop_lite.course.study",
         description="Train and measure what a plan says, and store one row for a run.",
     )
     add = parser.add_argument
@@ -538,7 +539,3 @@ def _workers(jobs: int, scheduler: str | None) -> Iterator[None]:
         joblib.parallel_config(backend="dask", client=client, n_jobs=-1),
     ):
         yield
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,12 +18,22 @@ import psutil
 import pytest
 import torch
 
-from regdrop_lite.course import rows as rows_module
-from regdrop_lite.course import runs, sweep
 from regdrop_lite.course.data import load_data, subset
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import METRICS, read_plan
-from regdrop_lite.course.rows import (
+from regdrop_lite.course.study import run as runs
+from regdrop_lite.course.study import store as rows_module
+from regdrop_lite.course.study import sweep
+from regdrop_lite.course.study.plan import METRICS, read_plan
+from regdrop_lite.course.study.report import load_study
+from regdrop_lite.course.study.run import (
+    RESULTS_VERSION,
+    data_hash,
+    perform,
+    prepare_data,
+    run_id,
+    source_hash,
+)
+from regdrop_lite.course.study.store import (
     RowsError,
     load_histories,
     load_net,
@@ -32,19 +42,10 @@ from regdrop_lite.course.rows import (
     open_store,
     select,
 )
-from regdrop_lite.course.runs import (
-    RESULTS_VERSION,
-    data_hash,
-    perform,
-    prepare_data,
-    run_id,
-    source_hash,
-)
-from regdrop_lite.course.study import load_study
-from regdrop_lite.course.sweep import apart, main
+from regdrop_lite.course.study.sweep import apart, main
 from regdrop_lite.course.training import TrainConfig, evaluate, given_labels, train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = """
 title = "t"
 evaluate = "test"
@@ -171,6 +172,24 @@ def test_a_row_says_where_it_came_from(write):
     assert row["versions"]["torch"] == torch.__version__
     assert set(row["versions"]) == {"regdrop_lite", "torch", "python"}
     assert row["seconds"] > 0
+
+
+def test_a_run_takes_one_thread_and_gives_the_others_back(write, monkeypatch):
+    config, before = read_plan(write()).runs[0].config, torch.get_num_threads()
+    seen = []
+
+    def watch(*_):
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_train_and_measure", watch)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            perform(config, 0)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_run_that_fails_is_a_row_too(write):
@@ -929,7 +948,7 @@ def test_the_slice_repeats_with_other_threads_and_instructions():
 
 
 def arguments(path, *options):
-    program = [sys.executable, "-m", "regdrop_lite.course.sweep", str(path)]
+    program = [sys.executable, "-m", "regdrop_lite.course.study.sweep", str(path)]
     return [*program, *map(str, options)]
 
 
