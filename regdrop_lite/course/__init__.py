@@ -6,9 +6,7 @@ The layers never import this package, and importing it loads none of its modules
 * :mod:`regdrop_lite.course.models`: the blocks and the nets of the chapters;
 * :mod:`regdrop_lite.course.training`: reproducible training and evaluation;
 * :mod:`regdrop_lite.course.measures`: what is measured on a trained net;
-* :mod:`regdrop_lite.course.plans`, :mod:`~regdrop_lite.course.runs`,
-  :mod:`~regdrop_lite.course.rows`, :mod:`~regdrop_lite.course.sweep`,
-  :mod:`~regdrop_lite.course.statistics`: studies of many runs, and what they say;
+* :mod:`regdrop_lite.course.study`: studies of many runs, and what they say;
 * :mod:`regdrop_lite.course.bench`: the layers beside those of other libraries;
 * :mod:`regdrop_lite.course.plots`: one style for all figures;
 * :mod:`regdrop_lite.course.check`: checkers for the exercises;

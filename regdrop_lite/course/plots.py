@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 if TYPE_CHECKING:  # statsmodels is slow to import, and few pictures need it
-    from regdrop_lite.course.statistics import Comparison
+    from regdrop_lite.course.study.statistics import Comparison
 
 INK = "#737373"
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -184,7 +184,7 @@ def plot_differences(
 
     Args:
         axis: where to draw.
-        comparisons: from :func:`~regdrop_lite.course.statistics.compare`.
+        comparisons: from :func:`~regdrop_lite.course.study.statistics.compare`.
         labels: one for each, from top to bottom.
         color: of the points.
         marker: their shape.
@@ -195,8 +195,8 @@ def plot_differences(
 
     Example:
         >>> from regdrop_lite.course import plots
-        >>> from regdrop_lite.course.plans import Contrast
-        >>> from regdrop_lite.course.statistics import Comparison
+        >>> from regdrop_lite.course.study.plan import Contrast
+        >>> from regdrop_lite.course.study.statistics import Comparison
         >>> contrast = Contrast({"group": "a"}, {"group": "b"}, "accuracy")
         >>> found = Comparison(contrast, 10, 0.03, 0.01, 0.05, 0.01, 0.05, 0.004)
         >>> figure, axis = plots.plt.subplots()
@@ -231,7 +231,7 @@ def plot_curve(
         axis: where to draw, in the next colour and line style of the axis.
         x: where the means are.
         curve: mean, lower and upper end for each x, from
-            :func:`~regdrop_lite.course.statistics.mean_interval`.
+            :func:`~regdrop_lite.course.study.statistics.mean_interval`.
         label: for the legend.
 
     Example:

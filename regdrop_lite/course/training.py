@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regdrop_lite import set_generator
+from regdrop_lite._common import DropLayer
 from regdrop_lite.course.data import (
     Dataset,
     Split,
@@ -51,6 +52,8 @@ __all__ = [
     "Metrics",
     "NonFiniteLossError",
     "TrainConfig",
+    "check_batch",
+    "draw_masks_from",
     "eval_step",
     "evaluate",
     "flip_labels",
@@ -87,7 +90,7 @@ def train_step(
         TypeError: if a dtype does not fit.
         ValueError: if a shape or a label does not fit.
     """
-    _check_batch(model, images, labels)
+    check_batch(model, images, labels)
     model.train()
     optimizer.zero_grad(set_to_none=True)
     logits = model(images)
@@ -116,7 +119,7 @@ def eval_step(model: nn.Module, images: Tensor, labels: Tensor) -> Metrics:
 
     Args and errors are those of :func:`train_step`. The model stays in eval mode.
     """
-    _check_batch(model, images, labels)
+    check_batch(model, images, labels)
     model.eval()
     with torch.no_grad():
         logits = model(images)
@@ -354,7 +357,7 @@ def train(
     """Train the model in place by SGD with Nesterov momentum.
 
     The test split is left alone. Afterwards, and also after an error or an interrupt,
-    the model is in eval mode and its layers draw from the global generator.
+    the model is in eval mode and its layers draw from the generators that they had.
 
     Args:
         model: maps (N, C, H, W) to (N, K). It is moved to the device and the dtype of
@@ -402,37 +405,49 @@ def train(
     changes = make_generator(config.seed, "augmentation")
     num_steps = config.epochs * math.ceil(len(images) / config.batch_size)
     step, last_loss = 0, None
-    set_generator(model, make_generator(config.seed, "masks"))
-    try:
-        with _progress_bar(num_steps, config.progress) as advance:
-            for epoch in range(1, config.epochs + 1):
-                shuffled = torch.randperm(len(images), generator=order).to(device)
-                for batch in shuffled.split(config.batch_size):
-                    for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(step, num_steps, config)
-                    step += 1
-                    shown = images[batch]
-                    if config.augmentation == "shift-flip":
-                        shown = shift_flip(shown, changes)
-                    loss = train_step(model, optimizer, shown, given[batch])
-                    if not math.isfinite(loss):
-                        raise NonFiniteLossError("training", loss, step, last_loss)
-                    last_loss = loss
-                    history.step_loss.append(loss)
-                    if after_step is not None:
-                        after_step()
-                    advance(loss)
-                if epoch % config.eval_every == 0 or epoch == config.epochs:
-                    record = _measure(
-                        model, epoch, images, given, true_labels, validation
-                    )
-                    if not math.isfinite(loss := record.validation_loss):
-                        raise NonFiniteLossError("validation", loss, step, last_loss)
-                    history.epochs.append(record)
-    finally:
-        set_generator(model, None)
-        model.eval()
+    masks = make_generator(config.seed, "masks")
+    progress = _progress_bar(num_steps, config.progress)
+    with draw_masks_from(masks, model), progress as advance:
+        for epoch in range(1, config.epochs + 1):
+            shuffled = torch.randperm(len(images), generator=order).to(device)
+            for batch in shuffled.split(config.batch_size):
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step, num_steps, config)
+                step += 1
+                shown = images[batch]
+                if config.augmentation == "shift-flip":
+                    shown = shift_flip(shown, changes)
+                loss = train_step(model, optimizer, shown, given[batch])
+                if not math.isfinite(loss):
+                    raise NonFiniteLossError("training", loss, step, last_loss)
+                last_loss = loss
+                history.step_loss.append(loss)
+                if after_step is not None:
+                    after_step()
+                advance(loss)
+            if epoch % config.eval_every == 0 or epoch == config.epochs:
+                record = _measure(model, epoch, images, given, true_labels, validation)
+                if not math.isfinite(loss := record.validation_loss):
+                    raise NonFiniteLossError("validation", loss, step, last_loss)
+                history.epochs.append(record)
     return history
+
+
+@contextmanager
+def draw_masks_from(generator: torch.Generator, model: nn.Module) -> Iterator[None]:
+    """Let the layers of a model draw from a generator, for a while.
+
+    Afterwards, and also after an error, each layer has the generator that it had, and
+    the model is in eval mode.
+    """
+    before = [(m, m.generator) for m in model.modules() if isinstance(m, DropLayer)]
+    set_generator(model, generator)
+    try:
+        yield
+    finally:
+        for layer, own in before:
+            layer.generator = own
+        model.eval()
 
 
 def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
@@ -574,7 +589,7 @@ def _progress_bar(num_steps: int, show: bool) -> Iterator[Callable[[float], obje
         yield advance
 
 
-def _check_batch(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+def check_batch(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     """Raise unless a batch fits itself and the dtype of the model."""
     if labels.dtype != torch.int64:
         raise TypeError(f"labels: expected int64, but got {labels.dtype}")

@@ -5,7 +5,8 @@ from faults import Fault
 MAIN = "02_implicit_ensembles"
 CLAIMS = "02b_implicit_ensembles_claims"
 ENSEMBLES = "course/ensembles.py"
-MEASURES = "course/measures.py"
+PREDICTIONS = "course/measures/predictions.py"
+FLATNESS = "course/measures/flatness.py"
 KEEP = "    keep = sample_keep(shape, p, input.device, generator)\n"
 
 FAULTS = [
@@ -136,7 +137,7 @@ FAULTS = [
     ),
     Fault(
         "Monte Carlo averages of logits",
-        MEASURES,
+        PREDICTIONS,
         "    sums = log_probabilities.logcumsumexp(dim=0)\n",
         "    sums = log_probabilities.cumsum(dim=0) / counts.view(-1, 1, 1)\n"
         "    return sums.log_softmax(dim=2)\n",
@@ -153,7 +154,7 @@ FAULTS = [
     ),
     Fault(
         "directions normalised as a whole",
-        MEASURES,
+        FLATNESS,
         "numbers * (_filter_norms(weight) / _filter_norms(numbers))",
         "numbers * 0.1",
         CLAIMS,
@@ -161,7 +162,7 @@ FAULTS = [
     ),
     Fault(
         "the curvature of the sum, not of the mean",
-        MEASURES,
+        FLATNESS,
         "    loss = F.cross_entropy(model(images), labels)\n    gradient =",
         "    loss = len(labels) * F.cross_entropy(model(images), labels)\n"
         "    gradient =",
@@ -170,7 +171,7 @@ FAULTS = [
     ),
     Fault(
         "memorised and recovered swapped",
-        MEASURES,
+        PREDICTIONS,
         '"recovered": (predicted == true_labels)',
         '"recovered": (predicted == given_labels)',
         CLAIMS,

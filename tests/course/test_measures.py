@@ -16,6 +16,7 @@ from regdrop_lite._common import DropLayer
 from regdrop_lite.course.data import as_tensors, load_data, make_generator, subset
 from regdrop_lite.course.measures import (
     MEASURES,
+    Measure,
     Subject,
     ablate_channels,
     classification,
@@ -640,7 +641,7 @@ def subject_of(data, model, **changes):
 
 
 def test_the_table_names_the_measures():
-    assert list(MEASURES) == NAMES
+    assert sorted(MEASURES) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -822,3 +823,30 @@ def test_a_subject_refuses_what_does_not_fit(data):
         Subject(model, data, "test", labels[1:], 0)
     with pytest.raises(ValueError, match=message + r"torch\.float32"):
         Subject(model, data, "test", labels.float(), 0)
+
+
+@pytest.mark.parametrize("measure", [monte_carlo, gradient_norms])
+def test_layers_get_back_the_generators_they_had(measure, images):
+    model = small_net()
+    layers = [m for m in model.modules() if isinstance(m, DropLayer)]
+    own = [torch.Generator(), None, torch.Generator()]
+    for layer, generator in zip(layers, own, strict=True):
+        layer.generator = generator
+    labels = () if measure is monte_carlo else (torch.zeros(30, dtype=torch.int64),)
+    measure(model, images, *labels, make_generator(0, "masks"))
+    assert all(x.generator is g for x, g in zip(layers, own, strict=True))
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    model.head.register_forward_hook(fail)
+    with pytest.raises(KeyboardInterrupt):
+        measure(model, images, *labels, make_generator(0, "masks"))
+    assert all(x.generator is g for x, g in zip(layers, own, strict=True))
+    assert not model.training
+
+
+def test_a_measure_that_gives_other_metrics_than_it_declares_is_refused(data):
+    wrong = Measure(lambda subject: {"b": 1.0}, ("a",))
+    with pytest.raises(RuntimeError, match="expected the metrics a, but got b"):
+        wrong(subject_of(data, small_net()))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from regdrop_lite.course import plots
-from regdrop_lite.course.plans import Contrast
-from regdrop_lite.course.statistics import Comparison, mean_interval, t_interval
+from regdrop_lite.course.study.plan import Contrast
+from regdrop_lite.course.study.statistics import Comparison, mean_interval, t_interval
 
 CONTRAST = Contrast({"group": "a"}, {"group": "b"}, "accuracy")
 

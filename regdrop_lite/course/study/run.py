@@ -1,12 +1,10 @@
 """One run of a study: train a configuration with a seed, measure the net, keep a row.
 
 A row can be made again from its configuration and seed alone: every random choice has
-a generator of its own, and one thread does the work. To tell whether a stored row is
-still what the code would give, a run is named by a hash of its configuration, its data
-and all code that has a say in the result.
+a generator of its own, and one thread does the work. A run is named by a hash of its
+configuration, its seed and :data:`RESULTS_VERSION`, a number that people raise.
 """
 
-import ast
 import hashlib
 import io
 import json
@@ -27,7 +25,7 @@ from regdrop_lite._common import DropLayer
 from regdrop_lite.course.data import Dataset, content_sha256, load_data, subset
 from regdrop_lite.course.measures import MEASURES, Subject
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import MODEL_KEYS, Config
+from regdrop_lite.course.study.plan import MODEL_KEYS, Config
 from regdrop_lite.course.training import (
     DTYPES,
     History,
@@ -37,17 +35,20 @@ from regdrop_lite.course.training import (
 )
 
 __all__ = [
+    "RESULTS_VERSION",
     "build_model",
-    "code_hash",
     "data_hash",
     "load_checkpoint",
     "perform",
     "prepare_data",
     "run_id",
+    "source_hash",
 ]
 
-PACKAGE = Path(__file__).parents[1]
-DECISIVE = ("data", "measures", "models", "training", "runs")
+RESULTS_VERSION = 1
+"""Raise this by one when a change of the code may change results: all runs are open
+then. What can be had by other code with equal results, to the last bit, does not count:
+a new name, a moved file, a faster way. ``book/results/README.md`` has the history."""
 
 
 def perform(
@@ -56,7 +57,7 @@ def perform(
     *,
     device: str = "cpu",
     folder: str | None = None,
-    code: str | None = None,
+    version: int = RESULTS_VERSION,
     data: str | None = None,
     checkpoint: bool = False,
 ) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def perform(
         seed: the seed of all the run's generators.
         device: ``"cpu"`` or ``"cuda"``.
         folder: where the data are, unless they are embedded; see ``load_data``.
-        code: the :func:`code_hash` that is expected, which matters on other machines.
+        version: the RESULTS_VERSION that is expected, which matters on other machines.
         data: the :func:`data_hash` that is expected.
         checkpoint: whether to give the trained net too.
 
@@ -77,7 +78,7 @@ def perform(
         epochs, rounded; ``checkpoint``: bytes for :func:`load_checkpoint`, or None.
         An error in the run is caught, an interrupt is not.
     """
-    start = time.perf_counter()
+    start, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)
     row: dict[str, Any] = {
         "device": device,
@@ -90,13 +91,15 @@ def perform(
     }
     history, net = History(), None
     try:
-        _check_same("code", code_hash(), code)
-        _check_same("data", data_hash(config["data"], folder), data)
+        _check_same("results version", RESULTS_VERSION, version)
+        _check_same("data hash", data_hash(config["data"], folder), data)
         model, metrics = _train_and_measure(config, seed, device, folder, history)
         row |= {"status": "ok", "metrics": metrics}
         net = _checkpoint(model) if checkpoint else None
     except Exception as error:  # a failed run is a result too, and stops no other
         row |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    finally:
+        torch.set_num_threads(threads)
     row["seconds"] = round(time.perf_counter() - start, 2)
     return {"row": row, "history": _columns(history), "checkpoint": net}
 
@@ -152,32 +155,26 @@ def load_checkpoint(path: str | Path, row: dict[str, Any]) -> ResNetSmall:
 # --- what a run is named by -----------------------------------------------------------
 
 
-def run_id(config: Config, seed: int, code: str, data: str) -> str:
-    """Name a run by all that decides its result.
+def run_id(config: Config, seed: int) -> str:
+    """Name a run by its configuration, its seed and :data:`RESULTS_VERSION`.
 
-    Args:
-        config: its configuration.
-        seed: its seed.
-        code: the :func:`code_hash`.
-        data: the :func:`data_hash`.
+    Neither the source nor the interpreter has a say: the name outlives a move, and is
+    the same on each Python. The data set counts by its name; its content is
+    :func:`data_hash`, which a row keeps.
+
+    Example:
+        >>> run_id({"p": 0.2}, 0) == run_id({"p": 0.2}, 1)
+        False
     """
-    return _sha256(json.dumps([config, seed, code, data], sort_keys=True))[:16]
+    return _sha256(json.dumps([config, seed, RESULTS_VERSION], sort_keys=True))[:16]
 
 
 @cache
-def code_hash(package: Path = PACKAGE) -> str:
-    """Hash the code of the layers, models, training, data, measures and of this file.
-
-    Comments, docstrings and layout do not count.
-
-    Args:
-        package: the folder of the package.
-    """
-    # The layers. __init__.py decides nothing, and names the version of the package.
-    files = sorted(f for f in package.glob("*.py") if f.name != "__init__.py")
-    files += [package / "course" / f"{name}.py" for name in DECISIVE]
-    text = "\n".join(_code_only(file.read_text(encoding="utf-8")) for file in files)
-    return _sha256(text)[:16]
+def source_hash() -> str:
+    """Hash the source of the package: where a row comes from, and never compared."""
+    package = Path(__file__).parents[1]
+    files = sorted(package.rglob("*.py"))
+    return _sha256("\n".join(file.read_text(encoding="utf-8") for file in files))[:16]
 
 
 @cache
@@ -190,25 +187,6 @@ def data_hash(name: str, folder: str | None = None) -> str:
         for kind in ("images", "labels")
     }
     return content_sha256(arrays)[:16]
-
-
-def _code_only(source: str) -> str:
-    """Give a program without comments and docstrings, laid out anew."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            # A text that stands alone is a docstring, or that of an attribute.
-            node.body = [s for s in body if not _is_text(s)] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
 
 
 def _sha256(text: str) -> str:
@@ -289,8 +267,8 @@ def _checkpoint(model: ResNetSmall) -> bytes:
     return buffer.getvalue()
 
 
-def _check_same(what: str, found: str, expected: str | None) -> None:
+def _check_same(what: str, found: str | int, expected: str | int | None) -> None:
     if expected not in (None, found):
         raise RuntimeError(
-            f"this machine has other {what} than the runner ({found}, not {expected})"
+            f"the {what} of this machine is {found}, but {expected} was expected"
         )

@@ -29,8 +29,8 @@ from typing import Any
 from filelock import FileLock, Timeout  # comes with torch
 
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import Plan, difference, matches, read_plan
-from regdrop_lite.course.runs import load_checkpoint
+from regdrop_lite.course.study.plan import Plan, difference, matches, read_plan
+from regdrop_lite.course.study.run import load_checkpoint
 
 __all__ = [
     "RowsError",
@@ -62,8 +62,8 @@ def load_rows(plan: Plan | str | Path) -> list[Row]:
 
     Returns:
         Dictionaries. ``row["config"]`` holds the configuration, ``row["metrics"]`` the
-        results; ``group``, ``seed``, ``seconds``, ``versions``, ``code`` (the hash of
-        the code that made it) and others stand beside them.
+        results; ``group``, ``seed``, ``seconds``, ``versions``, ``results_version`` and
+        others stand beside them.
 
     Raises:
         RowsError: if there are no rows, or the file is damaged or another plan's.

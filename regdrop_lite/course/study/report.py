@@ -1,7 +1,7 @@
 """Read a finished study in a notebook: a plan, its rows, and what they say.
 
 Example:
-    >>> from regdrop_lite.course.plans import Contrast, Family
+    >>> from regdrop_lite.course.study.plan import Contrast, Family
     >>> rows = [
     ...     {"group": group, "seed": seed, "config": {}, "metrics": {"accuracy": value}}
     ...     for group, start in (("noisy: none", 0.70), ("noisy: path", 0.74))
@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import Family, Plan, read_plan
-from regdrop_lite.course.rows import Row, RowsError, load_net, load_rows, select
-from regdrop_lite.course.statistics import Comparison, compare
+from regdrop_lite.course.study.plan import Family, Plan, read_plan
+from regdrop_lite.course.study.statistics import Comparison, compare
+from regdrop_lite.course.study.store import Row, RowsError, load_net, load_rows, select
 
 __all__ = ["Study", "label", "load_study", "show"]
 
@@ -74,7 +74,7 @@ class Study:
         Raises:
             KeyError: if the plan has no such family.
 
-        See :func:`regdrop_lite.course.statistics.compare`.
+        See :func:`regdrop_lite.course.study.statistics.compare`.
         """
         if family not in self.families:
             raise KeyError(
@@ -110,14 +110,21 @@ def load_study(plan: str | Path) -> Study:
         plan: the plan's file.
 
     Raises:
-        RowsError: if a run of the plan has no row yet, or the rows cannot be used.
+        RowsError: if a run of the plan has no row yet, or the rows cannot be used or
+            are of several results versions.
     """
     read = read_plan(plan)
     rows = load_rows(read)
     if len(rows) != len(read.runs):
         raise RowsError(
             f"{len(read.runs) - len(rows)} of the {len(read.runs)} runs of {read.name} "
-            f"have no row yet: python -m regdrop_lite.course.sweep {plan}"
+            f"have no row yet: python -m regdrop_lite.course.study {plan}"
+        )
+    versions = sorted({row["results_version"] for row in rows})
+    if len(versions) > 1:
+        raise RowsError(
+            f"the rows of {read.name} mix results versions {versions}: "
+            f"python -m regdrop_lite.course.study {plan}"
         )
     return Study(read, rows, {family.name: family for family in read.families})
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from regdrop_lite.course.plans import Contrast
-from regdrop_lite.course.rows import RowsError, load_rows
-from regdrop_lite.course.statistics import Comparison
-from regdrop_lite.course.study import label, load_study, show
+from regdrop_lite.course.study.plan import Contrast
+from regdrop_lite.course.study.report import label, load_study, show
+from regdrop_lite.course.study.statistics import Comparison
+from regdrop_lite.course.study.store import RowsError, load_rows
 
-PLANS = Path(__file__).parents[1] / "book/results/plans"
+PLANS = Path(__file__).parents[2] / "book/results/plans"
 
 
 def comparison(treatment, control, p_value=0.5, p_holm=None, **more):

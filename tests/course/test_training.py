@@ -388,6 +388,10 @@ def test_masks_come_from_the_run_and_are_given_back(data):
     assert seen[0].device.type == "cpu"
     assert [layer.generator for layer in layers] == [None, None]
     assert not model.training
+    own = torch.Generator()
+    layers[1].generator = own
+    train(model, data, CONFIG)
+    assert layers[0].generator is None and layers[1].generator is own
 
 
 def test_after_step_can_ramp_a_rate(data):
@@ -642,6 +646,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(data):
 
 def test_an_interrupt_leaves_the_model_usable_and_the_records_at_hand(data):
     model, history = TinyCNN(regulariser="spatial", p=0.2), History()
+    own = model.block2.drop.generator = torch.Generator()
 
     def interrupt():
         if len(history.step_loss) == 4:
@@ -652,6 +657,7 @@ def test_an_interrupt_leaves_the_model_usable_and_the_records_at_hand(data):
     assert len(history.step_loss) == 4
     assert len(history.epochs) == 1
     assert model.block1.drop.generator is None
+    assert model.block2.drop.generator is own
     assert not model.training
     assert math.isfinite(evaluate(model, data.validation).loss)
 

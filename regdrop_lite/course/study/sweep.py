@@ -1,10 +1,11 @@
-"""The runner of ablation studies: ``python -m regdrop_lite.course.sweep PLAN``.
+"""The runner of ablation studies: ``python -m regdrop_lite.course.study PLAN``.
 
-It trains every run of a plan (see :mod:`~regdrop_lite.course.plans`) that has no row
-yet, on all cores, and writes a row as soon as a run is over. Ctrl-C, a crash or a power
-cut lose no more than the runs under way: the same command goes on where it stopped::
+It trains every run of a plan, see :mod:`~regdrop_lite.course.study.plan`, that has no
+row yet, on all cores, and writes a row as soon as a run is over. Ctrl-C, a crash or a
+power cut lose no more than the runs under way: the same command goes on where it
+stopped::
 
-    python -m regdrop_lite.course.sweep book/results/plans/slice.toml
+    python -m regdrop_lite.course.study book/results/plans/slice.toml
     ... PLAN --list              what is done
     ... PLAN --dry-run           which runs would be made
     ... PLAN --seconds 3600      start no more runs after an hour
@@ -13,9 +14,9 @@ cut lose no more than the runs under way: the same command goes on where it stop
     ... --verify 3               make three stored rows again and compare
     ... PLAN --verify 3 --keep   and store what came out in the folder "repeats"
 
-A run is done if a good row carries its name, a hash of its configuration, its data and
-the code behind the result. After a change of that code all runs are open again; their
-old rows stay in the file. A failed run has a row with its error, and is tried again.
+A run is done if a good row carries its name, a hash of its configuration, its seed and
+``RESULTS_VERSION``. When that number is raised, all runs are open again; their old rows
+stay in the file. A failed run has a row with its error, and is tried again.
 """
 
 import argparse
@@ -45,21 +46,22 @@ except ImportError as error:
 
 import torch
 
-from regdrop_lite.course.plans import Config, Plan, PlanError, Run, read_plan
-from regdrop_lite.course.rows import (
+from regdrop_lite.course.study.plan import Config, Plan, PlanError, Run, read_plan
+from regdrop_lite.course.study.run import (
+    RESULTS_VERSION,
+    data_hash,
+    perform,
+    prepare_data,
+    run_id,
+    source_hash,
+)
+from regdrop_lite.course.study.store import (
     Row,
     RowsError,
     Store,
     add_repeat,
     load_rows,
     open_store,
-)
-from regdrop_lite.course.runs import (
-    code_hash,
-    data_hash,
-    perform,
-    prepare_data,
-    run_id,
 )
 
 __all__ = ["apart", "main", "run_plan", "verify"]
@@ -102,12 +104,13 @@ def run_plan(
 
     Raises:
         RowsError: if the rows file cannot be used, see
-            :func:`~regdrop_lite.course.rows.open_store`.
+            :func:`~regdrop_lite.course.study.store.open_store`, or its rows were made
+            from other data of the same name.
         OSError: if a row cannot be written; those before it are kept.
         ValueError: if the data have too few images.
     """
     common = _common(plan, device, folder)
-    names = _names(plan, common)
+    names = _names(plan)
     _check_device(device, scheduler)
     for group, config in {r.group: r.config for r in plan.runs}.items():
         try:  # says at once what cannot be had
@@ -118,6 +121,12 @@ def run_plan(
             raise ValueError(f"{where}: {error}") from error
     with open_store(plan) as store:
         done = store.done()
+        known = {row["data_hash"] for row in store.rows if row["run"] in names}
+        if other := known - {common["data"]}:
+            raise RowsError(
+                f"the rows of {plan.name} were made from other data: hash "
+                f"{other.pop()}, not {common['data']}. Give the new data a new name"
+            )
         mine = list(zip(names, plan.runs, strict=True))[part[0] - 1 :: part[1]]
         todo = [(name, run) for name, run in mine if name not in done][:limit]
         counts = Counter(done=sum(name in done for name, _ in mine))
@@ -159,7 +168,7 @@ def verify(
         seed: of the draw.
         jobs, scheduler, device, folder: as in :func:`run_plan`.
         keep: whether to store the repetitions, see
-            :func:`~regdrop_lite.course.rows.load_repeats`.
+            :func:`~regdrop_lite.course.study.store.load_repeats`.
 
     Returns:
         Whether all of them agree. Float64 rows have to do so to nine digits
@@ -180,7 +189,7 @@ def verify(
     chosen = random.Random(seed).sample(pool, min(number, len(pool)))
     print(f"{len(chosen)} of {len(pool)} rows, drawn with --seed {seed}")
     tasks = [
-        {"config": row["config"], "seed": row["seed"]}
+        {"config": row["config"], "seed": row["seed"], "data": row["data_hash"]}
         | {"device": device, "folder": folder}
         for _, row in chosen
     ]
@@ -190,7 +199,7 @@ def verify(
             plan, row = chosen[index]
             agree &= _judge(plan, row, outcome["row"])
             if keep:
-                add_repeat(plan, row, {**outcome["row"], "code": code_hash()})
+                add_repeat(plan, row, _with_origin(outcome["row"]))
             if outcome["row"]["status"] == "ok":
                 pairs.append((row["metrics"], outcome["row"]["metrics"]))
     _summarise(pairs)
@@ -258,7 +267,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             return 0 if agree else 1
         (plan,) = plans
         if args.list or args.dry_run:
-            _show(plan, args.folder, args.part, each=args.dry_run)
+            _show(plan, args.part, each=args.dry_run)
             return 0
         counts = run_plan(
             plan, part=args.part, limit=args.limit, seconds=args.seconds, **where
@@ -299,7 +308,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m regdrop_lite.course.sweep",
+        prog="python -m regdrop_lite.course.study",
         description="Train and measure what a plan says, and store one row for a run.",
     )
     add = parser.add_argument
@@ -336,9 +345,9 @@ def _part(text: str) -> tuple[int, int]:
     return int(k), int(m)
 
 
-def _show(plan: Plan, folder: str | None, part: tuple[int, int], each: bool) -> None:
+def _show(plan: Plan, part: tuple[int, int], each: bool) -> None:
     """Print the runs, or for each group how many are done."""
-    names = _names(plan, _common(plan, "cpu", folder))
+    names = _names(plan)
     rows: list[Row] = []
     if plan.file("rows", ".jsonl").exists():
         rows = load_rows(plan)
@@ -356,14 +365,12 @@ def _show(plan: Plan, folder: str | None, part: tuple[int, int], each: bool) -> 
         ok = sum(name in done for name in here)
         line = f"{group}: {ok} done, {len(here) - ok} open"
         old = sum(row["group"] == group and row["run"] not in names for row in rows)
-        print(line + (f" ({old} rows by other code or data)" if old else ""))
+        print(line + (f" ({old} rows of another results version)" if old else ""))
 
 
 def _judge(plan: Plan, row: Row, again: Row) -> bool:
     """Compare a row with its repetition, print the result, tell whether they agree."""
     name = f"{plan.name}, {row['group']}, seed {row['seed']} ({row['run']})"
-    if row["code"] != code_hash():
-        name += ", made by other code"
     if again["status"] != "ok":
         print(f"DIFFERS  {name}: now it fails: {again['error']}")
         return False
@@ -421,14 +428,14 @@ def _summarise(pairs: Sequence[tuple[Config, Config]]) -> None:
 def _common(plan: Plan, device: str, folder: str | None) -> dict[str, Any]:
     """Give what all runs of a plan are told."""
     data = data_hash(plan.runs[0].config["data"], folder)
-    return {"device": device, "folder": folder, "code": code_hash(), "data": data}
+    return {
+        **{"device": device, "folder": folder},
+        **{"version": RESULTS_VERSION, "data": data},
+    }
 
 
-def _names(plan: Plan, common: dict[str, Any]) -> list[str]:
-    return [
-        run_id(run.config, run.seed, common["code"], common["data"])
-        for run in plan.runs
-    ]
+def _names(plan: Plan) -> list[str]:
+    return [run_id(run.config, run.seed) for run in plan.runs]
 
 
 def _check_device(device: str, scheduler: str | None) -> None:
@@ -441,21 +448,24 @@ def _add(
     store: Store, name: str, run: Run, outcome: dict[str, Any], common: dict[str, Any]
 ) -> Row:
     """Store the outcome of a run."""
-    commit, dirty = _commit()
     row = {
         "run": name,
         "plan": store.plan.name,
         "group": run.group,
         "seed": run.seed,
         "config": run.config,
-        **outcome["row"],
-        "code": common["code"],
+        **_with_origin(outcome["row"]),
         "data_hash": common["data"],
-        "commit": commit,
-        "dirty": dirty,
     }
     store.add(row, outcome["history"], outcome["checkpoint"])
     return row
+
+
+def _with_origin(row: Row) -> Row:
+    """Add the origin of a row: for the records, and never compared."""
+    commit, dirty = _commit()
+    origin = {"code": source_hash(), "commit": commit, "dirty": dirty}
+    return {**row, "results_version": RESULTS_VERSION, **origin}
 
 
 def _commit() -> tuple[str | None, bool | None]:
@@ -529,7 +539,3 @@ def _workers(jobs: int, scheduler: str | None) -> Iterator[None]:
         joblib.parallel_config(backend="dask", client=client, n_jobs=-1),
     ):
         yield
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,6 @@ import errno
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +18,22 @@ import psutil
 import pytest
 import torch
 
-from regdrop_lite.course import rows as rows_module
-from regdrop_lite.course import runs, sweep
 from regdrop_lite.course.data import load_data, subset
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.plans import METRICS, read_plan
-from regdrop_lite.course.rows import (
+from regdrop_lite.course.study import run as runs
+from regdrop_lite.course.study import store as rows_module
+from regdrop_lite.course.study import sweep
+from regdrop_lite.course.study.plan import METRICS, read_plan
+from regdrop_lite.course.study.report import load_study
+from regdrop_lite.course.study.run import (
+    RESULTS_VERSION,
+    data_hash,
+    perform,
+    prepare_data,
+    run_id,
+    source_hash,
+)
+from regdrop_lite.course.study.store import (
     RowsError,
     load_histories,
     load_net,
@@ -33,11 +42,10 @@ from regdrop_lite.course.rows import (
     open_store,
     select,
 )
-from regdrop_lite.course.runs import code_hash, perform, prepare_data, run_id
-from regdrop_lite.course.sweep import apart, main
+from regdrop_lite.course.study.sweep import apart, main
 from regdrop_lite.course.training import TrainConfig, evaluate, given_labels, train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = """
 title = "t"
 evaluate = "test"
@@ -166,16 +174,34 @@ def test_a_row_says_where_it_came_from(write):
     assert row["seconds"] > 0
 
 
+def test_a_run_takes_one_thread_and_gives_the_others_back(write, monkeypatch):
+    config, before = read_plan(write()).runs[0].config, torch.get_num_threads()
+    seen = []
+
+    def watch(*_):
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_train_and_measure", watch)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            perform(config, 0)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_run_that_fails_is_a_row_too(write):
     config = read_plan(write()).runs[0].config
     outcome = perform(config | {"lr": 1e300, "warmup": 0.0}, 0)
     assert outcome["row"]["status"] == "failed"
     assert outcome["row"]["error"].startswith("NonFiniteLossError: the training loss")
     assert "metrics" not in outcome["row"]
-    outcome = perform(config, 0, code="0123")
-    assert "RuntimeError: this machine has other code" in outcome["row"]["error"]
-    outcome = perform(config, 0, data="0123")
-    assert "RuntimeError: this machine has other data" in outcome["row"]["error"]
+    for expected in ({"version": 123}, {"data": "123"}):
+        error = perform(config, 0, **expected)["row"]["error"]
+        assert error.startswith("RuntimeError: the ")
+        assert error.endswith(", but 123 was expected")
 
 
 def test_a_ramp_starts_without_masks_and_ends_at_the_full_rate(write, monkeypatch):
@@ -239,38 +265,46 @@ def test_members_of_an_ensemble_share_images_and_wrong_labels(write, monkeypatch
     assert len(set(losses)) == 4
 
 
-def test_a_run_is_named_by_all_that_decides_its_result(write):
+def test_a_run_is_named_by_settings_seed_and_results_version(write, monkeypatch):
     config = read_plan(write()).runs[0].config
     names = {
-        run_id(config, 0, "code", "data"),
-        run_id(config | {"p": 0.1}, 0, "code", "data"),
-        run_id(config, 1, "code", "data"),
-        run_id(config, 0, "other", "data"),
-        run_id(config, 0, "code", "other"),
+        run_id(config, 0),
+        run_id(config | {"p": 0.1}, 0),
+        run_id(config | {"data": "other"}, 0),
+        run_id(config, 1),
     }
-    assert len(names) == 5
+    assert len(names) == 4
     shuffled = dict(reversed(config.items()))
-    assert run_id(shuffled, 0, "code", "data") in names
+    assert run_id(shuffled, 0) in names
+    monkeypatch.setattr(runs, "RESULTS_VERSION", RESULTS_VERSION + 1)
+    assert run_id(config, 0) not in names
 
 
-def test_the_code_hash_sees_code_and_nothing_else(tmp_path):
-    package = tmp_path / "regdrop_lite"
-    shutil.copytree(runs.PACKAGE, package)
-    fresh = code_hash.__wrapped__
-    before = fresh(package)
-    assert before == code_hash()
-    for file in (*package.glob("*.py"), *(package / "course").glob("*.py")):
-        source = file.read_text(encoding="utf-8")
-        texts = f'"""Another text."""\n# a comment\n\n{source}\n"a text"\n'
-        file.write_text(texts, encoding="utf-8")
-        assert fresh(package) == before, file.name
-        file.write_text(f"{source}\nNEW = 1\n", encoding="utf-8")
-        decides = file.parent == package or file.stem in (
-            *("data", "measures", "models", "training", "runs"),
-        )
-        decides &= file.name != "__init__.py"
-        assert (fresh(package) != before) == decides, file.name
-        file.write_text(source, encoding="utf-8")
+def test_names_of_runs_never_change(monkeypatch):
+    """A literal: no Python and no refactoring may open the stored runs."""
+    monkeypatch.setattr(runs, "RESULTS_VERSION", 1)
+    config = {"data": "é", "p": 0.1, "lr": 1e-05, "stages": [1, 2], "images": None}
+    assert run_id(config, 3) == "cc058c8d41fe62f4"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / sweep.PLANS).glob("*.toml")), ids=lambda p: p.stem
+)
+def test_every_stored_study_is_done_and_all_its_files_know_its_runs(path):
+    plan = read_plan(path)
+    names = [run_id(run.config, run.seed) for run in plan.runs]
+    rows = load_rows(plan)
+    assert [row["run"] for row in rows] == names
+    assert {row["results_version"] for row in rows} == {RESULTS_VERSION}
+    assert set(load_histories(plan)) == set(names)
+    repeats = stored(path, "repeats")
+    count = len(repeats.read_text().splitlines()) if repeats.exists() else 0
+    assert len(load_repeats(plan)) == count
+    for row in rows:
+        if row["seed"] in plan.checkpoints:
+            load_net(plan, row)
+    nets = stored(path, "checkpoints").with_suffix("").glob("*")
+    assert {file.stem for file in nets} <= set(names)
 
 
 # --- rows -----------------------------------------------------------------------------
@@ -290,7 +324,8 @@ def test_the_runner_writes_a_row_for_each_run_and_all_files(write, capsys):
         again = perform(row["config"], row["seed"])["row"]
         assert row["metrics"] == again["metrics"], "floats are stored in full"
         assert row["plan"] == "study"
-        assert row["code"] == code_hash()
+        assert row["code"] == source_hash()
+        assert row["results_version"] == RESULTS_VERSION
         assert len(row["data_hash"]) == 16
         assert {"commit", "dirty", "seconds", "versions", "device"} <= set(row)
     histories = load_histories(path)
@@ -346,23 +381,45 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(write, quick, capsys):
     assert len(load_rows(path)) == 4
 
 
-def test_other_code_opens_all_runs_and_keeps_their_rows(
+def test_a_raised_results_version_opens_all_runs_and_keeps_their_rows(
     write, quick, monkeypatch, capsys
 ):
     path = write()
     run(path)
-    monkeypatch.setattr(sweep, "code_hash", lambda: "another")
+    for module in (runs, sweep):
+        monkeypatch.setattr(module, "RESULTS_VERSION", RESULTS_VERSION + 1)
     capsys.readouterr()
     assert run(path, "--list") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "none: 0 done, 2 open (2 rows by other code or data)",
-        "spatial: 0 done, 2 open (2 rows by other code or data)",
+        "none: 0 done, 2 open (2 rows of another results version)",
+        "spatial: 0 done, 2 open (2 rows of another results version)",
     ]
     assert run(path, "--limit", "1") == 0
-    assert [row["code"] for row in load_rows(path)] == ["another"] + [code_hash()] * 3
+    versions = [row["results_version"] for row in load_rows(path)]
+    assert versions == [RESULTS_VERSION + 1] + [RESULTS_VERSION] * 3
+    with pytest.raises(RowsError, match=r"mix results versions \[1, 2\]: python -m"):
+        load_study(path)
     assert len(stored(path).read_text().splitlines()) == 1 + 5
     run(path, "--list")
-    assert "none: 1 done, 1 open (1 rows by other" in capsys.readouterr().out
+    assert "none: 1 done, 1 open (1 rows of another" in capsys.readouterr().out
+
+
+def test_other_data_of_the_same_name_are_refused(write, quick, monkeypatch, capsys):
+    path = write()
+    run(path, "--limit", "1")
+    before = stored(path).read_bytes()
+    monkeypatch.setattr(sweep, "data_hash", lambda *_: "another")
+    assert run(path) == 2
+    assert "were made from other data: hash" in capsys.readouterr().err
+    assert stored(path).read_bytes() == before
+
+
+def test_code_that_moves_opens_nothing(write, quick, monkeypatch):
+    path = write()
+    run(path)
+    monkeypatch.setattr(sweep, "source_hash", lambda: "another")
+    assert run(path) == 0
+    assert len(quick.calls) == 4
 
 
 def test_runs_can_be_listed_without_being_made(write, quick, capsys):
@@ -725,7 +782,13 @@ def test_verification_finds_what_differs(write, capsys, dtype):
     code, out = after(move(-large))
     assert code == 0
     code, out = after(lambda row: row.update(code="older"))
-    assert code == 0 and "made by other code" in out
+    assert code == 0 and "older" not in out, "where a row comes from is not compared"
+    code, out = after(lambda row: row.update(data_hash="0123"))
+    assert code == 1 and "the data hash of this machine is" in out
+    code, out = after(
+        lambda row: row.update(data_hash=data_hash(row["config"]["data"]))
+    )
+    assert code == 0
     code, out = after(lambda row: row["metrics"].pop("nll"))
     assert code == 1 and "nll is inf apart" in out
 
@@ -885,7 +948,7 @@ def test_the_slice_repeats_with_other_threads_and_instructions():
 
 
 def arguments(path, *options):
-    program = [sys.executable, "-m", "regdrop_lite.course.sweep", str(path)]
+    program = [sys.executable, "-m", "regdrop_lite.course.study.sweep", str(path)]
     return [*program, *map(str, options)]
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from regdrop_lite.course.plans import Contrast, Family
-from regdrop_lite.course.statistics import (
+from regdrop_lite.course.study.plan import Contrast, Family
+from regdrop_lite.course.study.statistics import (
     bootstrap_interval,
     compare,
     metric_of,
