@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from regdrop_lite import drop_block_gamma
-from regdrop_lite._common import check_probability
+from regdrop_lite._checks import check_probability
 
 __all__ = [
     "added_variance",

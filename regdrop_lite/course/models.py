@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from regdrop_lite import DropBlock2d, DropPath, SpatialDropout2d, drop_path_rates
-from regdrop_lite._common import check_choice
+from regdrop_lite._checks import check_choice
 from regdrop_lite.course.data import make_generator
 
 __all__ = [

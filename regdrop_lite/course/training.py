@@ -36,8 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regdrop_lite import set_generator
-from regdrop_lite._common import DropLayer
+from regdrop_lite import DropLayer, set_generator
 from regdrop_lite.course.data import (
     Dataset,
     Split,

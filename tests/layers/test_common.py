@@ -36,7 +36,7 @@ from regdrop_lite import (
     set_generator,
     spatial_dropout,
 )
-from regdrop_lite._common import check_choice, sample_keep, uniform
+from regdrop_lite._checks import check_choice, sample_keep, uniform
 
 SEED = 20261122  # fixed before the first run
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from regdrop_lite._common import check_probability, sample_keep
+from regdrop_lite._checks import check_probability
+from regdrop_lite._random import sample_keep
 from regdrop_lite.course.measures.subject import Result, Subject, measure
 from regdrop_lite.course.models import ResidualBlock
 from regdrop_lite.course.training import predict, score

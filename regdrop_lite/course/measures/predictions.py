@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from regdrop_lite._common import DropLayer
+from regdrop_lite import DropLayer
 from regdrop_lite.course.measures.subject import Result, Subject, forward, measure
 from regdrop_lite.course.training import draw_masks_from, predict, score
 

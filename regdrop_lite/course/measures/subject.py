@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from regdrop_lite._common import check_choice
+from regdrop_lite._checks import check_choice
 from regdrop_lite.course.data import Dataset, as_tensors, make_generator
 
 __all__ = ["MEASURES", "Measure", "Result", "Subject", "measure"]

@@ -20,8 +20,7 @@ from typing import Any
 
 import torch
 
-from regdrop_lite import LinearRamp, __version__
-from regdrop_lite._common import DropLayer
+from regdrop_lite import DropLayer, LinearRamp, __version__
 from regdrop_lite.course.data import Dataset, content_sha256, load_data, subset
 from regdrop_lite.course.measures import MEASURES, Subject
 from regdrop_lite.course.models import ResNetSmall
