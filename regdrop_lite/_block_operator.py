@@ -48,7 +48,13 @@ def draw(input: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
     return keep, scale
 
 
-@custom_op("regdrop_lite::block_mask", mutates_args=(), **_RANDOM)
+@custom_op(  # PyTorch 2.4 cannot read the annotations
+    "regdrop_lite::block_mask",
+    mutates_args=(),
+    schema="(Tensor input, Tensor p, SymInt[] block_size, str border, bool shared, "
+    "str normalize) -> (Tensor, Tensor)",
+    **_RANDOM,
+)
 def operator(
     input: Tensor,
     p: Tensor,
@@ -100,7 +106,11 @@ if HAS_VMAP:
     operator.register_vmap(_vmap)
 
 
-@custom_op("regdrop_lite::block_keep", mutates_args=())
+@custom_op(
+    "regdrop_lite::block_keep",
+    mutates_args=(),
+    schema="(Tensor seeds, SymInt[] shape, SymInt[] block_size, str border) -> Tensor",
+)
 def keep_of_seeds(
     seeds: Tensor, shape: Sequence[int], block_size: Sequence[int], border: str
 ) -> Tensor:

@@ -23,6 +23,7 @@ from regdrop_lite._checks import (
     check_probability,
     check_rank,
 )
+from regdrop_lite._compat import is_dtensor
 from regdrop_lite._product import wide
 from regdrop_lite._random import uniform
 from regdrop_lite.drop_path import drop_path
@@ -61,7 +62,7 @@ def drop_residual(
 
     Raises:
         TypeError: ``p`` is no number, a flag neither True nor False, or ``input`` no
-            floating-point tensor.
+            floating-point tensor, or for "subset" a DTensor.
         ValueError: ``p`` is outside [0, 1], ``mode`` unknown, ``input`` has no
             dimension ``batch_dim``, ``branch`` changes the shape, or one sample was
             kept and is too few for BatchNorm in ``branch``.
@@ -100,12 +101,17 @@ def drop_residual(
     check_floating(input)
     if mode != "subset":
         output = _same_shape(branch(input), input)
-        output = output.to(torch.promote_types(input.dtype, output.dtype))
+        output = output.to(_wider(input, output))
         return _add(
             input,
             drop_path(output, p, mode=mode, batch_dim=dim, generator=generator),
         )
     check_eager("drop_residual(mode='subset')")
+    if is_dtensor(input):
+        raise TypeError(
+            "drop_residual(mode='subset') takes no DTensor, whose samples lie on "
+            "several ranks: use mode='row'"
+        )
     check_generator(generator)
     batch = input.shape[dim]
     kept = batch * (1.0 - p)
