@@ -22,7 +22,8 @@ import torch
 
 from regdrop_lite import LinearRamp, __version__
 from regdrop_lite._common import DropLayer
-from regdrop_lite.course.data import Dataset, content_sha256, load_data, subset
+from regdrop_lite.course.data import Dataset, load_data, subset
+from regdrop_lite.course.fashion_mnist_mini import content_sha256
 from regdrop_lite.course.measures import MEASURES, Subject
 from regdrop_lite.course.models import ResNetSmall
 from regdrop_lite.course.study.plan import MODEL_KEYS, Config
