@@ -118,7 +118,7 @@ def measure(
 
 
 def forward(
-    model: nn.Module, images: Tensor, replaced: Mapping[str, Tensor] | None = None
+    model: nn.Module, images: Tensor, replaced: dict[str, Tensor] | None = None
 ) -> Tensor:
     """Give the logits in the mode the model is in, with some parameters replaced."""
     batches = images.split(100)
