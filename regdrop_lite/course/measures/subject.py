@@ -4,7 +4,7 @@ A function of this package becomes a measure by one decorator, which names it an
 metrics that it brings. Nothing else has to be told: plans know it from then on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch

@@ -478,7 +478,8 @@ def _parse(path: Path, content: Config) -> Plan:
 
 def _grid(plan: PlanFile, tables: Sequence[Config]) -> Iterator[tuple[str, Config]]:
     """Combine the values of each group in every way."""
-    base: Config = {"data": plan.data.name}  # "name" says nothing where all keys are together
+    # "name" says nothing where all keys are together.
+    base: Config = {"data": plan.data.name}
     base |= plan.data.model_dump(exclude={"name"})
     base |= plan.training.model_dump() | plan.model.model_dump()
     base |= {"evaluate": plan.evaluate, "measures": plan.measures}
