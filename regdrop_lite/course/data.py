@@ -3,7 +3,7 @@
 The default, ``"fashion-mnist-mini"``, is embedded in the package: 6,000 photographs of
 Fashion-MNIST (28 x 28 pixels, MIT licence, see ``fashion_mnist_mini/LICENSE``), so that
 every chapter runs without a connection. Fashion-MNIST in full, CIFAR-10 and CIFAR-100
-are read from a folder with their official files, or fetched through torchvision.
+are those of ``torchvision.datasets``.
 
 One rule cuts the validation split of every data set: *the last quarter of each class's
 training images, in file order*. The official test images are never touched by it.
@@ -15,27 +15,16 @@ Dataset('fashion-mnist-mini', 10 classes, 3000 train, 1000 validation, 2000 test
 Split(3000 images, 1 x 28 x 28)
 """
 
-import gzip
 import hashlib
-import math
-import pickle
-import tempfile
-import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-try:
-    import numpy as np
-except ImportError as error:  # the layers need torch alone, the data sets NumPy too
-    raise ImportError(
-        'the course needs NumPy: python -m pip install "regdrop-lite[course]"'
-    ) from error
+from regdrop_lite.course import fashion_mnist_mini
+from regdrop_lite.course.extras import needs
 
 __all__ = [
     "DATASETS",
@@ -48,24 +37,15 @@ __all__ = [
     "subset",
 ]
 
-DATASETS = ("fashion-mnist-mini", "fashion-mnist", "cifar10", "cifar100")
+TORCHVISION = {
+    "fashion-mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}
+"""What torchvision calls the data sets that it reads."""
+
+DATASETS = ("fashion-mnist-mini", *TORCHVISION)
 """The names that :func:`load_data` knows."""
-
-MINI_SHA256 = "6f2e18efaf0cb4b5c3a02d33d9ed02bbf91dd3187ddaf76ff7921aef8f608cde"
-"""What :func:`content_sha256` gives for the embedded arrays."""
-
-FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,21 +161,16 @@ def load_data(
     Args:
         name: one of :data:`DATASETS`. ``"fashion-mnist-mini"`` is embedded and takes
             neither of the other arguments.
-        folder: for the others, a folder with the official files, either in it or in
-            its subfolder ``fashion-mnist``, ``cifar-10-batches-py`` or
-            ``cifar-100-python``. Fashion-MNIST may be packed (``.gz``) or not.
-        download: whether to fetch files that ``folder`` lacks through torchvision
-            (``pip install "regdrop-lite[data]"``). They arrive whole or not at all.
+        folder: for the others, where torchvision keeps its data sets (its ``root``).
+        download: whether torchvision may fetch what is not there.
 
     Returns:
         The data set. Its validation split is the last quarter (rounded down) of each
         class's images in the official training files.
 
     Raises:
-        ValueError: for an unknown name, arguments that do not fit it, or files whose
-            content is damaged.
-        FileNotFoundError: if the folder lacks a file and nothing may be downloaded.
-        FileExistsError: if an incomplete folder stands where a download belongs.
+        ValueError: for an unknown name, or arguments that do not fit it.
+        FileNotFoundError: if the folder lacks the data, or they are damaged.
         ImportError: if torchvision is needed and cannot be imported.
         ConnectionError: if the download fails.
 
@@ -215,24 +190,13 @@ def load_data(
             raise ValueError(
                 f"{name} is embedded in the package: leave out folder and download"
             )
-        return _load_mini()
+        return _assemble(name, _mini())
     if folder is None:
         raise ValueError(
-            f"{name} is not embedded: give folder=..., a folder with the official "
-            "files, and download=True to have them fetched into it"
+            f"{name} is not embedded: give folder=..., where torchvision has it, and "
+            "download=True to have it fetched into it"
         )
-    folder = Path(folder).expanduser()
-    source = _SOURCES[name]
-    found = _find(source, folder)
-    if found is None and download:
-        found = _download(source, folder)
-    if found is None:
-        raise FileNotFoundError(
-            f"{name}: expected the files {', '.join(source.files)} in {folder} or in "
-            f"its subfolder {source.subfolder}. Put them there, or call "
-            f"load_data({name!r}, folder=..., download=True) with a connection"
-        )
-    return _assemble(name, source.read(found))
+    return _assemble(name, _load_torchvision(name, Path(folder).expanduser(), download))
 
 
 def subset(split: Split, n: int, *, seed: int) -> Split:
@@ -374,54 +338,43 @@ def make_generator(seed: int, purpose: str) -> torch.Generator:
 # --- from pools of images to splits ---------------------------------------------------
 
 
-class _Pools(NamedTuple):
-    """The official training and test images of a data set, as NumPy arrays."""
+class _Pool(NamedTuple):
+    """The official training or test images of a data set."""
 
+    images: Tensor  # uint8, (N, C, H, W)
+    labels: Tensor  # (N,)
+    indices: Tensor  # (N,), positions in the official file
+
+
+class _Pools(NamedTuple):
     classes: tuple[str, ...]
-    train_images: np.ndarray  # uint8, (N, C, H, W)
-    train_labels: np.ndarray  # (N,)
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    train_indices: np.ndarray | None = None  # None: the pool is the official file
-    test_indices: np.ndarray | None = None
+    train: _Pool
+    test: _Pool
 
 
 def _assemble(name: str, pools: _Pools) -> Dataset:
     """Cut the pools into the three splits."""
     for kind in ("train", "test"):
-        n_images = len(getattr(pools, f"{kind}_images"))
-        n_labels = len(getattr(pools, f"{kind}_labels"))
+        n_images, n_labels, _ = map(len, getattr(pools, kind))
         if n_images != n_labels or not n_images:
             raise ValueError(
                 f"{name}, {kind}: expected images, with one label for each, "
                 f"but got {n_images} images and {n_labels} labels"
             )
-    labels = torch.from_numpy(pools.train_labels.astype(np.int64))
-    images = torch.from_numpy(pools.train_images)
+    images, labels, _ = pools.train
     is_validation = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
         is_validation[members[len(members) - len(members) // 4 :]] = True
-    mean, std = _channel_statistics(images[~is_validation])
-    pool = Split(images, labels, _indices(pools.train_indices, len(labels)), mean, std)
-    test_labels = torch.from_numpy(pools.test_labels.astype(np.int64))
+    statistics = _channel_statistics(images[~is_validation])
+    pool = Split(*pools.train, *statistics)
     return Dataset(
         name=name,
         classes=pools.classes,
         train=_take(pool, (~is_validation).nonzero().flatten()),
         validation=_take(pool, is_validation.nonzero().flatten()),
-        test=Split(
-            torch.from_numpy(pools.test_images),
-            test_labels,
-            _indices(pools.test_indices, len(test_labels)),
-            mean,
-            std,
-        ),
+        test=Split(*pools.test, *statistics),
     )
-
-
-def _indices(given: np.ndarray | None, n: int) -> Tensor:
-    return torch.arange(n) if given is None else torch.from_numpy(given.astype("i8"))
 
 
 def _take(split: Split, positions: Tensor) -> Split:
@@ -453,243 +406,40 @@ def _describe(values: Tensor) -> str:
     return f"{str(values.dtype).removeprefix('torch.')} of shape {tuple(values.shape)}"
 
 
-# --- the embedded data set ------------------------------------------------------------
+def _mini() -> _Pools:
+    arrays = fashion_mnist_mini.read_arrays()
 
-
-def content_sha256(arrays: Mapping[str, np.ndarray]) -> str:
-    """Hash arrays by name, dtype, shape and values, not by the file around them.
-
-    Two builds with different versions of zlib differ in their files, not in this.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        values = arrays[name]
-        digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
-
-
-def _load_mini() -> Dataset:
-    file = resources.files("regdrop_lite.course.fashion_mnist_mini").joinpath(
-        "fashion_mnist_mini.npz"
-    )
-    remedy = "install regdrop-lite again"
-    try:
-        with file.open("rb") as stream, np.load(stream) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"the embedded data are missing: {remedy}") from error
-    except Exception as error:  # damaged archives raise errors of many types
-        raise ValueError(f"the embedded data cannot be read: {remedy}") from error
-    if (found := content_sha256(arrays)) != MINI_SHA256:
-        raise ValueError(
-            f"the embedded data are damaged: expected the SHA-256 {MINI_SHA256}, "
-            f"but got {found}: {remedy}"
+    def pool(kind: str) -> _Pool:
+        images, labels, indices = (
+            torch.from_numpy(arrays[f"{kind}_{part}"])
+            for part in ("images", "labels", "indices")
         )
-    for kind in ("train", "test"):
-        arrays[f"{kind}_images"] = arrays[f"{kind}_images"][:, None]  # one channel
-    return _assemble("fashion-mnist-mini", _Pools(FASHION_CLASSES, **arrays))
+        return _Pool(images[:, None], labels.long(), indices.long())  # one channel
+
+    return _Pools(fashion_mnist_mini.CLASSES, pool("train"), pool("test"))
 
 
-# --- official files -------------------------------------------------------------------
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Read a file of unsigned bytes in the IDX format, packed with gzip or not.
-
-    The format: two zero bytes, the type (8 for unsigned bytes), the number of
-    dimensions, each dimension's size in four bytes (big-endian), then the values.
-
-    Raises:
-        ValueError: if the file has another content.
-    """
-    raw = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is damaged: fetch it again") from error
-    ndim = raw[3] if len(raw) > 3 and raw[:3] == b"\0\0\x08" else 0
-    header = 4 + 4 * ndim
-    if not ndim or len(raw) < header:
-        raise ValueError(f"{path} is no IDX file of unsigned bytes: fetch it again")
-    shape = tuple(np.frombuffer(raw, ">u4", count=ndim, offset=4).tolist())
-    if len(raw) - header != math.prod(shape):
-        raise ValueError(
-            f"{path}: expected {math.prod(shape)} values for the shape {shape}, "
-            f"but got {len(raw) - header}: fetch it again"
-        )
-    # A copy, since a tensor needs memory that it may write to.
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickle plain values and NumPy arrays, and refuse everything else.
-
-    A pickle may name any function to be called. CIFAR's official files name three.
-    """
-
-    # Found through an array, since the function's module differs between versions.
-    _rebuild = np.empty(0, np.uint8).__reduce__()[0]
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            if name == "_reconstruct":
-                return self._rebuild
-        elif module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _unpickle(path: Path, *keys: bytes) -> list[Any]:
-    """Read a file of CIFAR, a pickled dictionary, and give the values of some keys."""
-    try:
-        with path.open("rb") as stream:
-            # Written by Python 2: its strings are bytes.
-            content = _ArrayUnpickler(stream, encoding="bytes").load()
-        return [content[key] for key in keys]
-    except Exception as error:  # damaged pickles raise errors of almost any type
-        raise ValueError(
-            f"{path} is damaged or no file of CIFAR ({error}): fetch it again"
-        ) from error
-
-
-def _read_fashion(folder: Path) -> _Pools:
-    def read(stem: str) -> np.ndarray:
-        return read_idx(_existing(folder, stem) or folder / stem)
-
-    return _Pools(
-        classes=FASHION_CLASSES,
-        train_images=read(_FASHION_FILES[0])[:, None],  # (N, H, W) to (N, 1, H, W)
-        train_labels=read(_FASHION_FILES[1]),
-        test_images=read(_FASHION_FILES[2])[:, None],
-        test_labels=read(_FASHION_FILES[3]),
-    )
-
-
-def _read_cifar10(folder: Path) -> _Pools:
-    return _read_cifar(folder, _CIFAR10_FILES, b"labels", b"label_names")
-
-
-def _read_cifar100(folder: Path) -> _Pools:
-    return _read_cifar(folder, _CIFAR100_FILES, b"fine_labels", b"fine_label_names")
-
-
-def _read_cifar(
-    folder: Path, files: tuple[str, ...], label_key: bytes, name_key: bytes
-) -> _Pools:
-    *train_files, test_file, meta_file = files
-
-    def read(*names: str) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = [], []
-        for name in names:
-            rows, given = _unpickle(folder / name, b"data", label_key)
-            # Each row: 1024 red, 1024 green, 1024 blue values of a 32 x 32 image.
-            images.append(np.asarray(rows, np.uint8).reshape(-1, 3, 32, 32))
-            labels.append(np.asarray(given, np.int64))
-        return np.concatenate(images), np.concatenate(labels)
-
-    (names,) = _unpickle(folder / meta_file, name_key)
-    return _Pools(
-        tuple(name.decode() for name in names), *read(*train_files), *read(test_file)
-    )
-
-
-class _Source(NamedTuple):
-    """Where the official files of a data set are, and how to read them."""
-
-    files: tuple[str, ...]
-    subfolder: str
-    read: Callable[[Path], _Pools]
-    torchvision_class: str
-    torchvision_folder: str  # where that class puts the files, below its root
-
-
-_FASHION_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-_CIFAR10_FILES = (
-    "data_batch_1",
-    "data_batch_2",
-    "data_batch_3",
-    "data_batch_4",
-    "data_batch_5",
-    "test_batch",
-    "batches.meta",
-)
-_CIFAR100_FILES = ("train", "test", "meta")
-
-_SOURCES = {
-    "fashion-mnist": _Source(
-        _FASHION_FILES,
-        "fashion-mnist",
-        _read_fashion,
-        "FashionMNIST",
-        "FashionMNIST/raw",
-    ),
-    "cifar10": _Source(
-        _CIFAR10_FILES,
-        "cifar-10-batches-py",
-        _read_cifar10,
-        "CIFAR10",
-        "cifar-10-batches-py",
-    ),
-    "cifar100": _Source(
-        _CIFAR100_FILES,
-        "cifar-100-python",
-        _read_cifar100,
-        "CIFAR100",
-        "cifar-100-python",
-    ),
-}
-
-
-def _existing(folder: Path, name: str) -> Path | None:
-    """Give the file of that name, or its packed form, or None."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    return None
-
-
-def _find(source: _Source, folder: Path) -> Path | None:
-    """Give the folder that holds all files of a source, or None."""
-    for candidate in (folder, folder / source.subfolder):
-        if all(_existing(candidate, name) for name in source.files):
-            return candidate
-    return None
-
-
-def _download(source: _Source, folder: Path) -> Path:
-    """Fetch a source's files through torchvision, which checks their MD5 sums."""
-    target = folder / source.subfolder
-    if target.exists():
-        raise FileExistsError(f"{target} is incomplete: remove it, then download again")
-    try:
+def _load_torchvision(name: str, folder: Path, download: bool) -> _Pools:
+    with needs("data", "torchvision"):
         from torchvision import datasets
-    except Exception as error:  # one that does not fit torch raises a RuntimeError
-        raise ImportError(
-            f"the download needs torchvision, which cannot be imported ({error}): "
-            'python -m pip install "regdrop-lite[data]", or put the files '
-            f"{', '.join(source.files)} into {target} yourself"
-        ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the last step is one renaming: it happens or not.
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-        arrived = Path(scratch, source.torchvision_folder)
-        try:
-            getattr(datasets, source.torchvision_class)(root=scratch, download=True)
-            missing = [n for n in source.files if not _existing(arrived, n)]
-            if missing:
-                raise RuntimeError(f"{', '.join(missing)} did not arrive")
-        except Exception as error:
+    kind = getattr(datasets, TORCHVISION[name])
+    try:
+        train, test = (kind(folder, train=t, download=download) for t in (True, False))
+    except Exception as error:  # torchvision raises errors of many types
+        if download:
             raise ConnectionError(
-                f"the download of {source.torchvision_class} failed ({error}); nothing "
-                "was kept. Check the connection and try again, or put the files "
-                f"{', '.join(source.files)} into {target} yourself"
+                f"the download of {name} into {folder} failed ({error}): check the "
+                "connection and try again"
             ) from error
-        arrived.rename(target)
-    return target
+        raise FileNotFoundError(
+            f"{name}: torchvision cannot read it from {folder} ({error}). With a "
+            f"connection call load_data({name!r}, folder=..., download=True)"
+        ) from error
+
+    def pool(found: Any) -> _Pool:
+        images = torch.as_tensor(found.data)  # (N, H, W) or (N, H, W, C)
+        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        labels = torch.as_tensor(found.targets)
+        return _Pool(images.contiguous(), labels, torch.arange(len(labels)))
+
+    return _Pools(tuple(train.classes), pool(train), pool(test))

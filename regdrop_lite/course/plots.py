@@ -8,11 +8,15 @@ marker or a line style of its own, so that a figure survives greyscale.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
-from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
+
+from regdrop_lite.course.extras import needs
+
+with needs("course", "Matplotlib"):
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 if TYPE_CHECKING:  # statsmodels is slow to import, and few pictures need it
     from regdrop_lite.course.study.statistics import Comparison

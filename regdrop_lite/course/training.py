@@ -44,6 +44,7 @@ from regdrop_lite.course.data import (
     make_generator,
     shift_flip,
 )
+from regdrop_lite.course.extras import needs
 
 __all__ = [
     "EpochRecord",
@@ -572,13 +573,8 @@ def _progress_bar(num_steps: int, show: bool) -> Iterator[Callable[[float], obje
     if not show:
         yield lambda loss: None
         return
-    try:
+    with needs("course", "tqdm, for progress=True,"):
         from tqdm import tqdm
-    except ImportError as error:
-        raise ImportError(
-            "progress=True needs tqdm: "
-            'python -m pip install "regdrop-lite[course]", or give progress=False'
-        ) from error
     with tqdm(total=num_steps, unit="step", file=sys.stderr) as bar:
 
         def advance(loss: float) -> None:

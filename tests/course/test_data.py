@@ -1,10 +1,11 @@
 """Data sets: the embedded one, the official files, the download, and the splits."""
 
+import builtins
 import gzip
 import hashlib
 import importlib.util
+import math
 import os
-import pickle
 import struct
 import sys
 import types
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from regdrop_lite.course import data as data_module
+from regdrop_lite.course import fashion_mnist_mini
 from regdrop_lite.course.data import (
     DATASETS,
     Dataset,
@@ -23,7 +24,6 @@ from regdrop_lite.course.data import (
     as_tensors,
     load_data,
     make_generator,
-    read_idx,
     shift_flip,
     subset,
 )
@@ -139,14 +139,15 @@ def test_splits_and_data_sets_are_frozen(mini):
 
 def test_damaged_embedded_data_are_noticed(monkeypatch, tmp_path):
     name = "fashion_mnist_mini.npz"
-    official = build.TARGET.read_bytes()
-    monkeypatch.setattr(data_module.resources, "files", lambda package: tmp_path)
+    embedded = fashion_mnist_mini.FILE
+    official = embedded.read_bytes()
+    monkeypatch.setattr(fashion_mnist_mini, "FILE", tmp_path / name)
     with pytest.raises(FileNotFoundError, match="install regdrop-lite again"):
         load_data()
     (tmp_path / name).write_bytes(official[:100_000])
     with pytest.raises(ValueError, match="cannot be read"):
         load_data()
-    with np.load(build.TARGET) as archive:
+    with np.load(embedded) as archive:
         arrays = dict(archive)
     arrays["train_images"][7, 14, 14] ^= 1  # a single bit
     np.savez(tmp_path / name, **arrays)
@@ -155,11 +156,11 @@ def test_damaged_embedded_data_are_noticed(monkeypatch, tmp_path):
 
 
 def test_licence_stands_beside_the_images():
-    notice = build.TARGET.with_name("LICENSE").read_text(encoding="utf-8")
+    notice = fashion_mnist_mini.FILE.with_name("LICENSE").read_text(encoding="utf-8")
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in notice
     assert "Permission is hereby granted" in notice
     assert 'THE SOFTWARE IS PROVIDED "AS IS"' in notice
-    assert build.TARGET.stat().st_size < 2_700_000
+    assert fashion_mnist_mini.FILE.stat().st_size < 2_700_000
 
 
 def test_content_hash_sees_names_shapes_dtypes_and_values():
@@ -172,7 +173,7 @@ def test_content_hash_sees_names_shapes_dtypes_and_values():
         {"a": values[::-1]},
         {"a": values, "b": values},
     ]
-    hashes = [data_module.content_sha256(v) for v in variants]
+    hashes = [fashion_mnist_mini.content_sha256(v) for v in variants]
     assert len(set(hashes)) == len(variants)
 
 
@@ -185,13 +186,16 @@ OFFICIAL = os.environ.get("FASHION_MNIST_FOLDER")
 def test_rebuild_gives_the_same_arrays(tmp_path, capsys):
     for name in ("a.npz", "b.npz"):
         build.main([OFFICIAL, "--target", str(tmp_path / name)])
-    with np.load(tmp_path / "a.npz") as rebuilt, np.load(build.TARGET) as embedded:
+    with (
+        np.load(tmp_path / "a.npz") as rebuilt,
+        np.load(fashion_mnist_mini.FILE) as embedded,
+    ):
         assert sorted(rebuilt.files) == sorted(embedded.files)
         for name in embedded.files:
             assert rebuilt[name].dtype == embedded[name].dtype
             assert np.array_equal(rebuilt[name], embedded[name]), name
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert data_module.MINI_SHA256 in capsys.readouterr().out
+    assert fashion_mnist_mini.SHA256 in capsys.readouterr().out
 
 
 def test_build_refuses_files_that_are_not_the_official_ones(tmp_path):
@@ -220,7 +224,9 @@ def test_build_selects_in_file_order_and_checks_the_result(tmp_path, monkeypatch
     assert not target.exists()
     build.write(arrays, target)
     with np.load(target) as written:
-        assert data_module.content_sha256(written) == data_module.content_sha256(arrays)
+        assert fashion_mnist_mini.content_sha256(
+            written
+        ) == fashion_mnist_mini.content_sha256(arrays)
 
 
 def test_build_leaves_no_partial_file(tmp_path, monkeypatch):
@@ -238,7 +244,7 @@ def test_build_leaves_no_partial_file(tmp_path, monkeypatch):
     assert target.read_text() == "old"
 
 
-# --- official files, written by hand --------------------------------------------------
+# --- the data sets of torchvision --------------------------------------------------
 
 # In file order: class 0 has eight images, class 1 four. A quarter of each is held out.
 LABELS = [0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 0]
@@ -271,57 +277,6 @@ def write_fashion(folder, *, packed):
                 (folder / name).write_bytes(content)
 
 
-def python2_pickle(value):
-    """Write opcodes of protocol 2 as Python 2 did for CIFAR's files."""
-
-    def emit(value):
-        if isinstance(value, bytes):
-            return b"T" + struct.pack("<i", len(value)) + value
-        if isinstance(value, int):
-            return b"J" + struct.pack("<i", value)
-        if isinstance(value, list):
-            return b"](" + b"".join(map(emit, value)) + b"e"
-        if isinstance(value, dict):
-            pairs = [emit(k) + emit(v) for k, v in value.items()]
-            return b"}(" + b"".join(pairs) + b"u"
-        rows, columns = value.shape
-        return (
-            b"cnumpy.core.multiarray\n_reconstruct\n"
-            b"(cnumpy\nndarray\n(K\x00tU\x01btR"  # an empty array of bytes ...
-            b"(K\x01(" + emit(rows) + emit(columns) + b"t"  # ... gets its shape,
-            b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"  # its dtype, u1,
-            b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-            b"I00\n" + emit(value.tobytes()) + b"tb"  # and its values, in C order
-        )
-
-    return b"\x80\x02" + emit(value) + b"."
-
-
-def write_cifar10(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = pixels(12, 3072, seed=3)
-    parts = [slice(0, 4), slice(4, 6), slice(6, 9), slice(9, 11), slice(11, 12)]
-    contents = {
-        f"data_batch_{i}": {b"data": rows[part], b"labels": LABELS[part]}
-        for i, part in enumerate(parts, start=1)
-    }
-    contents["test_batch"] = {b"data": pixels(3, 3072, 4), b"labels": TEST_LABELS}
-    contents["batches.meta"] = {b"label_names": [b"airplane", b"automobile"]}
-    for name, content in contents.items():
-        (folder / name).write_bytes(python2_pickle(content))
-
-
-def write_cifar100(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "train": {b"data": pixels(12, 3072, seed=3), b"fine_labels": LABELS},
-        "test": {b"data": pixels(3, 3072, seed=4), b"fine_labels": TEST_LABELS},
-        "meta": {b"fine_label_names": [b"apple", b"aquarium_fish"]},
-    }
-    for name, content in contents.items():
-        (folder / name).write_bytes(python2_pickle(content))
-
-
 def check_splits(data, rows, test_rows, shape):
     for split, indices in ((data.train, TRAIN), (data.validation, VALIDATION)):
         assert split.indices.tolist() == indices
@@ -334,112 +289,117 @@ def check_splits(data, rows, test_rows, shape):
     assert data.test.images.flatten().tolist() == test_rows.flatten().tolist()
 
 
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("subfolder", [".", "fashion-mnist"])
-def test_fashion_mnist_from_a_folder(tmp_path, packed, subfolder):
-    write_fashion(tmp_path / subfolder, packed=packed)
+@pytest.fixture
+def torchvision(monkeypatch):
+    """Put a stand-in for torchvision in its place, which keeps what it is asked for."""
+    calls = []
+
+    def make(classes, shape, images, n_train):
+        def read(root, train, download):
+            calls.append((Path(root), train, download))
+            if read.error is not None:
+                raise read.error
+            labels, seed = (LABELS[:n_train], 1) if train else (TEST_LABELS, 2)
+            found = images(
+                pixels(len(LABELS if train else labels), np.prod(shape), seed)
+            )
+            return types.SimpleNamespace(data=found, targets=labels, classes=classes)
+
+        read.error = None
+        return read
+
+    grey = make(
+        ["a", "b"],
+        (28, 28),
+        lambda rows: torch.from_numpy(rows.reshape(-1, 28, 28)),
+        len(LABELS),
+    )
+    # As torchvision gives CIFAR: channels last, in NumPy.
+    colour = make(
+        ["cat", "dog"],
+        (3, 32, 32),
+        lambda rows: rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1),
+        len(LABELS),
+    )
+    package = types.ModuleType("torchvision")
+    package.datasets = types.SimpleNamespace(
+        FashionMNIST=grey, CIFAR10=colour, CIFAR100=colour
+    )
+    package.calls = calls
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    return package
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("fashion-mnist", (1, 28, 28)),
+        ("cifar10", (3, 32, 32)),
+        ("cifar100", (3, 32, 32)),
+    ],
+)
+def test_images_of_torchvision_are_cut_by_the_same_rule(
+    torchvision, tmp_path, name, shape
+):
+    data = load_data(name, folder=tmp_path)
+    size = math.prod(shape)
+    check_splits(data, pixels(12, size, 1), pixels(3, size, 2), shape)
+    assert data.classes == (("a", "b") if shape[0] == 1 else ("cat", "dog"))
+    assert torchvision.calls == [(tmp_path, True, False), (tmp_path, False, False)]
+    assert data.train.images.is_contiguous()
+    load_data(name, folder=str(tmp_path), download=True)
+    assert torchvision.calls[2:] == [(tmp_path, True, True), (tmp_path, False, True)]
+
+
+def test_a_data_set_that_is_not_there_is_named_with_the_remedy(torchvision, tmp_path):
+    torchvision.datasets.CIFAR10.error = RuntimeError("Dataset not found or corrupted")
+    with pytest.raises(FileNotFoundError, match=r"cifar10: .*corrupted.*download=True"):
+        load_data("cifar10", folder=tmp_path)
+    torchvision.datasets.CIFAR10.error = OSError("no route to host")
+    with pytest.raises(ConnectionError, match="no route to host"):
+        load_data("cifar10", folder=tmp_path, download=True)
+    torchvision.datasets.CIFAR10.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        load_data("cifar10", folder=tmp_path, download=True)
+
+
+def test_files_that_do_not_fit_each_other_are_refused(
+    torchvision, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        torchvision.datasets,
+        "CIFAR10",
+        lambda root, train, download: types.SimpleNamespace(
+            data=np.zeros((12, 32, 32, 3), np.uint8), targets=[0] * 11, classes=["a"]
+        ),
+    )
+    with pytest.raises(ValueError, match="but got 12 images and 11 labels"):
+        load_data("cifar10", folder=tmp_path)
+
+
+@pytest.mark.parametrize("error", [ImportError, RuntimeError])
+def test_without_torchvision_the_remedy_is_named(monkeypatch, tmp_path, error):
+    def fail(name, *others):
+        if name == "torchvision":
+            raise error("it does not fit PyTorch")
+        return real(name, *others)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
+    remedy = r'does not fit PyTorch\): python -m pip install "regdrop-lite\[data\]"'
+    with pytest.raises(ImportError, match=remedy):
+        load_data("cifar10", folder=tmp_path)
+
+
+def test_fashion_mnist_by_torchvision_itself(tmp_path):
+    """Hand-made official files; runs where a torchvision that fits is installed."""
+    pytest.importorskip("torchvision", exc_type=Exception)
+    write_fashion(tmp_path / "FashionMNIST/raw", packed=False)
     data = load_data("fashion-mnist", folder=tmp_path)
     check_splits(data, pixels(12, 784, 1), pixels(3, 784, 2), (1, 28, 28))
     assert data.classes == load_data().classes
-
-
-@pytest.mark.parametrize(
-    ("name", "write", "subfolder", "classes"),
-    [
-        ("cifar10", write_cifar10, "cifar-10-batches-py", ("airplane", "automobile")),
-        ("cifar100", write_cifar100, "cifar-100-python", ("apple", "aquarium_fish")),
-    ],
-)
-def test_cifar_from_a_folder(tmp_path, name, write, subfolder, classes):
-    write(tmp_path / subfolder)
-    for folder in (tmp_path, str(tmp_path / subfolder)):
-        data = load_data(name, folder=folder)
-        check_splits(data, pixels(12, 3072, 3), pixels(3, 3072, 4), (3, 32, 32))
-        assert (data.name, data.classes) == (name, classes)
-        assert len(data.train.mean) == len(data.train.std) == 3
-
-
-def test_the_handwritten_pickles_are_ordinary_ones():
-    value = {b"data": pixels(2, 3, seed=0), b"labels": [1, 0], b"name": b"x"}
-    read = pickle.loads(python2_pickle(value), encoding="bytes")
-    assert read.keys() == value.keys()
-    assert np.array_equal(read[b"data"], value[b"data"])
-    assert read[b"labels"] == [1, 0]
-
-
-class Malicious:
-    """Unpickling it would create a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-def test_a_pickle_cannot_run_code(tmp_path):
-    write_cifar100(tmp_path)
-    harm = tmp_path / "harm"
-    content = pickle.dumps({b"fine_label_names": Malicious(str(harm))})
-    (tmp_path / "meta").write_bytes(content)
-    with pytest.raises(ValueError, match=r"meta is damaged.*asks for \w+\.mkdir"):
-        load_data("cifar100", folder=tmp_path)
-    assert not harm.exists()
-
-
-@pytest.mark.parametrize(
-    "name", ["numpy.load", "numpy.core.multiarray.fromfile", "builtins.eval"]
-)
-def test_a_pickle_gets_nothing_but_arrays(tmp_path, name):
-    module, _, attribute = name.rpartition(".")
-    write_cifar100(tmp_path)
-    (tmp_path / "meta").write_bytes(f"c{module}\n{attribute}\n.".encode())
-    with pytest.raises(ValueError, match=f"asks for {name}"):
-        load_data("cifar100", folder=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "no IDX file"),
-        (b"\0\0\x08", "no IDX file"),
-        (b"\0\0\x0d\x01" + struct.pack(">I", 1) + b"\0", "no IDX file"),  # floats
-        (b"\0\0\x08\x03" + struct.pack(">I", 1), "no IDX file"),  # header cut off
-        (idx([1, 2, 3], 4), r"expected 4 values for the shape \(4,\), but got 3"),
-        (idx([1, 2, 3, 4, 5], 2, 2), "expected 4 values .* but got 5"),
-    ],
-)
-def test_damaged_idx_files_are_refused(tmp_path, content, message):
-    plain, packed = tmp_path / "x", tmp_path / "x.gz"
-    plain.write_bytes(content)
-    packed.write_bytes(gzip.compress(content))
-    for path in (plain, packed):
-        with pytest.raises(ValueError, match=message):
-            read_idx(path)
-
-
-def test_damaged_gzip_files_are_refused(tmp_path):
-    path = tmp_path / "x.gz"
-    whole = gzip.compress(idx(range(200), 200))
-    flipped = bytearray(whole)
-    flipped[-6] ^= 1  # in the checksum
-    for content in (b"no gzip", whole[:-20], bytes(flipped)):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="is damaged: fetch it again"):
-            read_idx(path)
-
-
-def test_files_that_do_not_fit_each_other_are_refused(tmp_path):
-    write_fashion(tmp_path, packed=False)
-    labels = tmp_path / "train-labels-idx1-ubyte"
-    labels.write_bytes(idx(LABELS[:-1], 11))
-    with pytest.raises(ValueError, match="but got 12 images and 11 labels"):
-        load_data("fashion-mnist", folder=tmp_path)
-    labels.write_bytes(idx([*LABELS[:-1], 10], 12))
-    with pytest.raises(
-        ValueError, match="expected labels from 0 to 9, but got 0 to 10"
-    ):
-        load_data("fashion-mnist", folder=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"cifar10.*download=True"):
+        load_data("cifar10", folder=tmp_path)
 
 
 # --- what to say when something is missing --------------------------------------------
@@ -457,129 +417,11 @@ def test_unknown_names_and_unfitting_arguments():
             load_data(name, download=True)
 
 
-def test_missing_files_are_named(tmp_path):
-    write_cifar10(tmp_path)
-    (tmp_path / "data_batch_3").unlink()
-    with pytest.raises(FileNotFoundError, match=r"data_batch_3.*download=True"):
-        load_data("cifar10", folder=tmp_path)
-
-
 def test_missing_numpy_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "numpy", None)  # makes the import fail
-    spec = importlib.util.spec_from_file_location("copy", data_module.__file__)
+    spec = importlib.util.spec_from_file_location("copy", fashion_mnist_mini.__file__)
     with pytest.raises(ImportError, match=r'pip install "regdrop-lite\[course\]"'):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-
-
-# --- the download, with a stand-in for torchvision ------------------------------------
-
-
-def install_torchvision(monkeypatch, **classes):
-    package = types.ModuleType("torchvision")
-    package.datasets = types.SimpleNamespace(**classes)
-    monkeypatch.setitem(sys.modules, "torchvision", package)
-
-
-def everything(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "arrival", "write", "target"),
-    [
-        (
-            "fashion-mnist",
-            "FashionMNIST",
-            "FashionMNIST/raw",
-            lambda folder: write_fashion(folder, packed=True),
-            "fashion-mnist",
-        ),
-        (
-            "cifar10",
-            "CIFAR10",
-            "cifar-10-batches-py",
-            write_cifar10,
-            "cifar-10-batches-py",
-        ),
-        (
-            "cifar100",
-            "CIFAR100",
-            "cifar-100-python",
-            write_cifar100,
-            "cifar-100-python",
-        ),
-    ],
-)
-def test_download_arrives_whole_and_once(
-    monkeypatch, tmp_path, name, kind, arrival, write, target
-):
-    calls = []
-
-    def fetch(root, download):
-        assert download
-        calls.append(root)
-        (Path(root) / "archive.tar.gz").write_bytes(b"to be thrown away")
-        write(Path(root) / arrival)
-
-    install_torchvision(monkeypatch, **{kind: fetch})
-    folder = tmp_path / "new" / "folder"
-    first = load_data(name, folder=folder, download=True)
-    assert [p.name for p in folder.iterdir()] == [target]
-    second = load_data(name, folder=folder, download=True)
-    third = load_data(name, folder=folder)
-    assert len(calls) == 1, "files that are there must not be fetched again"
-    for other in (second, third):
-        assert torch.equal(first.train.images, other.train.images)
-
-
-def test_download_without_torchvision_names_the_remedy(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torchvision", None)  # makes the import fail
-    with pytest.raises(ImportError, match=r'pip install "regdrop-lite\[data\]"'):
-        load_data("cifar10", folder=tmp_path / "x", download=True)
-    assert everything(tmp_path) == []
-
-
-def test_failed_download_leaves_nothing(monkeypatch, tmp_path):
-    def break_off(root, download):
-        write_cifar10(Path(root) / "cifar-10-batches-py")
-        raise OSError("no route to host")
-
-    install_torchvision(monkeypatch, CIFAR10=break_off)
-    with pytest.raises(ConnectionError, match=r"no route to host.*nothing was kept"):
-        load_data("cifar10", folder=tmp_path, download=True)
-    assert everything(tmp_path) == []
-
-
-def test_incomplete_download_leaves_nothing(monkeypatch, tmp_path):
-    def lose_one(root, download):
-        write_cifar10(Path(root) / "cifar-10-batches-py")
-        (Path(root) / "cifar-10-batches-py" / "test_batch").unlink()
-
-    install_torchvision(monkeypatch, CIFAR10=lose_one)
-    with pytest.raises(ConnectionError, match="test_batch did not arrive"):
-        load_data("cifar10", folder=tmp_path, download=True)
-    assert everything(tmp_path) == []
-
-
-def test_interrupted_download_leaves_nothing(monkeypatch, tmp_path):
-    def interrupt(root, download):
-        write_cifar10(Path(root) / "cifar-10-batches-py")
-        raise KeyboardInterrupt
-
-    install_torchvision(monkeypatch, CIFAR10=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        load_data("cifar10", folder=tmp_path, download=True)
-    assert everything(tmp_path) == []
-
-
-def test_download_does_not_overwrite_an_incomplete_folder(monkeypatch, tmp_path):
-    install_torchvision(monkeypatch)
-    kept = tmp_path / "cifar-100-python" / "train"
-    kept.parent.mkdir()
-    kept.write_text("mine")
-    with pytest.raises(FileExistsError, match="is incomplete: remove it"):
-        load_data("cifar100", folder=tmp_path, download=True)
-    assert kept.read_text() == "mine"
 
 
 # --- subsets and tensors --------------------------------------------------------------
@@ -655,8 +497,7 @@ def test_as_tensors_normalises_with_the_training_statistics(mini):
         np.testing.assert_allclose(images.numpy(), expected, rtol=0, atol=1e-12)
 
 
-def test_as_tensors_normalises_each_channel(tmp_path):
-    write_cifar10(tmp_path)
+def test_as_tensors_normalises_each_channel(torchvision, tmp_path):
     split = load_data("cifar10", folder=tmp_path).train
     images, _ = as_tensors(split)
     for channel in images.unbind(1):

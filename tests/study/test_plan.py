@@ -74,6 +74,11 @@ def test_defaults_are_those_of_the_code(tmp_path):
     chosen = {f.name for f in fields(TrainConfig)} - {"seed", "device", "progress"}
     for name in chosen:
         assert config[name] == getattr(settings, name), name
+    for name, value in ResNetSmall.__init__.__kwdefaults__.items():
+        if name not in {"seed", "dtype"}:
+            wanted = list(value) if isinstance(value, tuple) else value
+            assert config[name] == wanted, name
+    assert (config["regulariser"], config["p"]) == ("none", 0.0)
     assert set(MODEL_KEYS) == set(ResNetSmall.__init__.__kwdefaults__) - {
         "seed",
         "dtype",
@@ -174,7 +179,7 @@ def test_two_families_need_two_names(tmp_path):
         (
             '"classification"',
             '"beauty"',
-            "measures.* expected .*'classification', .*got 'beauty'",
+            "measures.* expected one of .*classification, .*got 'beauty'",
         ),
         ("[3, 5]", "[]", r"seeds: .*at least 1 item .*, but got \[\]"),
         ("[3, 5]", "{count = 0}", "seeds: .*at least 1 item"),
@@ -238,7 +243,7 @@ def test_two_families_need_two_names(tmp_path):
         (
             "epochs = [2, 3]",
             "stages = [3]",
-            r"stages\..*: expected an instance of Sequence, but got 3",
+            r"stages\..*: expected a valid list, but got 3",
         ),
         (
             "epochs = [2, 3]",
@@ -270,7 +275,7 @@ def test_two_families_need_two_names(tmp_path):
         (
             "[[groups]]",
             "[data]\nname = 'mnist'\n[[groups]]",
-            "data.name: expected 'fashion-mnist-mini', ",
+            "data.name: expected one of fashion-mnist-mini, ",
         ),
         (
             "[[groups]]",

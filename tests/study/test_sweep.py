@@ -617,9 +617,12 @@ def test_an_interrupt_keeps_the_rows(write, quick, monkeypatch, capsys):
     ("changes", "message"),
     [
         ([('["spatial"]', '["cutout"]')], "regulariser has to be one of 'none', 'el"),
-        ([("p = [0.2]", "p = [1.5]")], "p: expected a probability from 0 to 1, but"),
-        ([("p = [0.2]", "p = []")], "expected a list with at least one value"),
-        ([("seeds = [0, 1]", "seeds = []"), ("[1]", "[]")], "seeds: expected at least"),
+        ([("p = [0.2]", "p = [1.5]")], "expected less than or equal to 1, but got 1.5"),
+        ([("p = [0.2]", "p = []")], "p: List should have at least 1 item"),
+        (
+            [("seeds = [0, 1]", "seeds = []"), ("[1]", "[]")],
+            "seeds: Value should have at least 1 item",
+        ),
         (
             [("images = 40", "images = 41")],
             "none (images = 41, validation = 20): ",

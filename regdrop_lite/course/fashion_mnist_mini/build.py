@@ -12,6 +12,7 @@ bytes of the compressed file may differ with the version of zlib.
 """
 
 import argparse
+import gzip
 import hashlib
 import os
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regdrop_lite.course.data import MINI_SHA256, content_sha256, read_idx
+from regdrop_lite.course.fashion_mnist_mini import FILE, SHA256, content_sha256
 
 SOURCES = {
     "train-images-idx3-ubyte.gz": (
@@ -36,8 +37,6 @@ SOURCES = {
     ),
 }
 """The official files and the SHA-256 of each."""
-
-TARGET = Path(__file__).with_name("fashion_mnist_mini.npz")
 
 
 def select(folder: Path) -> dict[str, np.ndarray]:
@@ -62,8 +61,12 @@ def select(folder: Path) -> dict[str, np.ndarray]:
             )
     arrays = {}
     for kind, stem, each in (("train", "train", 400), ("test", "t10k", 200)):
-        images = read_idx(folder / f"{stem}-images-idx3-ubyte.gz")
-        labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz")
+        # IDX files: a header of 4 bytes and 4 more for each dimension, then the values.
+        images, labels = (
+            np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8)
+            for name in (f"{stem}-images-idx3-ubyte.gz", f"{stem}-labels-idx1-ubyte.gz")
+        )
+        images, labels = images[16:].reshape(-1, 28, 28), labels[8:]
         first = [np.flatnonzero(labels == label)[:each] for label in range(10)]
         indices = np.sort(np.concatenate(first))
         arrays[f"{kind}_images"] = images[indices]
@@ -89,12 +92,12 @@ def main(argv: list[str] | None = None) -> None:
     """Build the file; ``--target`` builds it somewhere else."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="the four official .gz files")
-    parser.add_argument("--target", type=Path, default=TARGET, help="file to write")
+    parser.add_argument("--target", type=Path, default=FILE, help="file to write")
     options = parser.parse_args(argv)
     arrays = select(options.folder)
     digest = content_sha256(arrays)
-    if digest != MINI_SHA256:
-        raise SystemExit(f"expected the content {MINI_SHA256}, but got {digest}")
+    if digest != SHA256:
+        raise SystemExit(f"expected the content {SHA256}, but got {digest}")
     write(arrays, options.target)
     print(f"{options.target}: content {digest}")
 

@@ -152,7 +152,7 @@ def _measure_ablated_channels(subject: Subject) -> Result:
     model, shares = subject.model, [0.0, 0.1, 0.2, 0.4]
     branches = [block.norm2 for block in residual_blocks(model)]
 
-    def curve(places: list[nn.Module], rescale: bool = False) -> list[float]:
+    def curve(places: Sequence[nn.Module], rescale: bool = False) -> list[float]:
         generator = subject.generator("ablated_channels")
         return [
             score(

@@ -4,7 +4,7 @@ A function of this package becomes a measure by one decorator, which names it an
 metrics that it brings. Nothing else has to be told: plans know it from then on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -118,7 +118,7 @@ def measure(
 
 
 def forward(
-    model: nn.Module, images: Tensor, replaced: Mapping[str, Tensor] | None = None
+    model: nn.Module, images: Tensor, replaced: dict[str, Tensor] | None = None
 ) -> Tensor:
     """Give the logits in the mode the model is in, with some parameters replaced."""
     batches = images.split(100)

@@ -59,16 +59,15 @@ A contrast may also set one metric against another, with ``control_metric``: ave
 predictions of a net against its plain ones, for example.
 """
 
-import inspect
 import itertools
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from regdrop_lite.course.data import DATASETS
 from regdrop_lite.course.extras import needs
@@ -96,11 +95,14 @@ __all__ = [
     "METRICS",
     "MODEL_KEYS",
     "Contrast",
+    "Data",
     "Family",
+    "Model",
     "Plan",
     "PlanError",
     "Run",
     "Tolerances",
+    "Training",
     "difference",
     "matches",
     "read_plan",
@@ -122,7 +124,7 @@ class PlanError(ValueError):
 # --- what a plan may say --------------------------------------------------------------
 
 
-def _seeds(given: object) -> list[int]:
+def _seeds(given: Any) -> Any:
     """Give the seeds of a list, or of a table with a start and a count."""
     if isinstance(given, dict):
         if not set(given) <= {"start", "count"}:
@@ -140,10 +142,19 @@ def _each_once(values: list[Any]) -> list[Any]:
     return values
 
 
+def _one_of(known: Iterable[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
+
+
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Once = AfterValidator(_each_once)
-Seeds = Annotated[list[int], BeforeValidator(_seeds), Once]
+Measures = list[Annotated[str, _one_of(MEASURES)]]
+Seeds = Annotated[list[int], BeforeValidator(_seeds), AfterValidator(_each_once)]
 
 
 class _Part(BaseModel):
@@ -162,7 +173,7 @@ class Data(_Part):
     ensemble share them.
     """
 
-    name: Literal[*DATASETS] = DATASETS[0]
+    name: Annotated[str, _one_of(DATASETS)] = DATASETS[0]
     images: PositiveInt | None = None
     validation: PositiveInt | None = None
     label_noise: float = 0.0
@@ -171,46 +182,56 @@ class Data(_Part):
     augmentation: str = "none"
 
 
-def _training() -> type[_Part]:
-    """Make the section ``[training]``: fields of TrainConfig, and ``ramp``."""
-    hints, known = get_type_hints(TrainConfig), set(Data.model_fields)
-    found: Config = {
-        f.name: (hints[f.name], f.default)
-        for f in fields(TrainConfig)
-        if f.name not in {"seed", "device", "progress", *known}
-    }
-    return create_model("Training", __base__=_Part, **found, ramp=(Share, 0.0))
+class Training(_Part):
+    """The section ``[training]``: fields of ``TrainConfig``, and ``ramp``.
+
+    ``ramp`` is the share of the steps in which the drop rates rise from 0, see
+    :class:`~regdrop_lite.LinearRamp`.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.05
+    dtype: str = "float64"
+    eval_every: int = 1
+    ramp: Share = 0.0
 
 
-def _model() -> type[_Part]:
-    """Make the section ``[model]``: arguments of ResNetSmall."""
-    found: Config = {
-        name: (
-            Share if name in ("p", "path_p") else p.annotation,
-            list(p.default) if isinstance(p.default, tuple) else p.default,
-        )
-        for name, p in inspect.signature(ResNetSmall).parameters.items()
-        if name not in {"num_classes", "in_channels", "seed", "dtype"}
-    }
-    return create_model("Model", __base__=_Part, **found)
+class Model(_Part):
+    """The section ``[model]``: arguments of ``ResNetSmall``."""
+
+    regulariser: str = "none"
+    p: Share = 0.0
+    depths: list[int] = [4, 4, 4]
+    schedule: str = "linear"
+    block_size: int | list[int] = 3
+    shared: bool = False
+    border: str = "valid"
+    placement: str = "branch"
+    stages: list[int] = [1, 2, 3]
+    path_p: Share = 0.0
 
 
-Training, Model = _training(), _model()
 MODEL_KEYS = tuple(Model.model_fields)
 """The keys of ``[model]``."""
 
-AXES: Config = {
-    key: field.rebuild_annotation()
-    for section in (Data, Training, Model)
-    for key, field in section.model_fields.items()
-    if key != "name"
-}
-Group: type[_Part] = create_model(
-    "Group",
-    __base__=_Part,
-    name=(Text, ...),
-    **{k: (Annotated[list[a], Field(min_length=1)], [None]) for k, a in AXES.items()},
-)
+if TYPE_CHECKING:
+    Group = _Part
+else:  # a name, and a list of values for each key of the sections
+    Group = create_model(
+        "Group",
+        __base__=_Part,
+        name=(Text, ...),
+        **{
+            key: (Annotated[list[field.rebuild_annotation()], Field(min_length=1)], [])
+            for section in (Data, Training, Model)
+            for key, field in section.model_fields.items()
+            if key != "name"
+        },
+    )
 
 
 class Hypothesis(_Part):
@@ -288,7 +309,7 @@ class PlanFile(_Part):
 
     title: Text
     evaluate: Literal["validation", "test"]
-    measures: Annotated[list[Literal[*MEASURES]], Field(min_length=1), Once]
+    measures: Annotated[Measures, Field(min_length=1), AfterValidator(_each_once)]
     seeds: Annotated[Seeds, Field(min_length=1)]
     groups: Annotated[list[Group], Field(min_length=1)]
     hypotheses: list[Hypothesis] = []
@@ -457,7 +478,8 @@ def _parse(path: Path, content: Config) -> Plan:
 
 def _grid(plan: PlanFile, tables: Sequence[Config]) -> Iterator[tuple[str, Config]]:
     """Combine the values of each group in every way."""
-    base = {"data": plan.data.name}  # "name" says nothing where all keys are together
+    # "name" says nothing where all keys are together.
+    base: Config = {"data": plan.data.name}
     base |= plan.data.model_dump(exclude={"name"})
     base |= plan.training.model_dump() | plan.model.model_dump()
     base |= {"evaluate": plan.evaluate, "measures": plan.measures}
@@ -577,7 +599,8 @@ def _explain(error: ValidationError, content: Config) -> str:
         n = len(found["loc"])
         if any(e["loc"][:n] == found["loc"] and len(e["loc"]) > n for e in errors):
             continue  # it only follows from the other
-        where, place = "", content
+        where = ""
+        place: Any = content
         for key in found["loc"]:
             inside = isinstance(place, dict | list) and not isinstance(key, str)
             try:
@@ -590,7 +613,7 @@ def _explain(error: ValidationError, content: Config) -> str:
             part = (named or f"number {key + 1}") if isinstance(key, int) else key
             where += f".{part}" if where else str(part)
         kind, text = found["type"], found["msg"]
-        section = found["loc"][0] if len(found["loc"]) > 1 else ""
+        section = str(found["loc"][0]) if len(found["loc"]) > 1 else ""
         if kind == "missing":
             text = "it is missing"
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):

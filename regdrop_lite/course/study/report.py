@@ -22,7 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+from regdrop_lite.course.extras import needs
+
+with needs("course", "NumPy"):
+    import numpy as np
 
 from regdrop_lite.course.models import ResNetSmall
 from regdrop_lite.course.study.plan import Family, Plan, read_plan

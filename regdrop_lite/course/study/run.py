@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from regdrop_lite import DropLayer, LinearRamp, __version__
-from regdrop_lite.course.data import Dataset, content_sha256, load_data, subset
+from regdrop_lite.course.data import Dataset, load_data, subset
+from regdrop_lite.course.fashion_mnist_mini import content_sha256
 from regdrop_lite.course.measures import MEASURES, Subject
 from regdrop_lite.course.models import ResNetSmall
 from regdrop_lite.course.study.plan import MODEL_KEYS, Config

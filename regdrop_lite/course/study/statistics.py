@@ -25,16 +25,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
+from regdrop_lite.course.extras import needs
 
-try:
+with needs("course", "SciPy or statsmodels"):
+    import numpy as np
     from scipy import stats
     from statsmodels.stats.multitest import multipletests
-except ImportError as error:
-    raise ImportError(
-        "the statistics need SciPy and statsmodels: "
-        'python -m pip install "regdrop-lite[course]"'
-    ) from error
 
 from regdrop_lite.course.study.plan import Contrast, Family, matches
 

@@ -34,17 +34,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-try:
+import torch
+
+from regdrop_lite.course.extras import needs
+
+with needs("course", "joblib or tqdm"):
     import joblib
     import numpy as np
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     from tqdm import tqdm
-except ImportError as error:
-    raise ImportError(
-        'the runner needs joblib and tqdm: python -m pip install "regdrop-lite[course]"'
-    ) from error
-
-import torch
 
 from regdrop_lite.course.study.plan import Config, Plan, PlanError, Run, read_plan
 from regdrop_lite.course.study.run import (
@@ -527,13 +525,8 @@ def _workers(jobs: int, scheduler: str | None) -> Iterator[None]:
         with joblib.parallel_config(backend="loky", n_jobs=jobs):
             yield
         return
-    try:
+    with needs("cluster", "distributed"):
         from distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "a Dask cluster needs distributed: python -m pip install "
-            '"regdrop-lite[cluster]"'
-        ) from error
     with (
         Client(scheduler) as client,
         joblib.parallel_config(backend="dask", client=client, n_jobs=-1),

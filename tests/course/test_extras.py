@@ -1,0 +1,57 @@
+"""Modules whose extras are missing say what to install, all in one way."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from regdrop_lite.course.extras import needs
+
+COURSE = Path(__file__).parents[2] / "regdrop_lite/course"
+NEEDS = [
+    ("plots", "matplotlib"),
+    ("plots", "cycler"),
+    ("fashion_mnist_mini/__init__", "numpy"),
+    ("study/plan", "pydantic"),
+    ("study/report", "numpy"),
+    ("study/statistics", "numpy"),
+    ("study/statistics", "scipy"),
+    ("study/statistics", "statsmodels.stats.multitest"),
+    ("study/sweep", "joblib"),
+    ("study/sweep", "tqdm"),
+]
+
+
+@pytest.mark.parametrize(("module", "missing"), NEEDS)
+def test_a_module_names_the_extra_that_it_needs(monkeypatch, module, missing):
+    spec = importlib.util.spec_from_file_location("a_copy", COURSE / f"{module}.py")
+    copy = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "a_copy", copy)  # dataclasses look for it
+    monkeypatch.setitem(sys.modules, missing, None)  # makes the import fail
+    with pytest.raises(ImportError) as caught:
+        spec.loader.exec_module(copy)
+    assert type(caught.value) is ImportError, "no bare ModuleNotFoundError"
+    assert 'python -m pip install "regdrop-lite[course]"' in str(caught.value)
+    assert missing.partition(".")[0] in str(caught.value)
+
+
+def test_every_import_of_an_extra_is_guarded():
+    """What is listed above is all: other imports come with Python and PyTorch."""
+    seen = set()
+    free = {*sys.stdlib_module_names, "torch", "filelock", "regdrop_lite"}
+    ours = ["data", "models", "training", "ensembles", "plots", "extras"]
+    files = [COURSE / f"{name}.py" for name in ours]
+    for folder in ("measures", "study", "fashion_mnist_mini"):
+        files += [f for f in (COURSE / folder).glob("*.py") if f.stem != "build"]
+    for file in files:
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            word, _, rest = line.partition(" ")
+            if word in ("import", "from") and rest.split(".")[0].split()[0] not in free:
+                seen.add(f"{file.name}:{number}: {line}")
+    assert not seen, "such an import stands in a block `with needs(...)`"
+
+
+def test_interrupts_pass():
+    with pytest.raises(KeyboardInterrupt), needs("course", "x"):
+        raise KeyboardInterrupt
