@@ -4,6 +4,8 @@ Every layer is one multiplication, ``y = x * mask * scale``; only the shape of t
 differs. ``p`` is always the probability to *drop*.
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 from regdrop_lite._common import set_generator
 from regdrop_lite.drop_block import (
     DropBlock1d,
@@ -22,7 +24,10 @@ from regdrop_lite.spatial_dropout import (
     spatial_dropout,
 )
 
-__version__ = "0.1.0"
+try:
+    __version__ = version("regdrop-lite")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "unknown"
 
 __all__ = [
     "DropBlock1d",
