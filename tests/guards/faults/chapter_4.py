@@ -119,7 +119,7 @@ FAULTS = [
         PAINTED,
         PAINTED.replace(
             "    return input",
-            "    output = output[:1].expand_as(output).clone()\n    return input",
+            "    output = output[:1].expand_as(output).detach() * input\n    return input",
         ),
         MAIN,
         "each sample draws its own mask",
@@ -130,7 +130,7 @@ FAULTS = [
         PAINTED,
         PAINTED.replace(
             "    return input",
-            "    output = output[:, :1].expand_as(output).clone()\n    return input",
+            "    output = output[:, :1].expand_as(output).detach() * input\n    return input",
         ),
         MAIN,
         "each channel draws its own mask",
