@@ -30,7 +30,7 @@ BLOCK = re.compile(
     r"(?P<text>.*?)^ *(?P=fence) *$",
     re.M | re.S,
 )
-MARK = re.compile(r"<!-- (slow|not run: .*?) -->\s*\Z", re.S)
+MARK = re.compile(r"<!-- (slow|not run: (?:(?!-->).)*?) -->\s*\Z", re.S)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ import pytest
 import yaml
 from pages import ADDRESS, BOOK, PAGES, ROOT, SOURCES, names
 
-import regdrop_lite
-
 
 def test_there_are_pages_for_every_part():
     assert len(PAGES) == len(set(PAGES)) >= 10
@@ -35,11 +33,6 @@ def test_the_address_of_the_repository_is_the_same_everywhere():
     pages = [path for path in SOURCES.values() if path.suffix == ".md"]
     named = [names(p) for p in pages if ADDRESS in p.read_text(encoding="utf-8")]
     assert named == [], "write REPOSITORY_URL instead"
-
-
-def test_the_version_is_the_same_everywhere():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert str(citation["version"]) == regdrop_lite.__version__
 
 
 def test_the_two_commands_are_the_same_everywhere():
