@@ -4,6 +4,8 @@ Every layer is one multiplication, ``y = x * mask * scale``; only the shape of t
 differs. ``p`` is always the probability to *drop*.
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 from regdrop_lite.drop_block import DropBlock1d, DropBlock2d, DropBlock3d, drop_block
 from regdrop_lite.drop_block_gamma import drop_block_gamma, drop_block_keep_prob
 from regdrop_lite.drop_layer import DropLayer, set_generator
@@ -17,7 +19,10 @@ from regdrop_lite.spatial_dropout import (
     spatial_dropout,
 )
 
-__version__ = "0.1.0"
+try:
+    __version__ = version("regdrop-lite")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "unknown"
 
 __all__ = [
     "DropBlock1d",

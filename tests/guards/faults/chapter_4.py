@@ -93,7 +93,7 @@ FAULTS = [
         "blocks one element too small",
         "_apply.py",
         "(first + k).clamp(max=n)",
-        "(first + k - (k > 1)).clamp(max=n)",
+        "(first + k - int(k > 1)).clamp(max=n)",
         MAIN,
         "one mask comes as often as the law says",
     ),
@@ -103,7 +103,8 @@ FAULTS = [
         "(first + k).clamp(max=n)",
         "(first + k + (k > 1)).clamp(max=n)",
         DETAILS,
-        "no mask comes that the law forbids",
+        "every mask comes as often as the law says",
+        cell="no mask comes that the law forbids",
     ),
     Fault(
         "seeds twice as often as the rate says",
@@ -119,7 +120,8 @@ FAULTS = [
         PAINTED,
         PAINTED.replace(
             "    return input",
-            "    output = output[:1].expand_as(output).clone()\n    return input",
+            "    output = output[:1].expand_as(output).detach() * input\n"
+            "    return input",
         ),
         MAIN,
         "each sample draws its own mask",
@@ -130,7 +132,8 @@ FAULTS = [
         PAINTED,
         PAINTED.replace(
             "    return input",
-            "    output = output[:, :1].expand_as(output).clone()\n    return input",
+            "    output = output[:, :1].expand_as(output).detach() * input\n"
+            "    return input",
         ),
         MAIN,
         "each channel draws its own mask",

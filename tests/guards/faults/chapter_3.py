@@ -50,7 +50,8 @@ FAULTS = [
         SHAPE,
         "shape = (rows, 1, 1, 1)",
         MAIN,
-        "a sample falls as a whole, at any rank",
+        "function(torch.ones(shape), 0.5",
+        cell="a sample falls as a whole, at any rank",
     ),
     Fault(
         "path: 0 times infinity for p = 1",
@@ -220,7 +221,7 @@ FAULTS = [
         "subset: an empty call",
         "drop_path.py",
         "    if count == 0:\n        return input.clone()",
-        "    if False:\n        return input.clone()",
+        "    if count == 0:\n        return input + 0.0 * branch(input)",
         DETAILS,
         "an uncalled branch has no gradient at all",
     ),
@@ -252,7 +253,8 @@ FAULTS = [
         "path: the mask in bfloat16",
         "_common.py",
         "return uniform(shape, device, generator) >= p",
-        "u = uniform(shape, device, generator).bfloat16()\n    return u >= p",
+        "u = torch.rand(shape, dtype=torch.bfloat16, generator=generator)\n"
+        "    return u >= p",
         DETAILS,
         "the rate is p in every dtype",
     ),

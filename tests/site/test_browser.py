@@ -1,0 +1,205 @@
+"""What a browser shows of the built site: Chromium or Chrome of the system."""
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pages import PAGES, built, every_page
+from playwright.sync_api import Browser, Page, Response, sync_playwright
+
+pytestmark = pytest.mark.slow
+
+DESK, PHONE = (1440, 900), (390, 844)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[str]:
+    """The address of a server for the site, on this machine only."""
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
+        threading.Thread(target=http_server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http_server.server_port}"
+        http_server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all pages."""
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    with sync_playwright() as playwright:
+        # Containers run tests as root, where Chromium's sandbox does not start.
+        running = playwright.chromium.launch(
+            executable_path=executable, chromium_sandbox=False
+        )
+        yield running
+        running.close()
+
+
+@dataclass
+class Visit:
+    """A page in a window of its own, and what the browser said of it."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        def answered(response: Response) -> None:
+            if response.status >= 400:
+                self.complaints.append(f"{response.status} {response.url}")
+
+        page, say = self.page, self.complaints.append
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("response", answered)
+        page.on("requestfailed", lambda request: say(f"failed: {request.url}"))
+        page.on("pageerror", lambda error: say(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                say(f"{message.type}: {message.text}")
+                if message.type in ("error", "warning", "assert")
+                else None
+            ),
+        )
+
+    def go(self, url: str) -> None:
+        """Load a page, and wait until its formulas are set and the network is quiet."""
+        self.page.goto(url, wait_until="load")
+        self.page.evaluate("window.MathJax && MathJax.startup?.promise.then(() => 0)")
+        self.page.wait_for_load_state("networkidle")
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """A new window, as wide as at a desk."""
+    width, height = DESK
+    context = browser.new_context(viewport={"width": width, "height": height})
+    yield Visit(context.new_page())
+    context.close()
+
+
+OVERFLOWING = """
+[...document.querySelectorAll("article *")].filter(element => {
+  const box = element.getBoundingClientRect();
+  if (!box.width || box.right <= innerWidth + 1) return false;
+  for (let e = element.parentElement; e.tagName != "ARTICLE"; e = e.parentElement)
+    if (getComputedStyle(e).overflowX != "visible") return false;
+  return true;
+}).map(element => element.tagName + " " + element.textContent.slice(0, 60))
+"""
+
+MATHS = """
+[...document.querySelectorAll("article .math")].map(element => {
+  const box = element.querySelector("mjx-container");
+  // MathJax shows a macro that it does not know in red.
+  const error = element.querySelector("mjx-merror, [data-mjx-error], [style*='red']");
+  const shown = box && !error && box.getBoundingClientRect().width > 0;
+  return shown ? "" : element.textContent;
+}).filter(Boolean)
+"""
+
+
+@every_page
+@pytest.mark.parametrize(("width", "height"), [DESK, PHONE], ids=["desk", "phone"])
+def test_page_works_in_a_browser(server, visit, page, width, height):
+    """At a desk and on a phone: no error, no foreign request, formulas, no overflow."""
+    visit.page.set_viewport_size({"width": width, "height": height})
+    visit.go(f"{server}/{page}.html")
+    assert visit.complaints == []
+    own = (server, "data:", "blob:")
+    assert [url for url in visit.requests if not url.startswith(own)] == []
+    assert visit.requests, "nothing was watched"
+    assert visit.page.evaluate(MATHS) == []
+    wide = visit.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0 and visit.page.evaluate(OVERFLOWING) == []
+
+
+def test_what_goes_wrong_in_a_page_is_noticed(server, visit):
+    """Whoever watches has to see: an error, a warning, a missing file."""
+    visit.go(f"{server}/{PAGES[0]}.html")
+    assert visit.complaints == []
+    visit.page.evaluate("console.warn('w'); fetch('/not-there').then(() => 0)")
+    visit.page.evaluate("setTimeout(() => { throw Error('thrown') })")
+    visit.page.wait_for_load_state("networkidle")
+    visit.page.wait_for_timeout(200)
+    said = "\n".join(visit.complaints)
+    assert "warning: w" in said and "404" in said and "thrown" in said
+
+
+def test_formulas_work_without_a_server(site, visit):
+    """Opened as a file, as the README says."""
+    visit.go(built(site, "book/01_spatial_dropout").as_uri())
+    assert visit.page.evaluate(MATHS) == []
+    assert visit.page.locator("mjx-container").count() > 20
+    assert [url for url in visit.requests if url.startswith("http")] == []
+
+
+def test_the_switch_changes_light_to_dark(server, visit):
+    visit.go(f"{server}/{PAGES[0]}.html")
+    seen = {}
+    for _ in range(3):
+        visit.page.locator(".theme-switch-button:visible").first.click()
+        visit.page.wait_for_timeout(400)
+        theme = visit.page.evaluate("document.documentElement.dataset.theme")
+        seen[theme] = visit.page.evaluate(
+            "['body', 'svg.inline-svg text'].map(s => document.querySelector(s))"
+            ".map(e => getComputedStyle(e))"
+            ".map((c, i) => i ? c.fill : c.backgroundColor)"
+        )
+    assert set(seen) == {"light", "dark"}
+    for theme in seen:
+        background, text = (
+            sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in seen[theme]
+        )
+        assert (background > text) == (theme == "light"), seen
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG's contrast of two colours, rgb(...)."""
+
+    def luminance(colour: str) -> float:
+        values = [int(v) / 255 for v in re.findall(r"\d+", colour)[:3]]
+        linear = [
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_drawing_can_be_read(server, visit, theme):
+    """Text 4.5 to 1, shapes 3 to 1 against the page."""
+    visit.go(f"{server}/{PAGES[0]}.html")
+    visit.page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    page = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for selector, least in (("text, svg.inline-svg tspan", 4.5), ("path", 3.0)):
+        colours = visit.page.evaluate(
+            f"[...document.querySelectorAll('svg.inline-svg {selector}')]"
+            ".map(e => getComputedStyle(e))"
+            ".map(c => c.fill == 'none' ? c.stroke : c.fill)"
+        )
+        assert colours
+        for colour in set(colours):
+            assert contrast(colour, page) >= least, (theme, selector, colour)
+
+
+def test_the_search_finds_a_word(server, visit):
+    visit.go(f"{server}/search.html?q=BatchNorm")
+    found = visit.page.locator('#search-results a[href*="01_spatial_dropout.html"]')
+    found.first.wait_for(timeout=20_000)

@@ -1,0 +1,108 @@
+"""What the sources of the site promise."""
+
+import importlib.util
+import re
+import tomllib
+from urllib.parse import urldefrag
+
+import pytest
+import yaml
+from pages import ADDRESS, BOOK, PAGES, ROOT, SOURCES, names
+
+import regdrop_lite
+
+
+def test_there_are_pages_for_every_part():
+    assert len(PAGES) == len(set(PAGES)) >= 10
+    for folder in ("book/exercises/", "book/teach/", "book/reference/"):
+        assert any(page.startswith(folder) for page in PAGES)
+
+
+def test_the_address_of_the_repository_is_the_same_everywhere():
+    """Change ``repository.url`` in _config.yml; this names what is left to change."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    places = {
+        "CITATION.cff": citation["repository-code"],
+        "pyproject.toml": project["project"]["urls"]["Repository"],
+    }
+    for path in SOURCES.values():
+        text = path.read_text(encoding="utf-8")
+        for url in re.findall(r"git\+(https?://[^\s\"\\]+)", text):
+            places[names(path)] = url
+    assert any(place.endswith(".ipynb") for place in places)
+    assert {place: url for place, url in places.items() if url != ADDRESS} == {}
+    pages = [path for path in SOURCES.values() if path.suffix == ".md"]
+    named = [names(p) for p in pages if ADDRESS in p.read_text(encoding="utf-8")]
+    assert named == [], "write REPOSITORY_URL instead"
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == regdrop_lite.__version__
+
+
+def test_the_two_commands_are_the_same_everywhere():
+    install = "python -m pip install -r requirements.txt"
+    for path in (ROOT / "README.md", BOOK / "setup.md"):
+        text = path.read_text(encoding="utf-8")
+        assert f"{install} && jupyter-book build . -W -n --keep-going\n" in text
+        assert f"{install} && pytest\n" in text
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    torch = re.search(r"^torch==\S+", pinned, flags=re.M)[0]
+    for path in (ROOT / "README.md", BOOK / "setup.md"):
+        assert f"{torch} --index-url" in path.read_text(encoding="utf-8"), names(path)
+    assert f"{torch}+cpu" in (ROOT / ".binder/requirements.txt").read_text()
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_lead_somewhere(file):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", text)
+    local = [a or b for a, b in links if not (a or b).startswith("http")]
+    assert local
+    assert [link for link in local if not (ROOT / urldefrag(link)[0]).exists()] == []
+
+
+def test_the_drawing_is_what_its_script_draws():
+    path = BOOK / "figures" / "one_idea.py"
+    spec = importlib.util.spec_from_file_location("one_idea", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for file, theme in module.FILES.items():
+        stored = (BOOK / "_static" / file).read_text(encoding="utf-8")
+        assert stored == module.draw(theme), f"run {names(path)}"
+    for name, (_, mask) in module.masks().items():  # what caption and alt text say
+        kept = mask.double()
+        constant = {"Channel": kept.flatten(2), "Path": kept.flatten(1)}.get(name)
+        assert constant is None or (constant == constant[..., :1]).all()
+        assert 0.1 < 1 - kept.mean() < 0.4
+    assert (~module.masks()["Channel"][1]).sum() == 3 * 36
+    assert (~module.masks()["Path"][1]).sum() == 4 * 36
+
+
+def test_every_work_in_the_bibliography_is_cited():
+    bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
+    keys = re.findall(r"^@\w+\{([^,]+),", bibliography, flags=re.M)
+    pages = "".join(path.read_text(encoding="utf-8") for path in SOURCES.values())
+    assert len(keys) == len(set(keys))
+    assert [key for key in keys if key not in pages] == []
+
+
+def test_mathjax_comes_with_its_licence():
+    folder = BOOK / "_static" / "mathjax"
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    assert '"3.2.2"' in (folder / "es5" / "tex-chtml.js").read_text(encoding="utf-8")
+
+
+def test_actions_are_pinned_and_may_do_little():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert len(workflows) >= 2
+    for path in workflows:
+        text = path.read_text(encoding="utf-8")
+        uses = re.findall(r"uses: (.+)", text)
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} +# v\S+", u) for u in uses), (
+            uses
+        )
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+        assert text.count("persist-credentials: false") == text.count("checkout@")
