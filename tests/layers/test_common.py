@@ -36,7 +36,8 @@ from regdrop_lite import (
     set_generator,
     spatial_dropout,
 )
-from regdrop_lite._checks import check_choice, sample_keep, uniform
+from regdrop_lite._checks import check_choice
+from regdrop_lite._random import sample_keep, uniform
 
 SEED = 20261122  # fixed before the first run
 
@@ -330,7 +331,7 @@ def test_ten_million_elements_in_float16_neither_overflow_nor_vanish(
 ) -> None:
     """The largest float16 is 65504: no sum or count of elements may be one."""
     if reference:
-        for module in ("regdrop_lite._apply", "regdrop_lite.drop_block"):
+        for module in ("regdrop_lite._painted", "regdrop_lite.drop_block"):
             monkeypatch.setattr(sys.modules[module], "is_plain", lambda input: False)
     shape = (32, 64, 70, 70)
     if name == "path" or "shared" in name:  # enough samples for statistics
@@ -419,8 +420,7 @@ def test_a_number_equal_to_p_is_kept_since_one_minus_p_of_them_are_not_below(
     monkeypatch,
 ) -> None:
     draws = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=torch.float64)
-    common = sys.modules["regdrop_lite._common"]
-    monkeypatch.setattr(common, "uniform", lambda *_: draws)
+    monkeypatch.setattr("regdrop_lite._random.uniform", lambda *_: draws)
     keep = sample_keep([4], 0.5, draws.device, None)
     assert keep.tolist() == [False, False, True, True]
 
@@ -510,16 +510,16 @@ WRONG_P = [
 def test_a_wrong_p_is_told_at_construction_and_at_a_call(name, p, error, came) -> None:
     function, module, shape = CASES[name]
     x = torch.ones(shape)
-    layer = module(0.5).eval()
-    layer.p = p
+    layer = module(0.5)
     for attempt in (
         lambda: module(p),
-        lambda: layer(x),
+        lambda: setattr(layer, "p", p),
         lambda: function(x, p=p),
         lambda: function(x, p=p, training=False),
     ):
         with pytest.raises(error, match=r"^p has to be .*\b1, but got .*" + came):
             attempt()
+    assert layer.p == 0.5
 
 
 @pytest.mark.parametrize(("p", "error", "came"), WRONG_P)
@@ -598,7 +598,7 @@ def test_a_wrong_rank_is_told_with_what_was_expected_and_what_came(
 
 
 def test_check_choice_lists_the_known_names() -> None:
-    check_choice("a", "kind", ("a", "b"))
+    assert check_choice("a", "kind", ("a", "b")) == "a"
     with pytest.raises(ValueError, match=r"^kind .* one of 'a', 'b', but got 'c'$"):
         check_choice("c", "kind", ("a", "b"))
 

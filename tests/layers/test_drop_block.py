@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from regdrop_lite._common import uniform
 from torch import Tensor
 
 from regdrop_lite import (
@@ -28,7 +29,6 @@ from regdrop_lite import (
     drop_block_gamma,
     drop_block_keep_prob,
 )
-from regdrop_lite._common import uniform
 from regdrop_lite.drop_block import sample_seeds
 
 SEED = 20261122  # fixed before the first run
