@@ -182,6 +182,29 @@ def test_eval_mode_and_p_zero_return_the_same_tensor(name) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@every_layer
+@pytest.mark.parametrize(
+    "dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64, torch.qint8]
+)
+def test_where_nothing_is_dropped_any_dtype_comes_back_as_it_is(name, dtype) -> None:
+    """The number of dimensions is looked at all the same."""
+    function, module, shape = CASES[name]
+    x, short = torch.ones(shape), torch.ones(())
+    if dtype == torch.qint8:
+        x, short = (torch.quantize_per_tensor(t, 0.5, 0, dtype) for t in (x, short))
+    else:
+        x, short = x.to(dtype), short.to(dtype)
+    for run in (
+        partial(function, p=0.5, training=False),
+        partial(function, p=0.0),
+        module(0.5).eval(),
+        module(0.0),
+    ):
+        assert run(x) is x
+        with pytest.raises(ValueError, match="but got 0 dimensions"):
+            run(short)
+
+
 # ------------------------------------------------------------------------------- p = 1
 
 

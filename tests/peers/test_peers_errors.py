@@ -214,7 +214,7 @@ def test_dropout1d_refuses_a_wrong_rank_as_ours_does() -> None:
 
 def test_an_unknown_mode_is_refused_by_ours_at_construction() -> None:
     with pytest.raises(ValueError, match="one of 'row', 'batch', but got 'rows'"):
-        DropPath(0.5, "rows")
+        DropPath(0.5, mode="rows")
     layer = torchvision_ops().StochasticDepth(0.5, "rows")
     with peer_raises(ValueError, "mode has to be either 'batch' or 'row'"):
         layer(X)
