@@ -174,7 +174,9 @@ def test_pytorch_the_mean_and_the_gradient_stay_and_eval_changes_nothing(
 @every_rank
 @pytest.mark.parametrize("inplace", [False, True])
 def test_pytorch_channels_fall_as_a_whole(build, shape, inplace) -> None:
-    kept = (build(0.5, inplace=inplace)(torch.ones(shape)) != 0).flatten(2).float().mean(2)
+    kept = (
+        (build(0.5, inplace=inplace)(torch.ones(shape)) != 0).flatten(2).float().mean(2)
+    )
     assert set(kept.unique().tolist()) == {0.0, 1.0}
 
 

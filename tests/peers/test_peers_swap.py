@@ -171,7 +171,9 @@ def test_the_functions_do_not_have_the_same_order_of_arguments() -> None:
 
 def test_the_second_argument_of_timms_layer_is_not_taken_by_position() -> None:
     timm_layers().DropPath(0.1, False)
-    with pytest.raises(TypeError, match=r"by name, but got False.*scale_by_keep in timm"):
+    with pytest.raises(
+        TypeError, match=r"by name, but got False.*scale_by_keep in timm"
+    ):
         DropPath(0.1, False)
 
 
