@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SECONDS = {
     "tests/site/test_browser.py": 90,  # the slow tests build the site first
     "book/reference/study.ipynb": 33,
-    "tests/test_transforms.py": 33,
+    "tests/layers/test_transforms.py": 33,
     "book/01_spatial_dropout.ipynb": 26,
     "book/04_drop_block.ipynb": 24,
     "book/02_implicit_ensembles.ipynb": 22,
@@ -22,11 +22,11 @@ SECONDS = {
     "tests/test_measures.py": 17,
     "book/reference/study_variants.ipynb": 16,
     "book/03_drop_path.ipynb": 16,
-    "tests/test_drop_block.py": 15,
+    "tests/layers/test_drop_block.py": 15,
     "tests/test_exercises_3.py": 13,
-    "tests/test_common.py": 12,
+    "tests/layers/test_common.py": 12,
     "tests/test_plans.py": 11,
-    "tests/test_drop_path.py": 11,
+    "tests/layers/test_drop_path.py": 11,
 }
 
 # Files whose tests need nothing of each other: any worker may take any of them.

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from regdrop_lite._block_mask import Blocks, paint
@@ -76,16 +75,21 @@ def _times(input: Tensor, scale: float | Tensor) -> Tensor:
     """
     if isinstance(scale, float) or input.dtype == wide(input.dtype):
         return torch.mul(input, scale, out=torch.empty_like(input))
-    size = input.shape[2:]
+    output = torch.empty_like(input)
     if input.is_contiguous():
-        rows = input.reshape(-1, scale.numel())
+        shape: tuple[int, ...] = (-1, scale.numel())
+        rows, products = input.view(shape), output.view(shape)
     elif input.movedim(1, -1).is_contiguous():  # channels last
-        rows = input.movedim(1, -1).reshape(len(input), scale.numel(), -1)
+        shape = (len(input), scale.numel(), -1)
+        rows = input.movedim(1, -1).view(shape)
+        products = output.movedim(1, -1).view(shape)
     else:
-        return torch.empty_like(input).copy_(scaled(input, scale))
+        return output.copy_(scaled(input, scale))
     factors = scale.flatten()
     mean, var = torch.zeros_like(factors), torch.ones_like(factors)
-    output = F.batch_norm(rows, mean, var, factors, training=False, eps=0.0)
-    if output.dim() == 2:
-        return output.view(input.shape)
-    return output.view(len(input), *size, -1).movedim(-1, 1)
+    # Written into the output itself: autograd lets nobody change a view of a result.
+    unused = factors.new_empty(0)  # the statistics of a batch
+    torch.native_batch_norm(
+        rows, factors, None, mean, var, False, 0.0, 0.0, out=(products, unused, unused)
+    )
+    return output

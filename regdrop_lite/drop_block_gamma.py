@@ -91,7 +91,8 @@ def drop_block_keep_prob(
     sizes, block = _size_and_block(size, block_size)
     gamma = check_probability(gamma, "gamma")
     check_choice(border, "border", BORDERS)
-    return (1.0 - gamma) ** cover_table(sizes, block, border, torch.device("cpu"))
+    table = cover_table(sizes, block, border, torch.device("cpu"))
+    return (1.0 - gamma) ** table.to(torch.float64)
 
 
 def check_block(block_size: int | Sequence[int], dims: int) -> list[int]:

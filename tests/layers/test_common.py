@@ -36,7 +36,8 @@ from regdrop_lite import (
     set_generator,
     spatial_dropout,
 )
-from regdrop_lite._checks import check_choice, sample_keep, uniform
+from regdrop_lite._checks import check_choice
+from regdrop_lite._random import sample_keep, uniform
 
 SEED = 20261122  # fixed before the first run
 
@@ -179,6 +180,29 @@ def test_eval_mode_and_p_zero_return_the_same_tensor(name) -> None:
     assert function(x, p=0.0) is x
     assert module(0)(x) is x
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64, torch.qint8]
+)
+def test_where_nothing_is_dropped_any_dtype_comes_back_as_it_is(name, dtype) -> None:
+    """The number of dimensions is looked at all the same."""
+    function, module, shape = CASES[name]
+    x, short = torch.ones(shape), torch.ones(())
+    if dtype == torch.qint8:
+        x, short = (torch.quantize_per_tensor(t, 0.5, 0, dtype) for t in (x, short))
+    else:
+        x, short = x.to(dtype), short.to(dtype)
+    for run in (
+        partial(function, p=0.5, training=False),
+        partial(function, p=0.0),
+        module(0.5).eval(),
+        module(0.0),
+    ):
+        assert run(x) is x
+        with pytest.raises(ValueError, match="but got 0 dimensions"):
+            run(short)
 
 
 # ------------------------------------------------------------------------------- p = 1
@@ -330,7 +354,7 @@ def test_ten_million_elements_in_float16_neither_overflow_nor_vanish(
 ) -> None:
     """The largest float16 is 65504: no sum or count of elements may be one."""
     if reference:
-        for module in ("regdrop_lite._apply", "regdrop_lite.drop_block"):
+        for module in ("regdrop_lite._painted", "regdrop_lite.drop_block"):
             monkeypatch.setattr(sys.modules[module], "is_plain", lambda input: False)
     shape = (32, 64, 70, 70)
     if name == "path" or "shared" in name:  # enough samples for statistics
@@ -419,8 +443,7 @@ def test_a_number_equal_to_p_is_kept_since_one_minus_p_of_them_are_not_below(
     monkeypatch,
 ) -> None:
     draws = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=torch.float64)
-    common = sys.modules["regdrop_lite._common"]
-    monkeypatch.setattr(common, "uniform", lambda *_: draws)
+    monkeypatch.setattr("regdrop_lite._random.uniform", lambda *_: draws)
     keep = sample_keep([4], 0.5, draws.device, None)
     assert keep.tolist() == [False, False, True, True]
 
@@ -510,16 +533,16 @@ WRONG_P = [
 def test_a_wrong_p_is_told_at_construction_and_at_a_call(name, p, error, came) -> None:
     function, module, shape = CASES[name]
     x = torch.ones(shape)
-    layer = module(0.5).eval()
-    layer.p = p
+    layer = module(0.5)
     for attempt in (
         lambda: module(p),
-        lambda: layer(x),
+        lambda: setattr(layer, "p", p),
         lambda: function(x, p=p),
         lambda: function(x, p=p, training=False),
     ):
         with pytest.raises(error, match=r"^p has to be .*\b1, but got .*" + came):
             attempt()
+    assert layer.p == 0.5
 
 
 @pytest.mark.parametrize(("p", "error", "came"), WRONG_P)
@@ -598,7 +621,7 @@ def test_a_wrong_rank_is_told_with_what_was_expected_and_what_came(
 
 
 def test_check_choice_lists_the_known_names() -> None:
-    check_choice("a", "kind", ("a", "b"))
+    assert check_choice("a", "kind", ("a", "b")) == "a"
     with pytest.raises(ValueError, match=r"^kind .* one of 'a', 'b', but got 'c'$"):
         check_choice("c", "kind", ("a", "b"))
 

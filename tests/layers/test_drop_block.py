@@ -7,7 +7,6 @@ package.
 
 import itertools
 import math
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -29,11 +28,11 @@ from regdrop_lite import (
     drop_block_gamma,
     drop_block_keep_prob,
 )
-from regdrop_lite.drop_block import sample_seeds
+from regdrop_lite._block_mask import Blocks, _draw_everywhere, weights
+from regdrop_lite._random import sample_seeds, uniform
 
 SEED = 20261122  # fixed before the first run
 
-module = sys.modules["regdrop_lite.drop_block"]  # its name is that of the function
 CPU = torch.device("cpu")
 Place = tuple[int, ...]
 pytestmark = pytest.mark.filterwarnings("ignore:the weights")
@@ -41,12 +40,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:the weights")
 
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(SEED)
-
-
-@pytest.fixture(autouse=True)
-def fresh_warnings() -> None:
-    """Large weights warn once for each setting: let every test start anew."""
-    module._weights.cache_clear()
 
 
 # ------------------------------------------------------------------------- references
@@ -294,10 +287,32 @@ def per_dimension(block: int | Place, size: Place) -> Place:
     return (block,) * len(size) if isinstance(block, int) else block
 
 
+def drawn_everywhere(
+    input: Tensor,
+    p: float,
+    block: int | Place,
+    *,
+    border: str = "valid",
+    shared: bool = False,
+    generator: torch.Generator,
+) -> Tensor:
+    """The mask that other devices than the CPU draw: each place is asked for a seed."""
+    shape = [len(input), 1 if shared else input.shape[1], *input.shape[2:]]
+    size = per_dimension(block, tuple(shape[2:]))
+    blocks = Blocks(p, size, border, shared, "expected")
+    keep = _draw_everywhere(shape, blocks, CPU, generator)
+    assert (keep.dtype, list(keep.shape)) == (torch.bool, shape)
+    return keep.expand(input.shape).to(input.dtype)
+
+
+by_each_way = pytest.mark.parametrize("draw", [drop_block, drawn_everywhere])
+
+
+@by_each_way
 @pytest.mark.parametrize(("size", "block", "border"), TINY)
 @pytest.mark.parametrize("p", [0.15, 0.5])
 def test_masks_follow_the_enumerated_law(
-    size, block, border, p, generator, assert_law
+    size, block, border, p, draw, generator, assert_law
 ) -> None:
     """Every pattern of seeds with its exact probability against 30,000 planes."""
     k = per_dimension(block, size)
@@ -307,7 +322,7 @@ def test_masks_follow_the_enumerated_law(
     assert float(rate) == pytest.approx(p, rel=1e-10)
 
     x = torch.ones(10_000, 3, *size)
-    y = drop_block(x, p, block, border=border, generator=generator)
+    y = draw(x, p, block, border=border, generator=generator)
     seen = mask_indices(y).bincount(minlength=len(law))
     assert_law(seen.tolist(), [float(chance) for chance in law])
 
@@ -371,14 +386,16 @@ def test_result_is_that_of_the_loops(batch, channels, pairs, border, p) -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=0.0)
 
 
+@by_each_way
 @pytest.mark.parametrize("border", ["valid", "clip"])
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_rate_and_keep_probabilities_on_a_real_map(p, border, generator, assert_mean):
+def test_rate_and_keep_probabilities_on_a_real_map(
+    p, border, draw, generator, assert_mean
+) -> None:
     """20,000 planes of 14 x 10 with blocks of 7 x 4: all pixels, then the mean."""
     size, block = (14, 10), (7, 4)
-    y = drop_block(
-        torch.ones(2_000, 10, *size), p, block, border=border, generator=generator
-    )
+    x = torch.ones(2_000, 10, *size)
+    y = draw(x, p, block, border=border, generator=generator)
     kept = (y != 0).flatten(0, 1).double()
     gamma = bisected_gamma(cover_counts(size, block, border), p)
     keep = (1 - gamma) ** cover_counts(size, block, border)
@@ -387,13 +404,14 @@ def test_rate_and_keep_probabilities_on_a_real_map(p, border, generator, assert_
     assert_mean(share, 1 - p, share.var().item())
 
 
+@by_each_way
 @pytest.mark.parametrize("shared", [False, True])
 def test_samples_and_channels_have_masks_of_their_own_unless_shared(
-    shared, generator, assert_law
+    shared, draw, generator, assert_law
 ) -> None:
     """20,000 times 2 samples x 2 channels: which of the first elements fall?"""
     x = torch.ones(40_000, 2, 3, 4)
-    y = drop_block(x, 0.3, 2, shared=shared, generator=generator)
+    y = draw(x, 0.3, 2, shared=shared, generator=generator)
     dropped = (y[..., 0, 0] == 0).view(20_000, 4).long()
     patterns = (dropped * torch.tensor([8, 4, 2, 1])).sum(1).bincount(minlength=16)
     p = drop_block_gamma((3, 4), 2, 0.3)  # one seed covers the corner
@@ -458,13 +476,19 @@ def test_weights_above_four_warn_once_and_point_to_clip() -> None:
         drop_block(x, 0.9, 7, normalize="batch")
         drop_block(x, 0.9, 7, training=False)
         assert caught == []
+        layer = DropBlock2d(0.0, 7)
         for p in (0.35, 0.35, 0.4, 0.5):  # as a ramp does
-            drop_block(x, p, 7)
-            drop_block(x.double(), p, 7, generator=seeded())
-    assert len(caught) == 1
-    assert caught[0].category is UserWarning
-    for words in ("exceed 4", "(14, 14)", "(7, 7)", "border='clip'"):
-        assert words in str(caught[0].message)
+            layer.p = p
+            for input in (x, x.double()):
+                drop_block(input, p, 7)  # once for this line, and for all layers
+                layer(input)
+            layer.generator = seeded()
+    assert len(caught) == 2
+    assert caught[0].filename == __file__
+    for warning in caught:
+        assert warning.category is UserWarning
+        for words in ("exceed 4", "(14, 14)", "(7, 7)", "border='clip'"):
+            assert words in str(warning.message)
 
 
 def test_weights_that_the_dtype_cannot_hold_are_an_error_that_names_clip() -> None:
@@ -503,6 +527,21 @@ def test_normalizing_by_a_batch_with_nothing_left_gives_zeros(generator) -> None
     assert {tuple(y.flatten().tolist()) for y in runs} == {(0.0,) * 3, (1.0,) * 3}
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_table_of_weights_is_new_in_every_call(dtype) -> None:
+    """Nobody can change the weights of a later call, nor does an earlier p."""
+    size, wide = (9, 6), torch.promote_types(dtype, torch.float32)
+    for p in (0.1, 0.3, 0.1):
+        blocks = Blocks(p, [3, 2], "valid", False, "expected")
+        gamma = bisected_gamma(cover_counts(size, (3, 2), "valid"), p)
+        expected = (1 - gamma) ** -cover_counts(size, (3, 2), "valid")
+        for _ in range(2):
+            table = weights(size, blocks, dtype, CPU)
+            torch.testing.assert_close(table, expected.to(wide), rtol=2e-7, atol=0.0)
+            table.zero_()
+        assert weights(size, blocks._replace(border="clip"), dtype, CPU) == 1 / (1 - p)
+
+
 # ------------------------------------------------------------------------------ sampler
 
 
@@ -511,10 +550,10 @@ def test_neighbouring_trials_are_independent(gamma, generator, assert_law) -> No
     """All 16 patterns of four trials, 20,000 times, in one run and in short ones."""
     log_miss, weigh = math.log1p(-gamma), torch.tensor([8, 4, 2, 1])
     long = torch.zeros(80_000, dtype=torch.int64)
-    long[sample_seeds(80_000, log_miss, CPU, generator)] = 1
+    long[sample_seeds(80_000, log_miss, generator)] = 1
     long = (long.view(20_000, 4) * weigh).sum(1).tolist()
     short = [
-        sum(8 >> i for i in sample_seeds(4, log_miss, CPU, generator).tolist())
+        sum(8 >> i for i in sample_seeds(4, log_miss, generator).tolist())
         for _ in range(20_000)
     ]
     ones = [i.bit_count() for i in range(16)]
@@ -527,7 +566,7 @@ def test_neighbouring_trials_are_independent(gamma, generator, assert_law) -> No
 @pytest.mark.parametrize("gamma", [0.01, 0.3])
 def test_gaps_are_geometric_and_positions_uniform(gamma, generator, assert_law) -> None:
     """One run of 1,000,000 trials: 100 equal bins, and gaps up to 60 / gamma / 100."""
-    seeds = sample_seeds(1_000_000, math.log1p(-gamma), CPU, generator)
+    seeds = sample_seeds(1_000_000, math.log1p(-gamma), generator)
     bins = (seeds // 10_000).bincount(minlength=100)
     assert_law(bins.tolist(), [0.01] * 100)
     width = max(1, round(0.06 / gamma))
@@ -541,8 +580,7 @@ def test_gaps_are_geometric_and_positions_uniform(gamma, generator, assert_law) 
 def test_number_of_seeds_is_binomial(count, gamma, generator, assert_law) -> None:
     """10,000 runs."""
     sizes = Counter(
-        len(sample_seeds(count, math.log1p(-gamma), CPU, generator))
-        for _ in range(10_000)
+        len(sample_seeds(count, math.log1p(-gamma), generator)) for _ in range(10_000)
     )
     law = [
         math.comb(count, k) * gamma**k * (1 - gamma) ** (count - k)
@@ -554,7 +592,7 @@ def test_number_of_seeds_is_binomial(count, gamma, generator, assert_law) -> Non
 @given(st.integers(0, 400), st.floats(-40.0, -1e-12), st.integers(0, 2**31))
 def test_seeds_are_ascending_places_in_range(count, log_miss, seed) -> None:
     g = torch.Generator().manual_seed(seed)
-    seeds = sample_seeds(count, log_miss, CPU, g)
+    seeds = sample_seeds(count, log_miss, g)
     assert (seeds.dtype, seeds.dim()) == (torch.int64, 1)
     assert seeds.tolist() == sorted(set(seeds.tolist()) & set(range(count)))
 
@@ -571,7 +609,7 @@ def test_seeds_are_ascending_places_in_range(count, log_miss, seed) -> None:
     ],
 )
 def test_seeds_at_the_edges(count, log_miss, expected, generator) -> None:
-    assert sample_seeds(count, log_miss, CPU, generator).tolist() == expected
+    assert sample_seeds(count, log_miss, generator).tolist() == expected
 
 
 @pytest.mark.parametrize("short", [1, 2, 5])
@@ -580,15 +618,15 @@ def test_seeds_do_not_depend_on_how_many_numbers_are_drawn_at_once(
     short, gamma, monkeypatch
 ) -> None:
     """The sampler draws again until it has passed the end."""
-    expected = sample_seeds(200, math.log1p(-gamma), CPU, seeded())
-    draw, calls = module.uniform, []
+    expected = sample_seeds(200, math.log1p(-gamma), seeded())
+    calls = []
 
     def few(shape: Sequence[int], *place: object) -> Tensor:
         calls.append(shape)
-        return draw((min(shape[0], short),), *place)
+        return uniform((min(shape[0], short),), *place)
 
-    monkeypatch.setattr(module, "uniform", few)
-    seeds = sample_seeds(200, math.log1p(-gamma), CPU, seeded())
+    monkeypatch.setattr("regdrop_lite._random.uniform", few)
+    seeds = sample_seeds(200, math.log1p(-gamma), seeded())
     assert torch.equal(seeds, expected)
     assert len(calls) > 1
     assert len(calls) >= len(seeds) / short
@@ -602,8 +640,8 @@ def test_the_sampler_stops_with_the_last_trial(monkeypatch) -> None:
         calls.append(place)
         return uniform((1,), *place)
 
-    monkeypatch.setattr(module, "uniform", one)
-    assert sample_seeds(5, -800.0, CPU, seeded()).tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr("regdrop_lite._random.uniform", one)
+    assert sample_seeds(5, -800.0, seeded()).tolist() == [0, 1, 2, 3, 4]
     assert len(calls) == 5
 
 
@@ -613,7 +651,7 @@ def test_the_sampler_stops_with_the_last_trial(monkeypatch) -> None:
 def test_seeds_take_six_sigma_more_numbers_than_expected(count, gamma, numbers) -> None:
     """Another number of them would change every mask that comes later in a run."""
     g, other = seeded(), seeded()
-    sample_seeds(count, math.log1p(-gamma), CPU, g)
+    sample_seeds(count, math.log1p(-gamma), g)
     uniform((numbers,), CPU, other)
     assert torch.equal(g.get_state(), other.get_state())
 
@@ -694,7 +732,7 @@ def test_an_unknown_border_or_normalization_is_told(setting, known) -> None:
 def test_repr_shows_rate_block_and_what_differs_from_the_defaults(layer) -> None:
     name = layer.__name__
     assert repr(layer(0.1, 7)) == f"{name}(p=0.1, block_size=7)"
-    full = layer(0.1, 7, True, border="clip", shared=True, normalize="batch")
+    full = layer(0.1, 7, inplace=True, border="clip", shared=True, normalize="batch")
     assert repr(full) == (
         f"{name}(p=0.1, block_size=7, inplace=True, border='clip', shared=True, "
         "normalize='batch')"

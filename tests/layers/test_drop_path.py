@@ -41,7 +41,7 @@ def test_result_is_the_input_times_one_uniform_comparison_per_path(
     for n in range(shape[0]):
         if u[n % draws] >= p:
             expected[n] = x[n] / (1.0 - p) if scale_by_keep else x[n]
-    layer = DropPath(p, mode, scale_by_keep)
+    layer = DropPath(p, mode=mode, scale_by_keep=scale_by_keep)
     layer.generator = seeded()
     torch.testing.assert_close(layer(x), expected, rtol=1e-15, atol=0.0)
 
@@ -94,7 +94,7 @@ def test_a_path_may_have_as_many_dimensions_as_pytorch_computes_with() -> None:
 @pytest.mark.parametrize(
     ("attempt", "known"),
     [
-        (lambda: DropPath(0.1, "sample"), "'row', 'batch'"),
+        (lambda: DropPath(0.1, mode="sample"), "'row', 'batch'"),
         (lambda: drop_path(torch.ones(2), 0.1, mode="sample"), "'row', 'batch'"),
         (
             lambda: drop_residual(torch.ones(2), torch.sin, 0.1, mode="sample"),
@@ -117,7 +117,7 @@ def test_nothing_is_dropped_by_default() -> None:
 def test_repr_shows_rate_mode_and_what_differs_from_the_defaults() -> None:
     assert repr(DropPath(0.2)) == "DropPath(p=0.2, mode='row')"
     full = "DropPath(p=0.2, mode='batch', scale_by_keep=False)"
-    assert repr(DropPath(0.2, "batch", False)) == full
+    assert repr(DropPath(0.2, mode="batch", scale_by_keep=False)) == full
 
 
 # ----------------------------------------------------------------------- drop_residual
@@ -173,7 +173,7 @@ def test_subset_keeps_floor_or_ceil_and_every_subset_equally_often(
 def test_a_whole_number_of_kept_samples_is_kept_even_at_the_number_zero(
     monkeypatch,
 ) -> None:
-    module = sys.modules["regdrop_lite.drop_path"]
+    module = sys.modules["regdrop_lite.drop_residual"]
     monkeypatch.setattr(module, "uniform", lambda shape, *_: torch.zeros(shape))
     branch = Recorder()
     drop_residual(torch.ones(4), branch, 0.5)
@@ -270,15 +270,39 @@ def test_subset_keeps_shape_dtype_and_memory_format(layout, dtype) -> None:
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("mode", ["subset", "row", "batch"])
 @pytest.mark.parametrize(
-    ("first", "dtype"), [(torch.float32, torch.bfloat16), (torch.half, torch.float32)]
+    ("first", "second"),
+    [
+        (torch.float32, torch.bfloat16),
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.bfloat16, torch.float64),
+        (torch.float16, torch.bfloat16),
+    ],
 )
-def test_subset_promotes_as_a_sum_does(first, dtype) -> None:
+def test_the_sum_has_the_dtype_of_the_input_and_is_rounded_once(
+    first, second, mode, training
+) -> None:
     """A branch under autocast returns another dtype than it gets."""
-    x = torch.ones(4, dtype=first)
-    y = drop_residual(x, lambda z: z.to(dtype), 0.5, generator=seeded())
-    assert y.dtype == (x + x.to(dtype)).dtype
-    assert sorted(y.tolist()) == [1.0, 1.0, 3.0, 3.0]
+    g = torch.Generator().manual_seed(1)
+    x = torch.rand(500, generator=g).add(0.5).to(first)
+    y = drop_residual(
+        x, lambda z: z.to(second) / 3, 0.15, training, mode=mode, generator=seeded()
+    )
+    assert y.dtype == first
+    scale = 1 / 0.85 if training else 1.0
+    exact = x.double() + (x.to(second) / 3).double() * scale
+    added = y != x
+    assert torch.equal(y[~added], x[~added])
+    assert added.all() or (training and added.any())
+    unit = torch.finfo(first).eps * 2.0 ** exact.log2().floor()
+    # Of the products of row and batch alone, which drop_path makes, a second rounding.
+    twice = 0.5 if mode == "subset" or not training else 1.0
+    slack = 4 * torch.finfo(torch.float32).eps
+    error = (y.double() - exact).abs()[added]
+    assert (error <= unit[added] * twice + slack).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -103,7 +103,7 @@ def test_rate_is_p(p, generator) -> None:
     assert abs(dropped - 1e6 * p) <= 4.0 * math.sqrt(1e6 * p * (1.0 - p))
 
 
-@pytest.mark.parametrize("channel_dim", [0, -4, 4, -5, None, "last"])
+@pytest.mark.parametrize("channel_dim", [0, -4, 4, -5])
 def test_a_channel_dimension_that_is_none_is_told(channel_dim) -> None:
     x = torch.ones(2, 3, 4, 5)
     message = rf"channel_dim .*\(2, 3, 4, 5\).*batch.*got {channel_dim!r}"
@@ -111,6 +111,17 @@ def test_a_channel_dimension_that_is_none_is_told(channel_dim) -> None:
         spatial_dropout(x, channel_dim=channel_dim)
     with pytest.raises(ValueError, match=message):
         SpatialDropout2d(channel_dim=channel_dim)(x)
+
+
+@pytest.mark.parametrize("wrong", [None, "last", 1.0, True])
+def test_a_channel_dimension_that_is_no_whole_number_is_told(wrong) -> None:
+    message = f"^channel_dim has to be a whole number, but got a {type(wrong).__name__}"
+    for attempt in (
+        lambda: spatial_dropout(torch.ones(2, 3, 4, 5), channel_dim=wrong),
+        lambda: SpatialDropout2d(channel_dim=wrong),
+    ):
+        with pytest.raises(TypeError, match=message):
+            attempt()
 
 
 def test_maps_may_have_as_many_dimensions_as_pytorch_computes_with() -> None:
@@ -132,6 +143,6 @@ def test_arguments_and_defaults_are_those_of_torch_nn_functional_dropout() -> No
 def test_repr_shows_the_rate_and_what_differs_from_the_defaults(layer) -> None:
     name = layer.__name__
     assert repr(layer()) == f"{name}(p=0.5)"
-    full = layer(0.2, True, channel_dim=-1)
+    full = layer(0.2, inplace=True, channel_dim=-1)
     assert repr(full) == f"{name}(p=0.2, inplace=True, channel_dim=-1)"
     assert repr(layer(channel_dim=2)) == f"{name}(p=0.5, channel_dim=2)"

@@ -36,15 +36,15 @@ X = torch.ones(4, 8, 14, 14)
 
 @our_side
 @pytest.mark.parametrize("p", [1.5, -0.1, NAN])
-def test_ours_refuses_a_bad_probability_at_construction_and_at_the_call(
+def test_ours_refuses_a_bad_probability_at_construction_and_when_it_is_set(
     side, p
 ) -> None:
     with pytest.raises(ValueError, match="p has to be between 0 and 1, but got"):
         OURS[side](p)
     layer = OURS[side](0.5)
-    layer.p = p
     with pytest.raises(ValueError, match="p has to be between 0 and 1, but got"):
-        layer(X)
+        layer.p = p
+    assert layer.p == 0.5
 
 
 @our_side
@@ -214,7 +214,7 @@ def test_dropout1d_refuses_a_wrong_rank_as_ours_does() -> None:
 
 def test_an_unknown_mode_is_refused_by_ours_at_construction() -> None:
     with pytest.raises(ValueError, match="one of 'row', 'batch', but got 'rows'"):
-        DropPath(0.5, "rows")
+        DropPath(0.5, mode="rows")
     layer = torchvision_ops().StochasticDepth(0.5, "rows")
     with peer_raises(ValueError, "mode has to be either 'batch' or 'row'"):
         layer(X)

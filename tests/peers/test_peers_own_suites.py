@@ -33,7 +33,7 @@ def test_torchvision_rows_or_batches_fall_with_probability_p(
     mode, p, assert_mean
 ) -> None:
     """10,000 batches of five samples."""
-    layer = DropPath(p, mode)
+    layer = DropPath(p, mode=mode)
     x = torch.ones(5, 3, 4, 4)
     dropped = torch.stack([(layer(x) == 0).flatten(1).all(1) for _ in range(10_000)])
     if mode == "batch":
@@ -47,7 +47,7 @@ def test_torchvision_rows_or_batches_fall_with_probability_p(
 @pytest.mark.parametrize("mode", ["row", "batch"])
 def test_torchvision_never_and_always(mode, p) -> None:
     x = torch.ones(5, 3, 4, 4)
-    assert torch.equal(DropPath(p, mode)(x), x * (1 - p))
+    assert torch.equal(DropPath(p, mode=mode)(x), x * (1 - p))
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -160,7 +160,7 @@ def test_pytorch_the_mean_and_the_gradient_stay_and_eval_changes_nothing(
     """12,000 channels of 0.8 at p = 0.2; PyTorch allows 0.05."""
     p = 0.2
     x = torch.full(shape, 1 - p, dtype=torch.float64, requires_grad=True)
-    layer = build(p, inplace)
+    layer = build(p, inplace=inplace)
     y = layer(x + 0)
     y.backward(torch.full_like(x, 1 - p))
     for values in (y.detach(), x.grad):
@@ -174,7 +174,9 @@ def test_pytorch_the_mean_and_the_gradient_stay_and_eval_changes_nothing(
 @every_rank
 @pytest.mark.parametrize("inplace", [False, True])
 def test_pytorch_channels_fall_as_a_whole(build, shape, inplace) -> None:
-    kept = (build(0.5, inplace)(torch.ones(shape)) != 0).flatten(2).float().mean(2)
+    kept = (
+        (build(0.5, inplace=inplace)(torch.ones(shape)) != 0).flatten(2).float().mean(2)
+    )
     assert set(kept.unique().tolist()) == {0.0, 1.0}
 
 

@@ -58,7 +58,7 @@ def test_a_swapped_dropout_layer_changes_neither_the_weights_nor_the_output(
     model = nn.Sequential(conv(3, 8, 3), nn.ReLU(), theirs(0.3), conv(8, 4, 3))
     x = torch.randn(2, 3, *size)
     before, state = model.eval()(x).detach(), list(model.state_dict())
-    assert swap(model, theirs, lambda old: ours(old.p, old.inplace)) == 1
+    assert swap(model, theirs, lambda old: ours(old.p, inplace=old.inplace)) == 1
     assert list(model.state_dict()) == state
     assert_same_in_eval(model, before, x)
     model.train()
@@ -74,7 +74,7 @@ def test_a_model_of_torchvision_takes_our_drop_path() -> None:
     with torch.no_grad():
         before = model(x)
     rates = [m.p for m in model.modules() if isinstance(m, kind)]
-    count = swap(model, kind, lambda old: DropPath(old.p, old.mode))
+    count = swap(model, kind, lambda old: DropPath(old.p, mode=old.mode))
     assert count == len(rates) > 8
     assert [m.p for m in model.modules() if isinstance(m, DropPath)] == rates
     assert_same_in_eval(model, before, x)
@@ -169,9 +169,11 @@ def test_the_functions_do_not_have_the_same_order_of_arguments() -> None:
     assert (drop_path(x, 0.5) == 0).any()
 
 
-def test_the_second_argument_of_timms_layer_is_refused_as_a_mode() -> None:
+def test_the_second_argument_of_timms_layer_is_not_taken_by_position() -> None:
     timm_layers().DropPath(0.1, False)
-    with pytest.raises(ValueError, match="mode has to be one of 'row', 'batch'"):
+    with pytest.raises(
+        TypeError, match=r"by name, but got False.*scale_by_keep in timm"
+    ):
         DropPath(0.1, False)
 
 

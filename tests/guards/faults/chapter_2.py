@@ -12,9 +12,9 @@ KEEP = "    keep = sample_keep(shape, p, input.device, generator)\n"
 FAULTS = [
     Fault(
         "scale of the layers forgotten",
-        "_apply.py",
-        "output = multiply(input, keep, scale)",
-        "output = multiply(input, keep)",
+        "_product.py",
+        "weights = keep.to(input.dtype) * scale",
+        "weights = keep.to(input.dtype)",
         MAIN,
         "the mean is kept",
     ),
@@ -46,10 +46,9 @@ FAULTS = [
     ),
     Fault(
         "one scale for all values of a block map",
-        "drop_block.py",
-        "    largest = weights.max().item()\n",
-        "    weights = torch.full_like(weights, 1.0 / (1.0 - p))\n"
-        "    largest = weights.max().item()\n",
+        "_block_mask.py",
+        "return torch.exp(table * -miss)",
+        "return torch.full_like(table, 1.0 / (1.0 - blocks.p))",
         MAIN,
         "the noise of block dropout",
         cell="the noise of",

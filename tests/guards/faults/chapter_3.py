@@ -5,9 +5,9 @@ from faults import Fault
 MAIN = "03_drop_path"
 DETAILS = "03b_drop_path_details"
 KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
-SHAPE = "shape = (rows,) + (1,) * (input.dim() - 1)  # e.g. (N, 1, 1, 1)"
+SHAPE = "shape = [1] * input.dim()"
 SCALE = "1.0 / (1.0 - p) if scale_by_keep else 1.0"
-INDEX = "index = draws[1:].argsort()[:count].sort().values.to(input.device)"
+INDEX = "index = draws[1:].argsort()[: max(count, 1)].sort().values.to(input.device)"
 
 FAULTS = [
     Fault(
@@ -28,7 +28,7 @@ FAULTS = [
     ),
     Fault(
         "path: p for 1 - p",
-        "_common.py",
+        "_random.py",
         "uniform(shape, device, generator) >= p",
         "uniform(shape, device, generator) < p",
         MAIN,
@@ -48,14 +48,14 @@ FAULTS = [
         "path: a mask of four dimensions",
         "drop_path.py",
         SHAPE,
-        "shape = (rows, 1, 1, 1)",
+        "shape = [1, 1, 1, 1]",
         MAIN,
         "function(torch.ones(shape), 0.5",
         cell="a sample falls as a whole, at any rank",
     ),
     Fault(
         "path: 0 times infinity for p = 1",
-        "_common.py",
+        "_product.py",
         "return (input if inplace else input.clone()).zero_()",
         "return input * 0.0 * float('inf')",
         MAIN,
@@ -64,16 +64,16 @@ FAULTS = [
     Fault(
         "path: active in evaluation",
         "drop_path.py",
-        "    if not training or p == 0.0:\n        return input\n    check_generator",
-        "    if p == 0.0:\n        return input\n    check_generator",
+        "    if not training or p == 0.0:\n        return input\n    check_floating",
+        "    if p == 0.0:\n        return input\n    check_floating",
         MAIN,
         "evaluation returns its input",
     ),
     Fault(
         "path: a copy for p = 0",
         "drop_path.py",
-        "    if not training or p == 0.0:\n        return input\n    check_generator",
-        "    if not training:\n        return input\n    check_generator",
+        "    if not training or p == 0.0:\n        return input\n    check_floating",
+        "    if not training:\n        return input\n    check_floating",
         MAIN,
         "p = 0 returns its input",
     ),
@@ -88,8 +88,8 @@ FAULTS = [
     Fault(
         "path: batch mode drops samples",
         "drop_path.py",
-        'rows = input.shape[0] if mode == "row" else 1',
-        "rows = input.shape[0]",
+        'if mode == "row":',
+        "if True:",
         MAIN,
         "the formula's variance",
     ),
@@ -114,7 +114,7 @@ FAULTS = [
     ),
     Fault(
         "rates: 1-based",
-        "drop_path.py",
+        "schedules.py",
         "p_max * (i / max(total - 1, 1))",
         "p_max * ((i + 1) / total)",
         MAIN,
@@ -123,7 +123,7 @@ FAULTS = [
     ),
     Fault(
         "rates: linear1 is 0-based",
-        "drop_path.py",
+        "schedules.py",
         "p_max * ((i + 1) / total)",
         "p_max * (i / total)",
         MAIN,
@@ -132,7 +132,7 @@ FAULTS = [
     ),
     Fault(
         "rates: anew in each stage",
-        "drop_path.py",
+        "schedules.py",
         "    remaining = iter(rates)\n",
         "    return [drop_path_rates(p_max, blocks, schedule) for blocks in stages]\n"
         "    remaining = iter(rates)\n",
@@ -160,7 +160,7 @@ FAULTS = [
     ),
     Fault(
         "measure: norms are added up",
-        "course/measures.py",
+        "course/measures/features.py",
         "math.hypot(*(next(gradients).norm().item() for _ in block)) for",
         "sum(next(gradients).norm().item() for _ in block) for",
         MAIN,
@@ -187,7 +187,7 @@ FAULTS = [
     ),
     Fault(
         "subset: always the floor",
-        "drop_path.py",
+        "drop_residual.py",
         "    count += int(draws[0] < kept - count)\n",
         "",
         DETAILS,
@@ -195,15 +195,15 @@ FAULTS = [
     ),
     Fault(
         "subset: the first samples",
-        "drop_path.py",
+        "drop_residual.py",
         INDEX,
-        "index = torch.arange(count, device=input.device)",
+        "index = torch.arange(max(count, 1), device=input.device)",
         DETAILS,
         "each with q",
     ),
     Fault(
         "subset: a row in disguise",
-        "drop_path.py",
+        "drop_residual.py",
         INDEX,
         "index = (draws[1:] >= p).nonzero().flatten().to(input.device)",
         DETAILS,
@@ -211,17 +211,17 @@ FAULTS = [
     ),
     Fault(
         "subset: computes all",
-        "drop_path.py",
-        "output = _same_shape(branch(chosen), chosen)",
-        "output = _same_shape(branch(input)[index], chosen)",
+        "drop_residual.py",
+        "output = _call(branch, chosen.movedim(0, dim)).movedim(dim, 0)",
+        "output = _same_shape(branch(input), input).movedim(dim, 0)[index]",
         DETAILS,
         "a mask hides nothing from the norm, the subset does",
     ),
     Fault(
         "subset: an empty call",
-        "drop_path.py",
-        "    if count == 0:\n        return input.clone()",
-        "    if count == 0:\n        return input + 0.0 * branch(input)",
+        "drop_residual.py",
+        "return input.clone()",
+        "return input + 0.0 * branch(input)",
         DETAILS,
         "an uncalled branch has no gradient at all",
     ),
@@ -251,7 +251,7 @@ FAULTS = [
     ),
     Fault(
         "path: the mask in bfloat16",
-        "_common.py",
+        "_random.py",
         "return uniform(shape, device, generator) >= p",
         "u = torch.rand(shape, dtype=torch.bfloat16, generator=generator)\n"
         "    return u >= p",

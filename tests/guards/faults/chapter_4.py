@@ -4,21 +4,13 @@ from faults import Fault
 
 MAIN = "04_drop_block"
 DETAILS = "04b_drop_block_details"
-WEIGHTS = """\
-    weights = torch.exp(
-        _cover_table(size, block, border) * -_log_miss(size, block, p, border)
-    )
-"""
-PAINTED = (
-    "    output = multiply_and_paint(input, scale, seeds, block, border)\n"
-    "    return input.copy_(output) if inplace else output\n"
-)
-BACKWARD = "        grad = multiply_and_paint(grad, *ctx.saved_tensors, *ctx.blocks)\n"
+PAINTED = "        output = painted(input, scale, seeds, blocks)\n"
+PLACE = "torch.arange(line, device=seeds.device)\n"
 
 FAULTS = [
     Fault(
         "gamma as if blocks never overlapped",
-        "drop_block.py",
+        "drop_block_gamma.py",
         "    while True:\n        excess",
         "    return math.log1p(-p * total / sum(c * n for c, n in tally.items()))\n"
         "    while True:\n        excess",
@@ -27,7 +19,7 @@ FAULTS = [
     ),
     Fault(
         "gamma of the first step of Newton",
-        "drop_block.py",
+        "drop_block_gamma.py",
         "        if not x - step < x:",
         "        if True:",
         MAIN,
@@ -35,23 +27,23 @@ FAULTS = [
     ),
     Fault(
         "keep table as if there were no border",
-        "drop_block.py",
-        "return (1.0 - gamma) ** _cover_table(size, block, border)",
-        'return (1.0 - gamma) ** _cover_table(size, block, "clip")',
+        "drop_block_gamma.py",
+        "table = cover_table(sizes, block, border,",
+        'table = cover_table(sizes, block, "clip",',
         MAIN,
         "P(keep) of every element",
     ),
     Fault(
         "one scale for all elements",
-        "drop_block.py",
-        WEIGHTS,
-        WEIGHTS + "    weights = torch.full_like(weights, 1.0 / (1.0 - p))\n",
+        "_block_mask.py",
+        "return torch.exp(table * -miss)",
+        "return torch.full_like(table, 1.0 / (1.0 - blocks.p))",
         MAIN,
         "E[y] = x for every element",
     ),
     Fault(
         "large weights in silence",
-        "drop_block.py",
+        "_block_mask.py",
         "if largest > _LARGE_WEIGHT:",
         "if largest > 1e3 * _LARGE_WEIGHT:",
         DETAILS,
@@ -59,58 +51,59 @@ FAULTS = [
     ),
     Fault(
         "clip without its scale",
-        "drop_block.py",
-        "return torch.tensor(1.0 / (1.0 - p), dtype",
-        "return torch.tensor(1.0, dtype",
+        "_block_mask.py",
+        "return 1.0 / (1.0 - blocks.p)",
+        "return 1.0",
         MAIN,
         "clip: one scale, 1/q",
     ),
     Fault(
         "clip with the gamma of valid",
-        "drop_block.py",
-        "log_miss = _log_miss(tuple(size), block, p, border)",
-        'log_miss = _log_miss(tuple(size), block, p, "valid")',
+        "_block_mask.py",
+        "*places], block, log_miss(size, block, blocks.p, blocks.border)",
+        '*places], block, log_miss(size, block, blocks.p, "valid")',
         MAIN,
         "clip: E[y] = x for every element",
     ),
     Fault(
         "scale of the batch forgotten",
-        "drop_block.py",
-        "        keep.numel() / kept if kept else 0.0, dtype",
-        "        1.0 if kept else 0.0, dtype",
+        "_block_mask.py",
+        "return keep.numel() / int(kept)",
+        "return 1.0",
         MAIN,
         "batch: the mean over the whole batch is kept",
     ),
     Fault(
         "weights where the batch should scale",
-        "drop_block.py",
-        '    if normalize == "batch":\n        scale = _batch_scale(keep, input.dtype)',
-        '    if normalize == "none":\n        scale = _batch_scale(keep, input.dtype)',
+        "_block_mask.py",
+        'if blocks.normalize == "batch":',
+        'if blocks.normalize == "none":',
         MAIN,
         "batch: the mean over the whole batch is kept",
     ),
     Fault(
         "blocks one element too small",
-        "_apply.py",
-        "(first + k).clamp(max=n)",
-        "(first + k - int(k > 1)).clamp(max=n)",
+        "_block_mask.py",
+        PLACE,
+        PLACE.replace("line", "max(line - 1, 1)"),
         MAIN,
         "one mask comes as often as the law says",
     ),
     Fault(
         "blocks one element too large",
-        "_apply.py",
-        "(first + k).clamp(max=n)",
-        "(first + k + (k > 1)).clamp(max=n)",
+        "_block_mask.py",
+        PLACE,
+        PLACE.replace("line", "line + (line > 1)")
+        + "        place = place.clamp(max=n - 1 + (k - 1) * clip)\n",
         DETAILS,
         "every mask comes as often as the law says",
         cell="no mask comes that the law forbids",
     ),
     Fault(
         "seeds twice as often as the rate says",
-        "drop_block.py",
-        "sample_seeds(math.prod(grid), log_miss,",
-        "sample_seeds(math.prod(grid), 2.0 * log_miss,",
+        "_block_mask.py",
+        "sample_seeds(math.prod(grid), miss,",
+        "sample_seeds(math.prod(grid), 2.0 * miss,",
         DETAILS,
         "every mask comes as often as the law says",
     ),
@@ -118,11 +111,7 @@ FAULTS = [
         "one mask for the whole batch",
         "drop_block.py",
         PAINTED,
-        PAINTED.replace(
-            "    return input",
-            "    output = output[:1].expand_as(output).detach() * input\n"
-            "    return input",
-        ),
+        PAINTED + "        output = output[:1].expand_as(output).clone()\n",
         MAIN,
         "each sample draws its own mask",
     ),
@@ -130,29 +119,23 @@ FAULTS = [
         "one mask for all channels",
         "drop_block.py",
         PAINTED,
-        PAINTED.replace(
-            "    return input",
-            "    output = output[:, :1].expand_as(output).detach() * input\n"
-            "    return input",
-        ),
+        PAINTED + "        output = output[:, :1].expand_as(output).clone()\n",
         MAIN,
         "each channel draws its own mask",
     ),
     Fault(
         "shared is ignored",
-        "drop_block.py",
-        "grid = [input.shape[0], 1 if shared else input.shape[1]]",
-        "grid = [input.shape[0], input.shape[1]]",
+        "_block_mask.py",
+        "like = input[:, :1] if blocks.shared else input",
+        "like = input",
         MAIN,
         "shared: all maps lose one region",
     ),
     Fault(
         "dropped elements pass a gradient",
-        "_apply.py",
-        BACKWARD,
-        BACKWARD.replace("multiply_and_paint", "multiply").replace(
-            "*ctx.saved_tensors, *ctx.blocks", "ctx.saved_tensors[0]"
-        ),
+        "_painted.py",
+        "return painted(grad, scale, seeds, ctx.blocks)",
+        "return painted(grad, scale, None, ctx.blocks)",
         MAIN,
         "the gradient is the mask times the weights",
     ),
@@ -174,9 +157,9 @@ FAULTS = [
     ),
     Fault(
         "a block as large as the map is made smaller",
-        "drop_block.py",
-        "tuple(min(k, n) for k, n in zip(block_size",
-        "tuple(min(k, max(n - 1, 1)) for k, n in zip(block_size",
+        "drop_block_gamma.py",
+        "tuple(min(k, n) for k, n in zip(block, size",
+        "tuple(min(k, max(n - 1, 1)) for k, n in zip(block, size",
         DETAILS,
         "k >= H drops whole maps",
     ),
