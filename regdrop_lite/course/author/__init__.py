@@ -3,5 +3,5 @@
 * :mod:`regdrop_lite.course.author.execute`: run them as they are stored;
 * :mod:`regdrop_lite.course.author.student`: take the solutions out;
 * :mod:`regdrop_lite.course.author.plain`: the edition for Colab, GitHub, VS Code and
-  JupyterLab, written in Markdown as :mod:`regdrop_lite.course.author.markdown` gives it.
+  JupyterLab, in the Markdown of :mod:`regdrop_lite.course.author.markdown`.
 """

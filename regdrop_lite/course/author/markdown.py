@@ -67,8 +67,8 @@ def parse_directive(info: str, content: str) -> Directive | None:
     """Read a fence of MyST; None if it is one of code.
 
     Example:
-        >>> parse_directive("{admonition} A title", ":class: tip\\n\\nText.")
-        Directive(name='admonition', argument='A title', options={'class': 'tip'}, body='Text.')
+        >>> parse_directive("{tip} A", ":class: b\\n\\nText.")
+        Directive(name='tip', argument='A', options={'class': 'b'}, body='Text.')
     """
     match = _DIRECTIVE.fullmatch(info.strip())
     if match is None:

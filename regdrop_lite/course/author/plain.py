@@ -45,7 +45,6 @@ from regdrop_lite.course.author.student import has_solutions, student_version
 __all__ = ["Book", "main", "plain_edition", "write_plain"]
 
 GLUE = "application/papermill.record/text/plain"
-_FOLDED = {"hide-input": True, "hide-cell": True}
 _FIRST_CELL = """\
 # Prepares this notebook where it stands alone, as in Colab. Elsewhere it does nothing.
 import importlib.util
@@ -53,20 +52,21 @@ import os
 import subprocess
 import sys
 
-url, course = "{url}", os.path.expanduser("~/{name}")
+url = "{url}"
+course = os.path.expanduser("~/{name}")
 if "google.colab" in sys.modules{unless}:
     if not os.path.isdir(course):
         command = ["git", "clone", "--quiet", "--depth", "1", url, course]
         subprocess.run(command, check=True)
-    if importlib.util.find_spec("regdrop_lite") is None:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "-q", f"{{course}}[course]"], check=True
-        )
+    if "google.colab" in sys.modules:
+        command = [sys.executable, "-m", "pip", "install", "-q", f"{{course}}[course]"]
+        subprocess.run(command, check=True)
     os.chdir(f"{{course}}/{folder}")
-if importlib.util.find_spec("regdrop_lite") is None and not os.path.isdir(course):
+elif importlib.util.find_spec("regdrop_lite") is None:
+    package = f"regdrop-lite[course] @ git+{{url}}"
     raise ModuleNotFoundError(
-        f"{{sys.executable}} lacks the course's package. Install it into this Python:\\n"
-        f'{{sys.executable}} -m pip install "regdrop-lite[course] @ git+{{url}}"'
+        f"the course's package is missing in this Python; run in a terminal:\\n"
+        f'"{{sys.executable}}" -m pip install "{{package}}"'
     )"""
 
 

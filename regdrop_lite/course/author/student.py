@@ -1,8 +1,8 @@
 """Exercises without their solutions.
 
-An exercise notebook holds its solutions in cells tagged "solution". Such a cell may keep
-in its metadata, under "scaffold", what a learner starts from: a piece of code, or, in a
-Markdown cell, the place for an answer in words.
+An exercise notebook holds its solutions in cells tagged "solution". Such a cell may
+keep in its metadata, under "scaffold", what a learner starts from: a piece of code, or,
+in a Markdown cell, the place for an answer in words.
 """
 
 import copy
