@@ -16,7 +16,7 @@ import torch
 
 from regdrop_lite import spatial_dropout
 from regdrop_lite.course import check
-from regdrop_lite.course.student import main, student_version
+from regdrop_lite.course.author.student import student_version
 
 PATH = Path(__file__).parents[1] / "book/exercises/01_spatial_dropout_exercises.ipynb"
 NOTEBOOK = nbformat.read(PATH, as_version=4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regdrop_lite.course.student import student_version
+from regdrop_lite.course.author.student import student_version
 
 PATH = (
     Path(__file__).parents[1] / "book/exercises/02_implicit_ensembles_exercises.ipynb"

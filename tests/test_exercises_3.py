@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from regdrop_lite.course.student import student_version
+from regdrop_lite.course.author.student import student_version
 
 BOOK = Path(__file__).parents[1] / "book"
 NOTEBOOK = nbformat.read(BOOK / "exercises/03_drop_path_exercises.ipynb", as_version=4)

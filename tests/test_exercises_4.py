@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from regdrop_lite.course.check import Report
-from regdrop_lite.course.student import student_version
+from regdrop_lite.course.author.student import student_version
 
 NOTEBOOK = json.loads(
     (

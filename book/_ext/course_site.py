@@ -77,14 +77,18 @@ def plain_buttons(
         # .binder/postBuild writes the same files there.
         "Binder": f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/"
         f"notebooks/{name}",
-        ".ipynb": f"{context['pathto']('notebooks', 1)}/{name}",
+    }
+    context["plain_notebook"] = {
+        "url": f"{context['pathto']('notebooks', 1)}/{name}",
+        "name": Path(name).name,
     }
     for group in context["header_buttons"]:
-        for button in group.get("buttons", []):
+        buttons = group.get("buttons", [])
+        # The theme's own would open the source, with solutions, as text.
+        buttons[:] = [b for b in buttons if b["text"] != ".ipynb"]
+        for button in buttons:
             if button["text"] in leads:
                 button["url"] = leads[button["text"]]
-                if button["text"] == ".ipynb":
-                    button["download"] = Path(name).name
 
 
 def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
