@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from regdrop_lite.course.author.student import student_version
@@ -54,7 +55,7 @@ def test_the_solution_passes_every_check(exercise):
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_the_student_version_runs_and_no_check_is_complete(exercise):
-    cells = {cell["id"]: cell for cell in student_version(NOTEBOOK)["cells"]}
+    cells = {cell["id"]: cell for cell in student_version(nbformat.from_dict(NOTEBOOK))["cells"]}
     answer = cells[f"{exercise}-answer"]["source"]
     assert answer != SOURCES[f"{exercise}-answer"]
     report = run(exercise, answer)

@@ -71,16 +71,12 @@ def plain_buttons(
     address = app.config.html_theme_options["repository_url"]
     repository = "/".join(address.rsplit("/", 2)[-2:])
     leads = {
-        # A branch that the workflow "notebooks" fills: Colab opens files of GitHub only.
+        # A branch that the workflow "notebooks" fills: Colab opens files on GitHub.
         "Colab": "https://colab.research.google.com/github/"
         f"{repository}/blob/notebooks/{name}",
         # .binder/postBuild writes the same files there.
         "Binder": f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/"
         f"notebooks/{name}",
-    }
-    context["plain_notebook"] = {
-        "url": f"{context['pathto']('notebooks', 1)}/{name}",
-        "name": Path(name).name,
     }
     for group in context["header_buttons"]:
         buttons = group.get("buttons", [])
@@ -89,6 +85,16 @@ def plain_buttons(
         for button in buttons:
             if button["text"] in leads:
                 button["url"] = leads[button["text"]]
+
+
+def plain_download(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Tell the template "plain-download.html" where a page's notebook is."""
+    if doctree is not None and str(app.env.doc2path(page)).endswith(".ipynb"):
+        name = page.removeprefix("book/") + ".ipynb"
+        url = f"{context['pathto']('notebooks', 1)}/{name}"
+        context["plain_notebook"] = {"url": url, "name": Path(name).name}
 
 
 def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
@@ -172,7 +178,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)
     app.connect("autodoc-process-signature", plain_defaults)
-    # Behind the theme's own handlers, which make the buttons.
+    # Before the theme leaves out templates that are empty, and behind the handlers
+    # that make its buttons.
+    app.connect("html-page-context", plain_download, priority=100)
     app.connect("html-page-context", plain_buttons, priority=900)
     app.connect("build-finished", write_notebooks)
     app.connect("build-finished", mend_pages)
