@@ -6,7 +6,6 @@ checks that are named here and by no other, with a diagnosis that contains the w
 """
 
 import ast
-import json
 import linecache
 from pathlib import Path
 

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 import torch
 
-from regdrop_lite.course.check import Report
 from regdrop_lite.course.author.student import student_version
+from regdrop_lite.course.check import Report
 
 NOTEBOOK = json.loads(
     (

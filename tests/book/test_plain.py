@@ -83,7 +83,7 @@ def plain(text):
         ("```{math}\n:label: eq-a\na\n= b\n```", r"$$ a = b \tag{1.2} $$"),
         ("$$\na\n$$ (eq-a)", r"$$ a \tag{1.2} $$"),
         ("$$\na\n$$", "$$ a $$"),
-        ("> so $a\n> + b$", "> so $a + b$"),
+        ("> so $a\n> = b$", "> so $a = b$"),
         ("{math}`a_b` costs \\$5", r"$a_b$ costs \$5"),
         ("see {ref}`S5\n<sources>`", "see REF"),
         ("[a](b.md)", "[a](https://site/b.md)"),
@@ -195,6 +195,7 @@ def test_reads_results_implies_brings_results(out, page):
         assert (out / "results" / "plans").is_dir()
 
 
+@pytest.mark.slow
 @every_notebook
 def test_the_first_cell_prepares_an_empty_colab(out, page, tmp_path):
     """It clones this repository (git knows its address by another name) and goes in."""
