@@ -1,4 +1,4 @@
-"""Exercises without their solutions: scaffolds in, outputs out, nothing of an answer."""
+"""Exercises without their solutions: scaffolds in, outputs out, no answer left."""
 
 import copy
 from pathlib import Path

@@ -5,8 +5,8 @@
 
 writes every notebook of the book, or those that are named, into the folder OUT. Text is
 plain Markdown, with numbers, citations and references filled in. A first cell prepares
-an empty Colab. Exercises come without solutions and outputs: their plain edition is what
-a learner works in. Run it in the repository's folder.
+an empty Colab. Exercises come without solutions and outputs: their plain edition is
+what a learner works in. Run it in the repository's folder.
 """
 
 import argparse
