@@ -2,8 +2,8 @@
 
 ``python -m regdrop_lite.course.author.execute NOTEBOOK ...`` runs each notebook
 from a clean kernel, in its own folder, and writes it back with its outputs. What would
-differ from machine to machine is left out: times, and the lines of a traceback that name
-files.
+differ from machine to machine is left out: times, and the lines of a traceback that
+name files.
 """
 
 import argparse
