@@ -6,7 +6,6 @@ checks that are named here and by no other, with a diagnosis that contains the w
 """
 
 import ast
-import json
 import linecache
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 
 from regdrop_lite import spatial_dropout
 from regdrop_lite.course import check
-from regdrop_lite.course.student import main, student_version
+from regdrop_lite.course.author.student import student_version
 
 PATH = Path(__file__).parents[1] / "book/exercises/01_spatial_dropout_exercises.ipynb"
 NOTEBOOK = nbformat.read(PATH, as_version=4)
@@ -616,58 +615,8 @@ def test_what_a_learner_interrupts_stops():
 # --- the student version --------------------------------------------------------------
 
 
-def test_the_student_version_has_no_solution_and_no_output():
-    before = nbformat.writes(NOTEBOOK)
-    student = student_version(NOTEBOOK)
-    assert nbformat.writes(NOTEBOOK) == before, "the original is left alone"
-    nbformat.validate(nbformat.from_dict(student))
-    text = json.dumps([cell["source"] for cell in student["cells"]])
-    kept = {cell["id"]: cell for cell in student["cells"]}
-    for name, cell in CELLS.items():
-        metadata = cell["metadata"]
-        if "solution" not in metadata.get("tags", []):
-            assert name in kept
-            continue
-        assert json.dumps(cell["source"])[1:-1] not in text
-        assert (name in kept) == ("scaffold" in metadata)
-        if name in kept:
-            assert kept[name]["source"] == metadata["scaffold"]
-            assert kept[name]["metadata"] == {"tags": ["answer"]}
-    for cell in student["cells"]:
-        assert not cell.get("outputs") and cell.get("execution_count") is None
-        assert ":::" not in cell["source"] and ":label:" not in cell["source"]
-
-
-def test_the_student_version_keeps_hints_folded():
-    student = student_version(NOTEBOOK)
-    text = "\n".join(cell["source"] for cell in student["cells"])
-    assert text.count("<details><summary>Hint 1</summary>\n\n") == 5
-    assert text.count("<details><summary>Hint 2</summary>\n\n") == 5
-    assert text.count("\n\n</details>") == 11  # the last exercise has a third
-    assert text.count("**Exercise**") == 5
-
-
-def test_the_student_version_folds_code_and_needs_no_book(tmp_path, monkeypatch):
-    cells = [
-        {"cell_type": "code", "metadata": {"tags": [tag]}, "source": "1", "outputs": []}
-        for tag in ("hide-input", "other")
-    ]
-    text = "see {ref}`S2 <sources>`, [a](../01.ipynb), [b](https://x.org/y.ipynb)"
-    cells.append({"cell_type": "markdown", "metadata": {}, "source": [text]})
-    (tmp_path / "book" / "exercises").mkdir(parents=True)
-    (tmp_path / "book" / "exercises" / "e.ipynb").write_text(
-        json.dumps({"cells": cells}), encoding="utf-8"
-    )
-    monkeypatch.chdir(tmp_path)
-    main(["book/exercises/e.ipynb", "mine.ipynb"])
-    folded, shown, prose = json.loads(Path("mine.ipynb").read_text())["cells"]
-    assert folded["metadata"]["jupyter"] == {"source_hidden": True}
-    assert "jupyter" not in shown["metadata"]
-    assert prose["source"] == ("see S2, [a](book/01.ipynb), [b](https://x.org/y.ipynb)")
-
-
 def test_the_student_version_runs_and_no_check_is_complete():
-    _, values = run_notebook(student_version(NOTEBOOK))
+    _, values = run_notebook(student_version(nbformat.from_dict(NOTEBOOK)))
     for cell, total in EXERCISES.values():
         report = values[cell]
         assert report.total == total and report.passed < total
@@ -684,26 +633,3 @@ def test_every_exercise_shows_its_scaffold_and_two_hints():
         for part in ("*Objective 1.", "difficulty", "importance", "minutes*"):
             assert part in text
         assert text.count(":::{dropdown} Hint") == 2
-
-
-def test_a_solution_without_a_scaffold_is_left_out():
-    cell = nbformat.v4.new_code_cell("secret", metadata={"tags": ["solution", "extra"]})
-    assert student_version({"cells": [cell]})["cells"] == []
-    cell["metadata"]["scaffold"] = "start"
-    (kept,) = student_version({"cells": [cell]})["cells"]
-    assert kept["metadata"]["tags"] == ["extra", "answer"]
-
-
-def test_the_command_writes_a_copy_and_overwrites_nothing(tmp_path, capsys):
-    target = tmp_path / "mine.ipynb"
-    main([str(PATH), str(target)])
-    nbformat.validate(nbformat.read(target, as_version=4))
-    written = target.read_text(encoding="utf-8")
-    assert "NotImplementedError" in written and "solution" not in written.split("id")
-    with pytest.raises(SystemExit):
-        main([str(PATH), str(target)])
-    assert "exists already" in capsys.readouterr().err
-    assert target.read_text(encoding="utf-8") == written
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "none.ipynb"), str(tmp_path / "new.ipynb")])
-    assert not (tmp_path / "new.ipynb").exists()

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 
-from regdrop_lite.course.student import student_version
+from regdrop_lite.course.author.student import student_version
 
 PATH = (
     Path(__file__).parents[1] / "book/exercises/02_implicit_ensembles_exercises.ipynb"
@@ -54,7 +55,8 @@ def test_the_solution_passes_every_check(exercise):
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_the_student_version_runs_and_no_check_is_complete(exercise):
-    cells = {cell["id"]: cell for cell in student_version(NOTEBOOK)["cells"]}
+    version = student_version(nbformat.from_dict(NOTEBOOK))
+    cells = {cell["id"]: cell for cell in version.cells}
     answer = cells[f"{exercise}-answer"]["source"]
     assert answer != SOURCES[f"{exercise}-answer"]
     report = run(exercise, answer)

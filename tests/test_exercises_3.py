@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from regdrop_lite.course.student import student_version
+from regdrop_lite.course.author.student import student_version
 
 BOOK = Path(__file__).parents[1] / "book"
 NOTEBOOK = nbformat.read(BOOK / "exercises/03_drop_path_exercises.ipynb", as_version=4)
@@ -205,7 +205,7 @@ def test_a_slip_is_told(exercise, old, new, expected):
 
 @pytest.mark.slow
 def test_the_student_version_runs_and_no_check_is_complete():
-    for name, report in reports(student_version(NOTEBOOK)).items():
+    for name, report in reports(student_version(nbformat.from_dict(NOTEBOOK))).items():
         assert report.total == TOTALS[name] and report.passed < report.total, name
         expected = "not written yet" if name not in ("bug", "design") else "the samples"
         told = "".join(report.diagnoses.values())

@@ -5,11 +5,12 @@ import math
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
+from regdrop_lite.course.author.student import student_version
 from regdrop_lite.course.check import Report
-from regdrop_lite.course.student import student_version
 
 NOTEBOOK = json.loads(
     (
@@ -287,7 +288,7 @@ def test_the_student_version_says_what_is_not_written_yet(capsys) -> None:
     names: dict = {}
     before = torch.get_default_dtype()
     shown = []
-    for cell in student_version(NOTEBOOK)["cells"]:
+    for cell in student_version(nbformat.from_dict(NOTEBOOK))["cells"]:
         tags = cell["metadata"].get("tags", [])
         if cell["cell_type"] != "code" or "nbval-skip" in tags:
             continue

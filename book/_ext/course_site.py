@@ -5,6 +5,8 @@
   that it takes its colours from the page in light and in dark mode.
 * An error that a cell shows on purpose is reduced to its message. The lines above it
   name files of the machine that ran the notebook and tell the reader nothing.
+* The plain edition of the notebooks is written into ``notebooks/`` of the site, and the
+  buttons for Colab, Binder and download lead there.
 * Faults of the stock theme that a screen reader stumbles over are mended.
 """
 
@@ -16,6 +18,8 @@ from typing import Any
 from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
+
+from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
@@ -55,6 +59,49 @@ def shorten_tracebacks(app: Sphinx, doctree: nodes.document, docname: str) -> No
                     text, text, language="none", classes=block["classes"]
                 )
             )
+
+
+def plain_buttons(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let the buttons of a notebook's page lead to its plain edition."""
+    if doctree is None or not str(app.env.doc2path(page)).endswith(".ipynb"):
+        return
+    name = page.removeprefix("book/") + ".ipynb"
+    address = app.config.html_theme_options["repository_url"]
+    repository = "/".join(address.rsplit("/", 2)[-2:])
+    leads = {
+        # A branch that the workflow "notebooks" fills: Colab opens files on GitHub.
+        "Colab": "https://colab.research.google.com/github/"
+        f"{repository}/blob/notebooks/{name}",
+        # .binder/postBuild writes the same files there.
+        "Binder": f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/"
+        f"notebooks/{name}",
+    }
+    for group in context["header_buttons"]:
+        buttons = group.get("buttons", [])
+        # The theme's own would open the source, with solutions, as text.
+        buttons[:] = [b for b in buttons if b["text"] != ".ipynb"]
+        for button in buttons:
+            if button["text"] in leads:
+                button["url"] = leads[button["text"]]
+
+
+def plain_download(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Tell the template "plain-download.html" where a page's notebook is."""
+    if doctree is not None and str(app.env.doc2path(page)).endswith(".ipynb"):
+        name = page.removeprefix("book/") + ".ipynb"
+        url = f"{context['pathto']('notebooks', 1)}/{name}"
+        context["plain_notebook"] = {"url": url, "name": Path(name).name}
+
+
+def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
+    """Write the plain edition beside the pages."""
+    if exception is None and app.builder.name == "html":
+        book = Book.read(Path(app.srcdir))
+        write_plain(book, Path(app.outdir) / "notebooks", force=True)
 
 
 def mend(html: str) -> str:
@@ -131,5 +178,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)
     app.connect("autodoc-process-signature", plain_defaults)
+    # Before the theme leaves out templates that are empty, and behind the handlers
+    # that make its buttons.
+    app.connect("html-page-context", plain_download, priority=100)
+    app.connect("html-page-context", plain_buttons, priority=900)
+    app.connect("build-finished", write_notebooks)
     app.connect("build-finished", mend_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

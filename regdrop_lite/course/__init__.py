@@ -10,6 +10,5 @@ The layers never import this package, and importing it loads none of its modules
 * :mod:`regdrop_lite.course.bench`: the layers beside those of other libraries;
 * :mod:`regdrop_lite.course.plots`: one style for all figures;
 * :mod:`regdrop_lite.course.check`: checkers for the exercises;
-* :mod:`regdrop_lite.course.student`: exercises without their solutions;
-* :mod:`regdrop_lite.course.execute`: notebooks, run as they are stored.
+* :mod:`regdrop_lite.course.author`: what authors run on notebooks.
 """

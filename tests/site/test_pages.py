@@ -129,13 +129,22 @@ def test_the_reference_has_every_public_name(site):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if SOURCES[p].suffix == ".ipynb"])
 def test_notebook_can_be_launched(site, page):
-    links = [a["href"] for a in soup(built(site, page)).select("a[href]")]
+    """Every button leads to the plain edition, which holds no solution."""
+    html = soup(built(site, page))
+    links = [a["href"] for a in html.select("a[href]")]
     path = ADDRESS.removeprefix("https://github.com/")
     branch = CONFIG["repository"]["branch"]
+    name = page.removeprefix("book/") + ".ipynb"
     colab = "https://colab.research.google.com/github"
-    assert f"{colab}/{path}/blob/{branch}/{page}.ipynb" in links
-    binder = f"https://mybinder.org/v2/gh/{path}/{branch}?urlpath=lab/tree/{page}.ipynb"
-    assert binder in links
+    assert f"{colab}/{path}/blob/notebooks/{name}" in links
+    binder = f"https://mybinder.org/v2/gh/{path}/{branch}?urlpath=lab/tree/notebooks"
+    assert f"{binder}/{name}" in links
+    (download,) = html.select("a[download]")
+    assert download["download"] == Path(name).name
+    target = (Path(site) / page).parent / download["href"]
+    assert target.resolve() == (Path(site) / "notebooks" / name).resolve()
+    assert ":::" not in target.read_text(encoding="utf-8")
+    assert not [link for link in links if "_sources" in link and ".ipynb" in link]
 
 
 def test_figures_and_equations_are_numbered(site):

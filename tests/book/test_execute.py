@@ -7,7 +7,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 
-from regdrop_lite.course.execute import execute
+from regdrop_lite.course.author.execute import execute
 
 
 def store(path: Path, *cells: nbformat.NotebookNode) -> bytes:

@@ -1,8 +1,9 @@
 """Execute notebooks in the way in which they are stored.
 
-``python -m regdrop_lite.course.execute NOTEBOOK ...`` runs each notebook from a clean
-kernel, in its own folder, and writes it back with its outputs. What would differ from
-machine to machine is left out: times, and the lines of a traceback that name files.
+``python -m regdrop_lite.course.author.execute NOTEBOOK ...`` runs each notebook
+from a clean kernel, in its own folder, and writes it back with its outputs. What would
+differ from machine to machine is left out: times, and the lines of a traceback that
+name files.
 """
 
 import argparse
