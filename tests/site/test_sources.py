@@ -97,5 +97,11 @@ def test_actions_are_pinned_and_may_do_little():
         assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} +# v\S+", u) for u in uses), (
             uses
         )
-        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}
+        for job in workflow["jobs"].values():  # what publishes runs nothing of ours
+            if "permissions" in job:
+                assert all("run" not in step for step in job["steps"])
+                assert set(job["permissions"]) <= {"id-token", "pages"}
+                assert "environment" in job
         assert text.count("persist-credentials: false") == text.count("checkout@")
