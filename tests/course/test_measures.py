@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regdrop_lite import DropPath, SpatialDropout2d, set_generator
-from regdrop_lite import DropLayer
+from regdrop_lite import DropLayer, DropPath, SpatialDropout2d, set_generator
 from regdrop_lite.course.data import as_tensors, load_data, make_generator, subset
 from regdrop_lite.course.measures import (
     MEASURES,

@@ -17,7 +17,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from regdrop_lite._common import uniform
 from torch import Tensor
 
 from regdrop_lite import (

@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 RESULTS_VERSION = 1
-"""Raise this by one when a change of the code may change results: all runs are open
-then. What can be had by other code with equal results, to the last bit, does not count:
+"""To be raised by one when a change of the code may change results; all runs are then
+open. What can be had by other code with equal results, to the last bit, does not count:
 a new name, a moved file, a faster way. ``book/results/README.md`` has the history."""
 
 
