@@ -5,7 +5,7 @@
 * :mod:`~regdrop_lite.course.measures.flatness`: the loss around the parameters;
 * :mod:`~regdrop_lite.course.measures.features`: what the net computes on its way.
 
-Most functions give logits or log-probabilities, and :func:`~regdrop_lite.course.measures.predictions.classification` judges
+Most functions give logits or log-probabilities, and ``classification`` judges
 them. They share their words:
 
 * ``model`` maps images to logits of shape (N, K), one column for each class. It is left
@@ -17,8 +17,8 @@ them. They share their words:
 * losses are in nats per image, accuracies and other shares go from 0 to 1.
 
 A new measure is a function in one of the files, and below it what a study does with
-it: takes a :class:`~regdrop_lite.course.measures.subject.Subject`, gives a flat dictionary of numbers and lists of numbers,
-and stands under :func:`~regdrop_lite.course.measures.subject.measure`, which declares its name and its metrics.
+it: takes a ``Subject``, gives a flat dictionary of numbers and lists of numbers,
+and stands under ``measure``, which declares its name and its metrics.
 
 Example:
     >>> from regdrop_lite.course.data import as_tensors, load_data, make_generator

@@ -84,7 +84,7 @@ def gradient_norms(
         model, images, labels, generator: see :mod:`regdrop_lite.course.measures`.
 
     Returns:
-        For each of the :func:`~regdrop_lite.course.measures.damage.residual_blocks`, the Euclidean norm of the gradient of
+        For each of the ``residual_blocks``, the Euclidean norm of the gradient of
         the mean loss with respect to all its parameters.
 
     Raises:
