@@ -180,6 +180,8 @@ def run(command: str, tree: Path, path: Path, **changes: str) -> None:
 def test_the_commands_run(block: Block, tree: Path) -> None:
     """And leave no file behind that they do not name."""
     here = Path(sys.executable).parent
+    for command in (["git", "checkout", "-q", "."], ["git", "clean", "-fdq"]):
+        output(command, tree)  # what a failed test left
     for command in block.open_commands():
         program = re.sub(r"^(\w+=\S* +)*", "", command).split()[0]
         if not (here / program).exists() and not os.environ.get("CI"):
@@ -200,6 +202,8 @@ def test_the_packages_can_be_handed_out(tree: Path, tmp_path: Path) -> None:
 
     Where the index of CPU builds is not to be had, pip looks where it always looks.
     """
+    for command in (["git", "checkout", "-q", "."], ["git", "clean", "-fdq"]):
+        output(command, tree)  # what a failed test left
     (block,) = OFFLINE
     *downloads, install = block.commands()
     assert len(downloads) == 2 and "--index-url" in downloads[0]
