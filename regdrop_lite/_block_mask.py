@@ -98,10 +98,17 @@ def paint(output: Tensor, seeds: Tensor, blocks: Blocks) -> Tensor:
 
 def _batch_scale(keep: Tensor) -> float | Tensor:
     """Elements / kept elements, as the paper scales. With none kept it is not used."""
-    kept = keep.sum().clamp(min=1)
+    kept = torch.count_nonzero(keep).clamp(min=1)
     if keep.device.type == "cpu":
         return keep.numel() / int(kept)
     return keep.numel() / kept.to(widest(keep.device))  # no waiting for the device
+
+
+def count_scale(input: Tensor, seeds: Tensor, blocks: Blocks) -> float:
+    """Elements / kept elements of the mask that known seeds make, on the CPU."""
+    keep = torch.ones_like(input, dtype=torch.uint8)
+    kept = torch.count_nonzero(paint(keep, seeds, blocks))
+    return keep.numel() / max(int(kept), 1)
 
 
 def weights(

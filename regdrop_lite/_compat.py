@@ -42,8 +42,8 @@ def is_plain(input: Tensor) -> bool:
 def is_vmapped() -> bool:
     """Whether torch.func.vmap is at work. Not for code that is being compiled."""
     # Private: the stack of transforms. torch.rand(..., generator=g) does not refuse.
-    stack = torch._C._functorch.get_interpreter_stack()
-    vmap = torch._C._functorch.TransformType.Vmap
+    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009  no stub has it
+    stack, vmap = functorch.get_interpreter_stack(), functorch.TransformType.Vmap
     return any(level.key() == vmap for level in stack or ())
 
 

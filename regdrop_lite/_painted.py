@@ -53,16 +53,16 @@ class _Painted(torch.autograd.Function):
         return output if seeds is None else paint(output, seeds, blocks)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         table, seeds = ctx.saved_tensors
         scale = ctx.scale if table is None else table
-        return painted(grad, scale, seeds, ctx.blocks), None, None, None
+        return painted(grads[0], scale, seeds, ctx.blocks), None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
         table, seeds = ctx.saved_tensors
         scale = ctx.scale if table is None else table
-        return painted(tangent, scale, seeds, ctx.blocks)
+        return painted(tangents[0], scale, seeds, ctx.blocks)
 
 
 def _times(input: Tensor, scale: float | Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def _times(input: Tensor, scale: float | Tensor) -> Tensor:
     evaluation, with mean 0 and variance 1, *is* a multiplication by its weights: it
     reads bfloat16, multiplies in float32, and rounds once.
     """
-    if isinstance(scale, float) or input.dtype == wide(input.dtype):
+    if not isinstance(scale, Tensor) or input.dtype == wide(input.dtype):
         return torch.mul(input, scale, out=torch.empty_like(input))
     output = torch.empty_like(input)
     if input.is_contiguous():

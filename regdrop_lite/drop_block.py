@@ -17,6 +17,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from regdrop_lite._block_mask import (
     Blocks,
     block_mask,
+    count_scale,
     draw_seeds,
     weights,
 )
@@ -134,9 +135,13 @@ def drop_block(
         return drop_all(input, inplace)
     blocks = Blocks(p, block, border, shared, normalize)
     plain = is_plain(input)
-    if plain and input.numel() and not shared and normalize == "expected":
-        scale = weights(input.shape[2:], blocks, input.dtype, input.device)
+    if plain and input.numel() and not shared:
         seeds = draw_seeds(input.shape, blocks, generator)
+        scale: float | Tensor
+        if normalize == "batch":
+            scale = count_scale(input, seeds, blocks)
+        else:
+            scale = weights(input.shape[2:], blocks, input.dtype, input.device)
         output = painted(input, scale, seeds, blocks)
         return input.copy_(output) if inplace else output
     if plain or generator is not None:

@@ -1,5 +1,7 @@
 """What all layers share: a drop probability, a generator, and a leaf's manners."""
 
+from typing import Any
+
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -60,8 +62,11 @@ class DropLayer(nn.Module):
         if isinstance(input, torch.fx.Proxy):
             # A leaf of the graph, as the layers of torch.nn are. A tracer that looked
             # inside would keep today's ``training`` for good.
-            path = input.tracer.path_of_module(self)
-            return input.tracer.create_proxy("call_module", path, (input,), {})
+            tracer: Any = input.tracer
+            leaf: Tensor = tracer.create_proxy(
+                "call_module", tracer.path_of_module(self), (input,), {}
+            )
+            return leaf
         return self.drop(input)
 
     def drop(self, input: Tensor) -> Tensor:

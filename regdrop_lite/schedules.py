@@ -129,7 +129,7 @@ class LinearRamp:
         self._set()
 
     def _per_layer(self, p: float | Sequence[float], name: str) -> list[float]:
-        rates = as_list(p)
+        rates: Any = as_list(p)
         if isinstance(rates, list):
             if len(rates) != len(self._layers):
                 raise ValueError(
