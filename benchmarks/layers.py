@@ -4,14 +4,14 @@
 what it measured as JSON. torchvision and timm are optional: a missing one is named.
 
 Times are multiples of the least that one multiplication costs: ``x * 1.25``, forward
-and backward, on the same tensor. ``drop_residual`` is timed as a training step (forward,
-backward, SGD) of four residual blocks, as a multiple of that step at p = 0.
+and backward, on the same tensor. ``drop_residual`` is timed as a training step
+(forward, backward, SGD) of four residual blocks, as a multiple of that at p = 0.
 
 Each round measures all candidates of a setting, in shuffled order, and ratios are taken
-within a round: a machine that slows down slows both sides. Calls of more than 0.3
-seconds join every sixth round only. Stored are the number of rounds, the minimum,
-quartiles and median of the ratios, and the bytes that one call holds for its backward
-pass, as a share of those of its input.
+within a round: a machine that slows down slows both sides. Calls of more than 25
+times the limit join every sixth round only. Stored are the number of rounds, the
+minimum, quartiles and median of the ratios, and the bytes that one call holds for its
+backward pass, as a share of those of its input.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Forward = Callable[[Tensor], Tensor]
 Name = tuple[str, str, float | None]  # of a candidate: layer, source, p
 
 _SECONDS = 0.01  # short calls are repeated until one timing takes that long
-_SLOW, _EVERY = 0.3, 6
+_SLOW, _EVERY = 25, 6  # calls of 25 times the limit: every sixth round
 
 
 class Setting(NamedTuple):
@@ -181,14 +181,14 @@ def measure(calls: Sequence[Callable[[], object]], rounds: int) -> Tensor:
     for turn in range(rounds):
         shuffle(order)
         for i in order:
-            if once[i] < _SLOW or turn % _EVERY == 0:
+            if once[i] < _SLOW * once[0] or turn % _EVERY == 0:
                 number = math.ceil(_SECONDS / once[i])
                 times[i, turn] = timeit.timeit(calls[i], number=number) / number
     return times
 
 
 def saved_bytes(function: Forward, x: Tensor, known: Sequence[Tensor] = ()) -> int:
-    """What one call keeps for its backward pass; ``known`` and ``x`` are there anyway."""
+    """What one call keeps for its backward pass, without ``x`` and ``known``."""
     held: list[Tensor] = []  # the tensors themselves, so that no address comes twice
     with torch.autograd.graph.saved_tensors_hooks(held.append, lambda _: x):
         function(x)
