@@ -154,7 +154,7 @@ SLIPS = [
     ("bug", "y.max() == 2", "False", {"no scale": "was called"}),
     ("bug", '"scaled twice"', '"ok"', {"scaled twice": "called 'ok'"}),
     ("fold", "block.norm2.bias *= ", "_ = ", {"evaluation": "block 1 is not"}),
-    ("fold", "scale_by_keep = True", "scale_by_keep = 0", {"training": "else"}),
+    ("fold", "scale_by_keep = True", "scale_by_keep = False", {"training": "else"}),
     ("plan", '(2 if schedule == "linear" else 1)', "1", {"linear 9": "not 9"}),
     ("plan", "if not 0 <= p <= 1", "if False", {"impossible": "no error"}),
     ("plan", "if not 0 <= p <= 1", "if p > 1", {"impossible": "depth 13"}),

@@ -7,7 +7,6 @@ The layers never import this package, and importing it loads none of its modules
 * :mod:`regdrop_lite.course.training`: reproducible training and evaluation;
 * :mod:`regdrop_lite.course.measures`: what is measured on a trained net;
 * :mod:`regdrop_lite.course.study`: studies of many runs, and what they say;
-* :mod:`regdrop_lite.course.bench`: the layers beside those of other libraries;
 * :mod:`regdrop_lite.course.plots`: one style for all figures;
 * :mod:`regdrop_lite.course.check`: checkers for the exercises;
 * :mod:`regdrop_lite.course.author`: what authors run on notebooks.

@@ -41,7 +41,9 @@ def group(name: str) -> list[str]:
 def needed() -> dict[str, set[str]]:
     """Each package that is needed here, and who asks for which versions of it."""
     project = PROJECT["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["course"]
+    asked = list(project["dependencies"])
+    for extra in ("course", "author"):  # as requirements.in asks
+        asked += project["optional-dependencies"][extra]
     queue = [(Requirement(text), "pyproject.toml") for text in asked + group("dev")]
     found: dict[str, set[str]] = {}
     seen = set()

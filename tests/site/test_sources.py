@@ -30,9 +30,21 @@ def test_the_address_of_the_repository_is_the_same_everywhere():
             places[names(path)] = url
     assert any(place.endswith(".ipynb") for place in places)
     assert {place: url for place, url in places.items() if url != ADDRESS} == {}
+    # A command that readers copy stands with the address itself, so that it works on
+    # GitHub and in a download too.
     pages = [path for path in SOURCES.values() if path.suffix == ".md"]
-    named = [names(p) for p in pages if ADDRESS in p.read_text(encoding="utf-8")]
-    assert named == [], "write REPOSITORY_URL instead"
+    cloned = {
+        names(path): url
+        for path in pages
+        for url in re.findall(
+            r"git clone (https?://\S+)", path.read_text(encoding="utf-8")
+        )
+    }
+    assert cloned
+    assert {page: url for page, url in cloned.items() if url != ADDRESS} == {}
+    for path in pages:
+        text = path.read_text(encoding="utf-8").replace(f"git clone {ADDRESS}", "")
+        assert ADDRESS not in text, f"{path.name}: write REPOSITORY_URL instead"
 
 
 def test_the_two_commands_are_the_same_everywhere():
@@ -101,7 +113,15 @@ def test_actions_are_pinned_and_may_do_little():
         assert workflow["permissions"] == {"contents": "read"}
         for job in workflow["jobs"].values():  # what publishes runs nothing of ours
             if "permissions" in job:
-                assert all("run" not in step for step in job["steps"])
-                assert set(job["permissions"]) <= {"id-token", "pages"}
+                runs = [step["run"] for step in job["steps"] if "run" in step]
+                if job["permissions"] == {"contents": "write"}:
+                    (push,) = runs
+                    commands = [line.split()[0] for line in push.splitlines()]
+                    assert set(commands) <= {"git", "cd", "--message", "--force"} | {
+                        c for c in commands if c.startswith('"https://')
+                    }
+                else:
+                    assert runs == []
+                    assert set(job["permissions"]) <= {"id-token", "pages"}
                 assert "environment" in job
         assert text.count("persist-credentials: false") == text.count("checkout@")

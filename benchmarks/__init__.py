@@ -1,0 +1,1 @@
+"""What the layers cost: for developers, in the repository only."""
