@@ -41,7 +41,7 @@ def test_the_address_of_the_repository_is_the_same_everywhere():
         )
     }
     assert cloned
-    assert {page: url for page, url in cloned.items() if url != ADDRESS} == {}
+    assert {k: url for k, url in cloned.items() if url != f"{ADDRESS}.git"} == {}
     for path in pages:
         text = path.read_text(encoding="utf-8").replace(f"git clone {ADDRESS}", "")
         assert ADDRESS not in text, f"{path.name}: write REPOSITORY_URL instead"
