@@ -81,7 +81,11 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 every_format = pytest.mark.parametrize("layout", FORMATS, ids=str)
 
 
-PAINTED = ("block", "block clip")  # a mask per channel that nothing else asks for
+PAINTED = (
+    "block",
+    "block clip",
+    "block batch",
+)  # a mask per channel that nothing else asks for
 
 
 def input_like(*shape: int) -> Tensor:

@@ -951,7 +951,7 @@ def test_the_slice_repeats_with_other_threads_and_instructions():
 
 
 def arguments(path, *options):
-    program = [sys.executable, "-m", "regdrop_lite.course.study.sweep", str(path)]
+    program = [sys.executable, "-m", "regdrop_lite.course.study", str(path)]
     return [*program, *map(str, options)]
 
 
