@@ -161,7 +161,7 @@ FAULTS = [
         "tuple(min(k, n) for k, n in zip(block, size",
         "tuple(min(k, max(n - 1, 1)) for k, n in zip(block, size",
         DETAILS,
-        "k >= H drops whole maps",
+        "gamma is p at the ends",
     ),
     Fault(
         "a ramp that forgets where it was",
