@@ -15,18 +15,19 @@ import pytest
 import torch
 
 from regdrop_lite import spatial_dropout
-from regdrop_lite.course import check
+from regdrop_lite.course.check import chapter_1 as check
+from regdrop_lite.course.check import core
 from regdrop_lite.course.student import main, student_version
 
-PATH = Path(__file__).parents[1] / "book/exercises/01_spatial_dropout_exercises.ipynb"
+PATH = Path(__file__).parents[3] / "book/exercises/01_spatial_dropout_exercises.ipynb"
 NOTEBOOK = nbformat.read(PATH, as_version=4)
 CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
 EXERCISES = {  # the cell with the answer: the cell that checks it, how many checks
     "trace-answer": ("trace-check", 2),
     "fill-answer": ("fill-check", 7),
-    "layer-answer": ("layer-check", 13),
+    "layer-answer": ("layer-check", 15),
     "diagnose-answer": ("diagnose-check", 6),
-    "design-answer": ("design-check", 9),
+    "design-answer": ("design-check", 11),
 }
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -91,7 +92,10 @@ def test_every_solution_passes_every_check(dtype):
 
 def test_the_stored_outputs_are_the_reports():
     _, values = run_notebook(NOTEBOOK)
-    for cell in ["report-example", *(cell for cell, _ in EXERCISES.values())]:
+    (output,) = CELLS["report-example"]["outputs"]
+    example = check.drop_exactly(spatial_dropout).explain()
+    assert output["text"] == example + "\n" and "public checks" not in example
+    for cell, _ in EXERCISES.values():
         (output,) = CELLS[cell]["outputs"]
         assert output["data"]["text/plain"] == str(values[cell])
 
@@ -322,7 +326,7 @@ PART = "fall only in part"
 )
 def test_wrong_layers(slips, expected):
     names = wrong("layer-answer", *slips)
-    assert_found(check.layer(names["MySpatialDropout"]), 13, expected)
+    assert_found(check.layer(names["MySpatialDropout"]), 15, expected)
 
 
 def test_errors_quote_the_line_of_the_learner():
@@ -561,20 +565,20 @@ LOOP = "torch.rand(x.shape, generator=generator).argsort(dim=1)"
 )
 def test_wrong_designs(slips, expected):
     names = wrong("design-answer", *slips)
-    assert_found(check.drop_exactly(names["drop_exactly"]), 9, expected)
+    assert_found(check.drop_exactly(names["drop_exactly"]), 11, expected)
 
 
 # --- the report -----------------------------------------------------------------------
 
 
 def test_a_report_never_says_that_all_is_well():
-    report = check.Report(3, {})
+    report = core.Report(3, {})
     assert repr(report) == str(report) == "public checks 3/3"
     assert "passed" not in str(report) and "all" not in str(report)
 
 
 def test_a_report_tells_a_common_cause_once():
-    report = check.Report(3, {"a": "same", "b": "same", "c": "other"})
+    report = core.Report(3, {"a": "same", "b": "same", "c": "other"})
     assert str(report) == "public checks 0/3\n- a, b: same\n- c: other"
     assert report.passed == 0
 
