@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 TIME_LIMIT = 10.0
 SIZE_LIMIT = 2**30
@@ -196,7 +197,8 @@ def _shape_of_result(func: Any, args: Any, kwargs: Any) -> tuple[tuple[int, ...]
         kind = kwargs.get("dtype") or torch.get_default_dtype()
         return tuple(size), math.prod(size) * kind.itemsize
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with FakeTensorMode() as mode:  # fakes by hand: it would run on real tensors
+            args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
             result = func(*args, **kwargs)
     except Exception:  # a shape that depends on values, at most as large as the input
         return (), 0
