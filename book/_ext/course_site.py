@@ -10,14 +10,16 @@
 * Faults of the stock theme that a screen reader stumbles over are mended.
 """
 
+import inspect
 import re
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
 
 from regdrop_lite.course.author.plain import Book, write_plain
 
@@ -157,7 +159,7 @@ def mend_pages(app: Sphinx, exception: Exception | None) -> None:
             path.write_text(mend(html), encoding="utf-8", newline="\n")
 
 
-def plain_defaults(
+def plain_signature(
     app: Sphinx,
     what: str,
     name: str,
@@ -166,7 +168,18 @@ def plain_defaults(
     signature: str | None,
     *_: Any,
 ) -> tuple[str | None, None] | None:
-    """Write ``...`` for a default that a dataclass makes; Sphinx stumbles over it."""
+    """Write what a reader needs: plain types, and ``...`` for a default that is made.
+
+    What checks a value stands inside its type, and Sphinx would print all of it.
+    """
+    if what == "class" and hasattr(obj, "__pydantic_fields__"):
+        hints = get_type_hints(obj)  # without what ``Annotated`` adds
+        plain = inspect.signature(obj)
+        parameters = [
+            p.replace(annotation=hints[name]) for name, p in plain.parameters.items()
+        ]
+        plain = plain.replace(parameters=parameters, return_annotation=plain.empty)
+        return stringify_signature(plain, unqualified_typehints=True), None
     if signature and "<factory>" in signature:
         return signature.replace("<factory>", "..."), None
     return None
@@ -177,7 +190,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", insert_address)
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)
-    app.connect("autodoc-process-signature", plain_defaults)
+    app.connect("autodoc-process-signature", plain_signature)
     # Before the theme leaves out templates that are empty, and behind the handlers
     # that make its buttons.
     app.connect("html-page-context", plain_download, priority=100)
