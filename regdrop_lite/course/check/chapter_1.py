@@ -1,153 +1,63 @@
-"""Checkers for the learners' code: what is wrong, in words that help.
-
-Every exercise has one function here. It takes the learner's answer, calls it with fixed
-inputs and explicit CPU generators, and returns a :class:`Report`. A report says how
-many public checks hold and gives one diagnosis for each that does not. It never says
-that an answer is right: checks can only find what is wrong.
+"""Checkers of chapter 1, SpatialDropout.
 
 The checks look at properties, never at code, and each looks at one thing only, so that
-one fault does not hide behind another. Where they test a probability, they allow four
-standard errors or more.
+one fault does not hide behind another. Inputs are random and have both signs. A check
+of a rate sees 65,536 draws: it finds a rate that is 25 % off, and a right answer fails
+with a probability of about one in a million.
 
 Example:
-    >>> from regdrop_lite.course import check
+    >>> from regdrop_lite.course.check import chapter_1 as check
     >>> check.trace([None, None, None, None])
     public checks 0/2
     - which fall, scale: not written yet: put a number for every None
 """
 
 import math
-import textwrap
-import traceback
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from regdrop_lite.spatial_dropout import spatial_dropout
+from regdrop_lite import spatial_dropout
+from regdrop_lite.course.check.core import (
+    Hopeless,
+    Report,
+    Wrong,
+    ask,
+    ask_about,
+    choice,
+    judge,
+    rate_bound,
+    require,
+    show,
+    signed,
+    the_class,
+)
+from regdrop_lite.course.check.core import generator as _generator
 
-__all__ = ["Report", "diagnose", "drop_exactly", "layer", "mask_and_scale", "trace"]
-
-_WIDTH = 76
-_OURS = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent))
-
-
-# --- the report -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, repr=False)
-class Report:
-    """What the public checks of one exercise found.
-
-    Args:
-        total: the number of checks.
-        diagnoses: for each check that failed, its name and what is wrong.
-
-    Example:
-        >>> Report(5, {"scale": "expected 1.25, got 1"})
-        public checks 4/5
-        - scale: expected 1.25, got 1
-    """
-
-    total: int
-    diagnoses: Mapping[str, str]
-
-    @property
-    def passed(self) -> int:
-        """The number of checks that hold."""
-        return self.total - len(self.diagnoses)
-
-    def __repr__(self) -> str:
-        names = defaultdict(list)  # a slip that fails several checks is told once
-        for name, diagnosis in self.diagnoses.items():
-            names[diagnosis].append(name)
-        lines = [f"public checks {self.passed}/{self.total}"]
-        for diagnosis, group in names.items():
-            text = f"- {', '.join(group)}: {diagnosis}"
-            lines += textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
-        return "\n".join(lines)
-
-
-class _Wrong(Exception):
-    """A check does not hold; the message is the diagnosis."""
-
-
-def _require(condition: bool | Tensor, diagnosis: str) -> None:
-    if not condition:
-        raise _Wrong(diagnosis)
-
-
-def _run(checks: Mapping[str, Callable[[], object]]) -> Report:
-    """Run every check on its own; whatever it raises becomes its diagnosis."""
-    diagnoses = {}
-    for name, run_check in checks.items():
-        # An answer that uses the global generator is judged the same every time, and
-        # does not disturb the notebook's random numbers.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            try:
-                run_check()
-            except _Wrong as wrong:
-                diagnoses[name] = str(wrong)
-            except NotImplementedError:
-                diagnoses[name] = "not written yet"
-            except Exception as error:
-                diagnoses[name] = _describe(error)
-    return Report(len(checks), diagnoses)
-
-
-def _describe(error: Exception) -> str:
-    """Name the error and quote the learner's line that raised it."""
-    message = " ".join(str(error).split())
-    if "ellipsis" in message:
-        return "not written yet: put something in the place of every ..."
-    note = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-    text = f"your code raises {type(error).__name__}{note}"
-    if message:
-        text += f": {textwrap.shorten(message, 150)}"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.line for f in frames if f.line and not f.filename.startswith(_OURS)]
-    return f"{text} (in: {lines[-1]})" if lines else text
-
-
-def _show(value: object) -> str:
-    """What came instead of a tensor of the right shape."""
-    if isinstance(value, Tensor):
-        return f"shape {tuple(value.shape)}"
-    return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _ones(*shape: int) -> Tensor:
-    """The witness: what a dropout does to ones is its mask times its scale."""
-    return torch.ones(shape, dtype=torch.float64)
-
-
-def _ramp(*shape: int) -> Tensor:
-    """An input in which all values differ and none is zero."""
-    return torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).view(shape)
+__all__ = ["diagnose", "drop_exactly", "layer", "mask_and_scale", "trace"]
 
 
 def _call(
-    function: Callable[..., object], x: Tensor, *args: object, **options: object
+    function: Callable[..., object], x: Tensor, *args: Any, **options: Any
 ) -> Tensor:
     """What the learner's function makes of a copy of ``x``, a tensor like ``x``."""
     shape = tuple(x.shape)
+    # The package has no layer that drops exactly k, so that its use is no short cut.
+    own = () if isinstance(function, nn.Module) else None
     try:
-        output = function(x.clone(), *args, **options)
+        output = ask(function, x.clone(), *args, own=own, **options)
+    except (Wrong, NotImplementedError):
+        raise
     except Exception as error:
         error.add_note(f"for an input of shape {shape}")
         raise
-    if isinstance(output, Tensor) and output.shape == shape:
-        return output
-    raise _Wrong(f"an input of shape {shape} gives {_show(output)}")
+    if type(output) in (Tensor, nn.Parameter) and output.shape == shape:
+        return cast(Tensor, output)
+    raise Wrong(f"an input of shape {shape} gives {show(output)}, expected its shape")
 
 
 def _require_value_error(
@@ -157,7 +67,7 @@ def _require_value_error(
     try:
         call()
     except ValueError as error:
-        _require(
+        require(
             any(text in str(error) for text in shown),
             f"the error for {what} does not say what it got",
         )
@@ -165,9 +75,9 @@ def _require_value_error(
         raise
     except Exception as error:
         name = type(error).__name__
-        raise _Wrong(f"{what} raises {name}, expected a ValueError") from error
+        raise Wrong(f"{what} raises {name}, expected a ValueError") from error
     else:
-        raise _Wrong(f"{what} is accepted without an error")
+        raise Wrong(f"{what} is accepted without an error")
 
 
 # --- properties of an output, for an input of ones (N, C, ...) ------------------------
@@ -180,7 +90,7 @@ def _falls_whole(y: Tensor) -> bool:
 
 
 def _require_whole(y: Tensor) -> None:
-    _require(
+    require(
         _falls_whole(y),
         f"in an input of shape {tuple(y.shape)} some channels fall only in part: a "
         "mask must have one number for each sample and channel, and a 1 for every "
@@ -188,31 +98,100 @@ def _require_whole(y: Tensor) -> None:
     )
 
 
-def _require_independent(y: Tensor) -> None:
-    zero = (y == 0).flatten(2)
-    _require(
+def _require_independent(y: Tensor, least: float = 1.0) -> None:
+    """Does each sample and channel draw its own? ``least`` is the share of those."""
+    zero = (y == 0).flatten(2)[..., 0].double()
+    n, c = zero.shape
+    require(
         (zero != zero[:1]).any(),
         "all samples of a batch lose the same channels: the mask is shared by the "
         "batch, but each sample has to draw its own",
     )
-    _require(
+    require(
         (zero != zero[:, :1]).any(),
         "all channels of a sample share one fate: whole samples fall, but each channel "
         "has to be drawn on its own",
     )
+    samples, channels = len(torch.unique(zero, dim=0)), len(torch.unique(zero.T, dim=0))
+    require(
+        samples >= least * n,
+        f"expected {n} samples with masks of their own, got {samples} different masks: "
+        "some samples share one",
+    )
+    require(
+        channels >= least * c,
+        f"expected {c} channels that fall on their own, got {channels} different ones: "
+        "some channels fall together",
+    )
 
 
-def _require_rate(dropped: Tensor, p: float, draws: int) -> None:
+def _require_values(function: Callable[[Tensor], Tensor], p: float) -> None:
+    """What is kept is x/q, and the values of x do not decide what is kept."""
+    x = signed(64, 32, 2, 2)
+    y = function(x)
+    if not (y == 0).any():
+        raise Hopeless(f"at p = {p} expected some channels to fall, got none: all pass")
+    if (y == 0).all():
+        raise Hopeless(f"at p = {p} expected most channels to stay, got only zeros")
+    if len(torch.unique(y[y != 0])) == 1:
+        raise Hopeless(
+            f"expected outputs x/q, got {y.max():.4g} wherever a channel is kept: the "
+            "output ignores the values of the input"
+        )
+    if not torch.equal(y, function(x)):
+        return  # that it draws anew is told by the check of the generator
+    again = function(x.flip(0, 1).exp())
+    require(
+        torch.equal(y == 0, again == 0),
+        "expected that the generator alone decides which channels fall, but from the "
+        "same state other inputs lose others: the values have a say in it",
+    )
+
+
+def _require_gradient(function: Callable[[Tensor], Tensor]) -> None:
+    x = signed(16, 32, 2, 2).requires_grad_()
+    y = function(x)
+    require(
+        y.requires_grad,
+        "expected an output with a gradient, got one that is cut off from its input: "
+        "detach, .data and no_grad do that",
+    )
+    (gradient,) = torch.autograd.grad(y.sum(), x, allow_unused=True)
+    require(
+        gradient is not None and torch.allclose(gradient * x, y),
+        "expected the mask times the scale as the gradient, got another one: does "
+        "every step from input to output hand it on?",
+    )
+
+
+def _require_dtype(function: Callable[[Tensor], Tensor]) -> None:
+    for dtype in (torch.float32, torch.float64):
+        got = function(signed(16, 32, 2, 2, dtype=dtype)).dtype
+        require(
+            got == dtype,
+            f"expected {dtype} out for {dtype} in, got {got}: a mask or a scale of "
+            "another dtype changes it",
+        )
+
+
+def _require_rate(dropped: Tensor, p: float) -> None:
+    """Is the share of what fell p? ``dropped`` has the shape (N, C, ...)."""
     share = dropped.double().mean().item()
-    error = math.sqrt(p * (1 - p) / draws)
-    if abs(share - (1 - p)) < 4 * error:
-        raise _Wrong(
+    fate = dropped.flatten(2)[..., 0]
+    # What is shared by samples or channels was drawn once.
+    samples, channels = len(torch.unique(fate, dim=0)), len(torch.unique(fate.T, dim=0))
+    if samples == 1 or channels == 1:
+        samples, channels = 1, fate.shape[1 if samples == 1 else 0]
+    draws = samples * channels
+    if abs(share - (1 - p)) < rate_bound(p, draws):
+        raise Wrong(
             f"at p = {p} the share of dropped channels is {share:.2f}: keep and drop "
             "are swapped, p is the probability to drop"
         )
-    _require(
-        abs(share - p) < 4 * error,
-        f"at p = {p} the share of dropped channels is {share:.2f}, expected {p}",
+    require(
+        abs(share - p) < rate_bound(p, draws),
+        f"at p = {p} the share of dropped channels is {share:.2f}, expected {p}: is "
+        "each random number compared with p itself?",
     )
 
 
@@ -231,12 +210,12 @@ def _scale_diagnosis(scale: float, p: float) -> str | None:
     return f"kept channels have the wrong scale: {expected}, got {scale:.4g}"
 
 
-def _kept_scale(y: Tensor) -> float:
-    """The one scale of all kept values of ``y``, for an input of ones."""
-    kept = y[y != 0]
-    _require(kept.numel() > 0, "nothing is kept, so that no scale can be seen")
+def _kept_scale(y: Tensor, x: Tensor) -> float:
+    """The one factor between the kept values of ``y`` and those of ``x``."""
+    kept = (y / x)[y != 0]
+    require(kept.numel() > 0, "nothing is kept, so that no scale can be seen")
     low, high = kept.min().item(), kept.max().item()
-    _require(
+    require(
         math.isclose(low, high, rel_tol=1e-5),
         f"kept channels have different scales, from {low:.4g} to {high:.4g}",
     )
@@ -245,12 +224,12 @@ def _kept_scale(y: Tensor) -> float:
 
 def _require_generator(draw: Callable[[torch.Generator], Tensor]) -> None:
     first, again, other = draw(_generator(1)), draw(_generator(1)), draw(_generator(2))
-    _require(
+    require(
         torch.equal(first, again),
         "the same state of the generator gives two different masks: is the generator "
         "handed on to torch.rand?",
     )
-    _require(
+    require(
         not torch.equal(first, other),
         "another state of the generator gives the same mask: the random numbers do not "
         "come from it",
@@ -258,21 +237,21 @@ def _require_generator(draw: Callable[[torch.Generator], Tensor]) -> None:
 
 
 def _require_identity(y: Tensor, x: Tensor, when: str) -> None:
-    _require(not (y == 0).any(), f"{when}, some channels still fall")
+    require(not (y == 0).any(), f"{when}, some channels still fall")
     ratio = (y / x).mean().item()
-    _require(
+    require(
         torch.allclose(y, x, rtol=1e-6),
         f"{when}, the output is not the input: it is multiplied by {ratio:.3g}",
     )
 
 
 def _require_zeros(y: Tensor, when: str) -> None:
-    _require(
+    require(
         not y.isnan().any(),
         f"{when}, the output is NaN: with nothing kept there is nothing to scale, and "
         "0 * (1/0) is NaN",
     )
-    _require(
+    require(
         (y == 0).all(),
         f"{when}, every channel is dropped, but the output is not all zeros",
     )
@@ -292,7 +271,7 @@ def trace(answer: Sequence[float]) -> Report:
         answer: the output y, one number for each channel.
 
     Example:
-        >>> from regdrop_lite.course import check
+        >>> from regdrop_lite.course.check import chapter_1 as check
         >>> check.trace([1.0, 2.0])
         public checks 0/2
         - which fall, scale: expected a list of 4 numbers, got 2
@@ -300,33 +279,33 @@ def trace(answer: Sequence[float]) -> Report:
 
     def numbers() -> list[float]:
         values = list(answer) if isinstance(answer, Sequence | Tensor) else []
-        _require(None not in values, "not written yet: put a number for every None")
-        _require(len(values) == 4, f"expected a list of 4 numbers, got {len(values)}")
+        require(None not in values, "not written yet: put a number for every None")
+        require(len(values) == 4, f"expected a list of 4 numbers, got {len(values)}")
         return [float(value) for value in values]
 
     def check_mask() -> None:
         got = [value != 0 for value in numbers()]
         expected = [u >= _TRACE_P for u in _TRACE_U]
-        _require(
+        require(
             got != [not keep for keep in expected],
             "keep and drop are swapped: p is the probability to drop, and a channel is "
             "kept where u >= p",
         )
-        _require(
+        require(
             got != [u >= 1 - _TRACE_P for u in _TRACE_U],
             f"u is compared with q = {1 - _TRACE_P:g}, but a channel is kept where "
             f"u >= p = {_TRACE_P}",
         )
         for c, (kept, keep, u) in enumerate(zip(got, expected, _TRACE_U, strict=True)):
             fate, side = ("kept", "not below") if keep else ("dropped", "below")
-            _require(
+            require(
                 kept == keep,
                 f"channel {c} is {fate}: its u = {u} is {side} p = {_TRACE_P}",
             )
 
     def check_scale() -> None:
         values = numbers()
-        _require(any(values), "nothing is kept, so that no scale can be seen")
+        require(any(values), "nothing is kept, so that no scale can be seen")
         q = 1 - _TRACE_P
         known = {
             1.0: "kept values are not scaled: multiply them by",
@@ -339,13 +318,13 @@ def trace(answer: Sequence[float]) -> Report:
                 continue
             for wrong, text in known.items():
                 if math.isclose(scale, wrong, abs_tol=0.01):
-                    raise _Wrong(f"{text} 1/q = {1 / q:.3f}")
-            raise _Wrong(
+                    raise Wrong(f"{text} 1/q = {1 / q:.3f}")
+            raise Wrong(
                 f"kept values are not multiplied by 1/q = {1 / q:.3f}, but by "
                 f"{scale:.3f} for channel {c}"
             )
 
-    return _run({"which fall": check_mask, "scale": check_scale})
+    return judge({"which fall": check_mask, "scale": check_scale})
 
 
 def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
@@ -356,7 +335,7 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
             shape (N, C, ...).
 
     Example:
-        >>> from regdrop_lite.course import check
+        >>> from regdrop_lite.course.check import chapter_1 as check
         >>> def per_element(x, p, generator=None):
         ...     return torch.rand(x.shape, generator=generator) >= p, 1 / (1 - p)
         >>> check.mask_and_scale(per_element)
@@ -370,15 +349,15 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
     """
 
     def call(x: Tensor, p: float, g: torch.Generator) -> tuple[Tensor, float]:
-        result = function(x, p, generator=g)
+        result = ask(function, x, p, generator=g, own=())
         if not (isinstance(result, tuple) and len(result) == 2):
-            raise _Wrong(f"expected a mask and a scale, got {_show(result)}")
+            raise Wrong(f"expected a mask and a scale, got {show(result)}")
         mask, scale = result
-        _require(isinstance(mask, Tensor), f"the mask is {_show(mask)}, not a tensor")
+        require(isinstance(mask, Tensor), f"the mask is {show(mask)}, not a tensor")
         return mask, scale
 
     def check_shape(*shape: int) -> None:
-        x = _ones(*shape)
+        x = signed(*shape)
         got = tuple(call(x, 0.4, _generator())[0].shape)
         expected = (*shape[:2], *[1] * (len(shape) - 2))
         if got == expected:
@@ -397,26 +376,32 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
                 f": the mask of an input with {len(shape)} dimensions ends in "
                 f"{expected[2:]}"
             )
-        raise _Wrong(text)
+        raise Wrong(text)
 
     def check_scale() -> None:
         for p in (0.2, 0.5):
             diagnosis = _scale_diagnosis(
-                float(call(_ones(4, 6, 5, 3), p, _generator())[1]), p
+                float(call(signed(4, 6, 5, 3), p, _generator())[1]), p
             )
-            _require(diagnosis is None, str(diagnosis))
+            require(diagnosis is None, str(diagnosis))
 
     def mask(g: torch.Generator) -> Tensor:
-        x = _ones(256, 256, 1, 1)
+        x = signed(256, 256, 1, 1)
         return call(x, 0.2, g)[0].expand(x.shape)
 
-    return _run(
+    def check_rate() -> None:
+        for p in (0.2, 0.7):
+            x = signed(256, 256, 1, 1)
+            mask = call(x, p, _generator())[0].expand(x.shape)
+            _require_rate(mask == 0, p)
+
+    return judge(
         {
             "sequences": lambda: check_shape(4, 6, 7),
             "images": lambda: check_shape(4, 6, 5, 3),
             "volumes": lambda: check_shape(4, 6, 2, 3, 5),
             "scale": check_scale,
-            "rate": lambda: _require_rate(mask(_generator()) == 0, 0.2, draws=256),
+            "rate": check_rate,
             "independence": lambda: _require_independent(mask(_generator())),
             "generator": lambda: _require_generator(mask),
         }
@@ -431,7 +416,7 @@ def layer(module: Callable[..., nn.Module]) -> Report:
             called as ``layer(x, generator=g)``.
 
     Example:
-        >>> from regdrop_lite.course import check
+        >>> from regdrop_lite.course.check import chapter_1 as check
         >>> class Silent(nn.Module):
         ...     def __init__(self, p=0.5, channel_dim=1):
         ...         super().__init__()
@@ -439,96 +424,108 @@ def layer(module: Callable[..., nn.Module]) -> Report:
         ...     def forward(self, x, generator=None):
         ...         raise NotImplementedError
         >>> check.layer(Silent)
-        public checks 0/13
+        public checks 0/15
         - whole channels, other ranks, channel last, independence, rate, scale,
-          generator, eval, p = 0, p = 1, input untouched, wrong input: not written
-          yet
-        - wrong p: p = -0.1 is accepted without an error
+          generator, eval, p = 0, p = 1, input untouched, gradient, dtype, wrong p,
+          wrong input: not written yet
     """
     p = 0.2
 
-    def apply(x: Tensor, p: float = p, seed: int = 0, **options: int) -> Tensor:
-        made = module(p, **options)
-        _require(isinstance(made, nn.Module), "the class has to be an nn.Module")
-        return _call(made.train(), x, generator=_generator(seed))
+    def make(p: float, **options: int) -> nn.Module:
+        made = ask(the_class(module, "MySpatialDropout"), p, own=(), **options)
+        if not isinstance(made, nn.Module):
+            raise Hopeless(
+                f"expected a class of layers, but it makes {show(made)}: the class has "
+                "to be an nn.Module"
+            )
+        return made
 
-    def images() -> Tensor:
-        # A mask that is shared by the batch has 256 draws, and so has one that drops
-        # whole samples. The tolerances are for 256: a check finds its own fault only.
-        return apply(_ones(256, 256, 2, 2))
+    def apply(x: Tensor, p: float = p, seed: int = 0, **options: int) -> Tensor:
+        return _call(make(p, **options).train(), x, generator=_generator(seed))
+
+    def check_whole() -> None:
+        _require_values(apply, p)
+        _require_whole(apply(signed(64, 32, 3, 4)))
+
+    def check_rate() -> None:
+        for rate in (p, 0.7):
+            _require_rate(apply(signed(256, 256, 1, 1), p=rate) == 0, rate)
 
     def check_ranks() -> None:
         for shape in ((64, 32, 6), (64, 32, 2, 3, 4)):
-            _require_whole(apply(_ones(*shape)))
+            _require_whole(apply(signed(*shape)))
 
     def check_channel_dim() -> None:
         for shape, dim in (((16, 5, 6, 32), -1), ((16, 5, 32), -1), ((16, 5, 32), 2)):
-            y = apply(_ones(*shape), channel_dim=dim)
-            _require(
+            y = apply(signed(*shape), channel_dim=dim)
+            require(
                 _falls_whole(y.movedim(dim, 1)) or not _falls_whole(y),
                 f"channel_dim={dim} is ignored: in an input of shape {shape} "
                 "dimension 1 falls as a whole, not the channels",
             )
-            _require(
+            require(
                 _falls_whole(y.movedim(dim, 1)),
                 f"with channel_dim={dim} the channels of an input of shape {shape} "
                 "fall only in part",
             )
 
     def check_scale() -> None:
-        diagnosis = _scale_diagnosis(_kept_scale(images()), p)
-        _require(diagnosis is None, str(diagnosis))
+        x = signed(64, 32, 2, 2)
+        diagnosis = _scale_diagnosis(_kept_scale(apply(x), x), p)
+        require(diagnosis is None, str(diagnosis))
 
     def check_generator() -> None:
-        x = _ones(16, 32, 2, 2)
-        _require_generator(lambda g: _call(module(p).train(), x, generator=g))
+        x = signed(16, 32, 2, 2)
+        _require_generator(lambda g: _call(make(p).train(), x, generator=g))
 
     def check_eval() -> None:
-        x = _ramp(16, 32, 2, 2)
-        y = _call(module(p).eval(), x, generator=_generator())
+        x = signed(16, 32, 2, 2)
+        y = _call(make(p).eval(), x, generator=_generator())
         _require_identity(y, x, "in eval mode")
 
     def check_zero() -> None:
-        x = _ramp(16, 32, 2, 2)
+        x = signed(16, 32, 2, 2)
         _require_identity(apply(x, p=0.0), x, "at p = 0")
 
     def check_untouched() -> None:
         for rate in (p, 1.0):
-            x = _ramp(16, 32, 2, 2)
-            module(rate).train()(x, generator=_generator())
-            _require(
-                torch.equal(x, _ramp(16, 32, 2, 2)),
+            x = signed(16, 32, 2, 2)
+            ask(make(rate).train(), x, generator=_generator())
+            require(
+                torch.equal(x, signed(16, 32, 2, 2)),
                 f"at p = {rate:g} the layer writes into its input; the caller may "
                 "still need it",
             )
 
     def check_wrong_p() -> None:
         for wrong in (-0.1, 30, math.nan):
-            _require_value_error(partial(module, wrong), f"p = {wrong}", [str(wrong)])
+            _require_value_error(partial(make, wrong), f"p = {wrong}", [str(wrong)])
 
     def check_wrong_input() -> None:
-        made, x = module(p).train(), _ones(4, 6)
+        made, x = make(p).train(), signed(4, 6)
         _require_value_error(
-            lambda: made(x, generator=_generator()),
+            lambda: ask(made, x, generator=_generator()),
             "an input of shape (4, 6), which has no maps,",
             ["4, 6", "2"],
         )
 
-    return _run(
+    return judge(
         {
-            "whole channels": lambda: _require_whole(apply(_ones(64, 32, 3, 4))),
+            "whole channels": check_whole,
             "other ranks": check_ranks,
             "channel last": check_channel_dim,
-            "independence": lambda: _require_independent(images()),
-            "rate": lambda: _require_rate(images() == 0, p, draws=256),
+            "independence": lambda: _require_independent(apply(signed(256, 256, 1, 1))),
+            "rate": check_rate,
             "scale": check_scale,
             "generator": check_generator,
             "eval": check_eval,
             "p = 0": check_zero,
             "p = 1": lambda: _require_zeros(
-                apply(_ones(4, 6, 2, 2), p=1.0), "at p = 1"
+                apply(signed(4, 6, 2, 2), p=1.0), "at p = 1"
             ),
             "input untouched": check_untouched,
+            "gradient": lambda: _require_gradient(apply),
+            "dtype": lambda: _require_dtype(apply),
             "wrong p": check_wrong_p,
             "wrong input": check_wrong_input,
         }
@@ -616,25 +613,41 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
             fault. It is handed three hidden implementations for each fault.
 
     Example:
-        >>> from regdrop_lite.course import check
+        >>> from regdrop_lite.course.check import chapter_1 as check
         >>> check.diagnose(lambda implementation: "fine")
         public checks 0/6
         - ok, no scale, mask per element, mask shared by the batch, p is the keep
-          probability, active in eval: 'fine' is not one of the six answers
+          probability, active in eval: not written yet: the function that it is
+          given is never called
     """
 
+    cases = [(fault, style) for fault in _FAULTS for style in range(3)]
+    random.SystemRandom().shuffle(cases)  # the order of the calls tells nothing
+    answers: dict[tuple[str, int], object] = {}
+
+    def answer_all() -> None:
+        for case in cases:
+            answers[case] = ask_about(function, _implementation(*case))
+        first = answers["ok", 0]
+        if all(type(a) is str and a == first for a in answers.values()):
+            raise Hopeless(
+                f"expected six different answers, got {first!r} for every "
+                "implementation: the answer does not depend on it"
+            )
+
     def check_fault(fault: str) -> None:
+        if not answers:
+            answer_all()
         for style in range(3):
-            answer = function(_implementation(fault, style))
-            _require(answer in _FAULTS, f"{answer!r} is not one of the six answers")
+            answer = choice(answers[fault, style], _FAULTS)
             hint = _HINTS.get((fault, answer), _HINTS.get((None, answer), ""))
             what = "a correct one" if fault == "ok" else "one with this fault"
-            _require(
+            require(
                 answer == fault,
                 f"{what} was called {answer!r}" + (f": {hint}" if hint else ""),
             )
 
-    return _run({fault: partial(check_fault, fault) for fault in _FAULTS})
+    return judge({fault: partial(check_fault, fault) for fault in _FAULTS})
 
 
 def drop_exactly(function: Callable[..., Tensor]) -> Report:
@@ -646,9 +659,9 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
 
     Example:
         >>> from regdrop_lite import spatial_dropout
-        >>> from regdrop_lite.course import check
+        >>> from regdrop_lite.course.check import chapter_1 as check
         >>> check.drop_exactly(spatial_dropout)
-        public checks 5/9
+        public checks 7/11
         - exactly k: p = 0.3 of 8 channels is k = 2 for every sample, but the
           samples lose from 0 to 5
         - scale: kept channels are scaled by 1/q = 1.429, but at p = 0.3 of 8
@@ -663,8 +676,9 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         return _call(function, x, p, training=training, generator=g)
 
     def check_count() -> None:
+        _require_values(partial(apply, p=0.3), 0.3)
         for p, channels, k in ((0.3, 8, 2), (0.35, 8, 3), (0.5, 6, 3)):
-            zero = apply(_ones(64, channels, 2, 2), p) == 0
+            zero = apply(signed(64, channels, 2, 2), p) == 0
             lost = zero.flatten(2).all(dim=2).sum(dim=1)
             low, high = int(lost.min()), int(lost.max())
             text = f"p = {p} of {channels} channels is k = {k} for every sample, but "
@@ -675,21 +689,22 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
             )
             if low == high == channels - k:
                 text += ": keep and drop are swapped"
-            _require(low == high == k, text)
+            require(low == high == k, text)
 
     def check_scale() -> None:
         p, channels, k = 0.3, 8, 2
-        got = _kept_scale(apply(_ones(64, channels, 2, 2), p))
+        x = signed(64, channels, 2, 2)
+        got = _kept_scale(apply(x, p), x)
         expected = channels / (channels - k)
         where = f"at p = {p} of {channels} channels"
         wanted = f"expected C/(C - k) = {expected:.3f}"
-        _require(not math.isclose(got, 1.0), f"kept channels are not scaled: {wanted}")
-        _require(
+        require(not math.isclose(got, 1.0), f"kept channels are not scaled: {wanted}")
+        require(
             not math.isclose(got, 1 / (1 - p), rel_tol=1e-5),
             f"kept channels are scaled by 1/q = {1 / (1 - p):.3f}, but {where} q is "
             f"not the share that is kept: {wanted}",
         )
-        _require(
+        require(
             math.isclose(got, expected, rel_tol=1e-5),
             f"kept channels have the wrong scale {where}: {wanted}, got {got:.3f}",
         )
@@ -698,16 +713,16 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         # Many calls with few samples: also a choice that is shared by the batch is
         # made 1,000 times. Five standard errors, since ten channels are looked at.
         p, channels, calls = 0.3, 10, 1000
-        g, x = _generator(), _ones(2, channels, 1)
+        g, x = _generator(), signed(2, channels, 1)
         together = torch.zeros(channels, channels)  # how often two channels fall
-        for _ in range(calls):
-            y = _call(function, x, p, training=True, generator=g)
+        _call(function, x, p, training=True, generator=_generator())  # tells errors
+        for y in ask(function, x, p, training=True, generator=g, times=calls):
             fell = (y == 0).flatten(2).all(dim=2).to(together.dtype)
             together += fell.T @ fell / len(x)
         share = together.diagonal() / calls
         far = (share - share.mean()).abs()
         worst = int(far.argmax())
-        _require(
+        require(
             far[worst] < 5 * math.sqrt(p * (1 - p) / calls),
             f"the channels are not equally likely to fall: at p = {p} channel {worst} "
             f"falls in {share[worst].item():.0%} of the calls",
@@ -717,7 +732,7 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         mean = pairs.mean().item()
         far = (pairs - mean).abs()
         worst = int(far.argmax())
-        _require(
+        require(
             far[worst] <= 5 * math.sqrt(mean * (1 - mean) / calls),
             f"some sets of channels are likelier than others: channels {int(a[worst])} "
             f"and {int(b[worst])} fall together in {pairs[worst].item():.0%} of the "
@@ -725,38 +740,40 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         )
 
     def check_eval() -> None:
-        x = _ramp(16, 8, 2, 2)
+        x = signed(16, 8, 2, 2)
         _require_identity(apply(x, 0.3, training=False), x, "in eval mode")
 
     def check_none() -> None:
-        x = _ramp(64, 8, 2, 2)
+        x = signed(64, 8, 2, 2)
         _require_identity(apply(x, 0.05), x, "at p = 0.05 and C = 8")
 
     def check_all() -> None:
         for p in (1.0, 0.95):
-            y = apply(_ones(64, 8, 2, 2), p)
+            y = apply(signed(64, 8, 2, 2), p)
             _require_zeros(y, f"at p = {p:g} and C = 8")
 
     def check_ranks() -> None:
         for shape in ((64, 8, 6), (64, 8, 3, 4), (64, 8, 2, 3, 4)):
-            _require_whole(apply(_ones(*shape), 0.5))
+            _require_whole(apply(signed(*shape), 0.5))
 
     def check_generator() -> None:
-        x = _ones(64, 8, 2, 2)
+        x = signed(64, 8, 2, 2)
         _require_generator(
             lambda g: _call(function, x, 0.5, training=True, generator=g)
         )
 
     def check_own_choice() -> None:
-        _require_independent(apply(_ones(64, 8, 2, 2), 0.5))
+        _require_independent(apply(signed(64, 256, 2, 2), 0.5), least=0.3)
 
-    return _run(
+    return judge(
         {
             "exactly k": check_count,
             "whole channels": check_ranks,
             "scale": check_scale,
             "equal chances": check_fair,
             "own choice": check_own_choice,
+            "gradient": lambda: _require_gradient(partial(apply, p=0.3)),
+            "dtype": lambda: _require_dtype(partial(apply, p=0.3)),
             "generator": check_generator,
             "eval": check_eval,
             "k = 0": check_none,
