@@ -53,7 +53,10 @@ def is_traced() -> bool:
     from torch.fx.experimental import proxy_tensor
 
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    return tracing or proxy_tensor.get_proxy_mode() is not None
+    # The name in PyTorch 2.4, and the one since then, where the first means less.
+    old = proxy_tensor.get_innermost_proxy_mode
+    mode = getattr(proxy_tensor, "get_proxy_mode", old)()
+    return tracing or mode is not None
 
 
 def is_inside_backward() -> bool:

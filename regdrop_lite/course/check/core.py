@@ -28,9 +28,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 TIME_LIMIT = 10.0
 SIZE_LIMIT = 2**30
@@ -198,15 +196,25 @@ def _shape_of_result(func: Any, args: Any, kwargs: Any) -> tuple[tuple[int, ...]
         kind = kwargs.get("dtype") or torch.get_default_dtype()
         return tuple(size), math.prod(size) * kind.itemsize
     try:
-        with FakeTensorMode() as mode:  # fakes by hand: it would run on real tensors
-            args, kwargs = tree_map_only(Tensor, mode.from_tensor, (args, kwargs))
-            result = func(*args, **kwargs)
+        named = {name: _without_values(value) for name, value in kwargs.items()}
+        if any(argument.name == "device" for argument in func._schema.arguments):
+            named["device"] = "meta"
+        result = func(*_without_values(args), **named)
     except Exception:  # a shape that depends on values, at most as large as the input
         return (), 0
     tensors = result if isinstance(result, list | tuple) else [result]
     sizes = [(t.numel() * t.itemsize, t) for t in tensors if isinstance(t, Tensor)]
     size, largest = max(sizes, key=lambda pair: pair[0], default=(0, torch.empty(0)))
     return tuple(largest.shape), size
+
+
+def _without_values(tree: Any) -> Any:
+    """Tensors of the same shape that take no memory, in the place of tensors."""
+    if isinstance(tree, Tensor):
+        return tree.to("meta")
+    if isinstance(tree, list | tuple):
+        return type(tree)(_without_values(leaf) for leaf in tree)
+    return tree
 
 
 def _forbid(allowed: tuple[str, ...]) -> Callable[[FrameType, str, object], None]:

@@ -157,8 +157,9 @@ def show(
     """Print mean differences with their 95 % intervals and p values, metric by metric.
 
     The p value is the one corrected by Holm for the whole family, if the plan asked for
-    it, and it is one-sided where the plan names a direction. The interval is two-sided
-    and not corrected.
+    it, and it is one-sided where the plan names a direction. A mean that lies in the
+    other direction has no p value worth printing (it would be near 1), and
+    "other direction" stands in its place. The interval is two-sided and not corrected.
 
     Args:
         comparisons: from :meth:`Study.compare`.
@@ -175,6 +176,9 @@ def show(
             before = metric, control_metric
         p = c.p_value if c.p_holm is None else c.p_holm
         text = "p < .001" if p < 0.001 else "p = " + f"{p:.3f}".removeprefix("0")
+        expected = {"greater": 1, "less": -1}.get(c.contrast.alternative, 0)
+        if expected * c.mean < 0:
+            text = "other direction"
         print(
             f"  {name:{width}}  {c.mean:+.{digits}f}  "
             f"({c.low:+.{digits}f} to {c.high:+.{digits}f})  {text}"
