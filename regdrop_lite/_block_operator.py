@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from regdrop_lite._block_mask import Blocks, block_mask, paint
-from regdrop_lite._compat import is_vmapped
+from regdrop_lite._compat import is_vmapped, transforms
 from regdrop_lite._product import wide
 
 HAS_VMAP = hasattr(torch.library, "register_vmap")  # since PyTorch 2.5
@@ -26,9 +26,14 @@ _RANDOM: dict[str, Any] = (
 )
 
 
-def draw(input: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
+def draw(input: Tensor, blocks: Blocks) -> tuple[Tensor, float | Tensor]:
     """:func:`block_mask` where something is at work that must not look inside."""
     like = input.detach()
+    if not (HAS_VMAP or torch.compiler.is_compiling()) and transforms() & {
+        "Grad",
+        "Jvp",
+    }:
+        return block_mask(like, blocks)  # PyTorch 2.4 takes no operator here
     if not torch.compiler.is_compiling() and is_vmapped():
         if not HAS_VMAP:
             raise RuntimeError(

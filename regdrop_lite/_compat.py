@@ -39,12 +39,19 @@ def is_plain(input: Tensor) -> bool:
     return keys.highestPriorityTypeId().name in _STRAIGHT_TO_CPU
 
 
-def is_vmapped() -> bool:
-    """Whether torch.func.vmap is at work. Not for code that is being compiled."""
+def transforms() -> set[str]:
+    """The transforms of torch.func at work: "Vmap", "Grad", "Jvp", "Functionalize".
+
+    Not for code that is being compiled.
+    """
     # Private: the stack of transforms. torch.rand(..., generator=g) does not refuse.
     functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009  no stub has it
-    stack, vmap = functorch.get_interpreter_stack(), functorch.TransformType.Vmap
-    return any(level.key() == vmap for level in stack or ())
+    return {level.key().name for level in functorch.get_interpreter_stack() or ()}
+
+
+def is_vmapped() -> bool:
+    """Whether torch.func.vmap is at work. Not for code that is being compiled."""
+    return "Vmap" in transforms()
 
 
 def is_traced() -> bool:
