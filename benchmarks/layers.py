@@ -9,9 +9,9 @@ and backward, on the same tensor. ``drop_residual`` is timed as a training step
 
 Each round measures all candidates of a setting, in shuffled order, and ratios are taken
 within a round: a machine that slows down slows both sides. Calls of more than 25
-times the limit join every sixth round only. Stored are the number of rounds, the
-minimum, quartiles and median of the ratios, and the bytes that one call holds for its
-backward pass, as a share of those of its input.
+times the limit join every sixth round only. Stored are the number of rounds, the ratio
+of the fastest calls of both, the median and quartiles of the ratios, and the bytes that
+one call holds for its backward pass, as a share of those of its input.
 """
 
 import argparse
@@ -200,11 +200,12 @@ def saved_bytes(function: Forward, x: Tensor, known: Sequence[Tensor] = ()) -> i
 
 def summary(a: Tensor, b: Tensor) -> Row:
     """The ratios of two candidates over the rounds in which both took part."""
-    ratios = (a / b)[~(a / b).isnan()]
-    at = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=ratios.dtype)
+    both = ~(a / b).isnan()
+    a, b = a[both], b[both]
+    quartiles = (a / b).quantile(torch.tensor([0.25, 0.5, 0.75], dtype=a.dtype))
+    ratios = [(a.min() / b.min()).item(), *quartiles.tolist()]
     names = ("ratio_min", "ratio_low", "ratio", "ratio_high")
-    numbers = dict(zip(names, map(_short, ratios.quantile(at).tolist()), strict=True))
-    return {"rounds": len(ratios), **numbers}
+    return {"rounds": len(a), **dict(zip(names, map(_short, ratios), strict=True))}
 
 
 def _short(number: float) -> float:
