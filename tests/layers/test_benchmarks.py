@@ -139,13 +139,12 @@ def test_the_provenance_names_no_path_and_no_host():
 
 def test_what_is_stored_is_what_was_measured(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "_SETTINGS", [TINY])
+    monkeypatch.setattr(bench, "_SLOW", math.inf)  # on a busy machine any call may be
     path = tmp_path / "bench.json"
     bench.main(["--quick", "--output", str(path)])
     stored = json.loads(path.read_text(encoding="utf-8"))
     assert {row["threads"] for row in stored["rows"]} == {1, 2}
-    # A slow call of a peer takes part in the first round only.
-    rounds = {row["source"]: row["rounds"] for row in stored["rows"]}
-    assert rounds["regdrop_lite"] == 3 and set(rounds.values()) <= {1, 3}
+    assert all(row["rounds"] == 3 for row in stored["rows"])
     assert path.read_text().count('\n{"task"') == len(stored["rows"])
     assert "DropBlock, regdrop_lite, p=0.3" in capsys.readouterr().out
 
