@@ -1,8 +1,8 @@
 """What all checkers share: the report, and a safe way to run a learner's code.
 
 A learner's code runs in a thread of its own. No frame of a checker stands on its stack,
-a loop without an end is given up after :data:`TIME_LIMIT` seconds on every system, and
-a tensor of more than :data:`SIZE_LIMIT` bytes is refused before it is made.
+a loop without an end is given up after ``TIME_LIMIT`` seconds on every system, and
+a tensor of more than ``SIZE_LIMIT`` bytes is refused before it is made.
 
 This guards against slips and short cuts, not against a determined attacker: whoever
 wants to can reach every object of the process. Answers that count for a grade are
