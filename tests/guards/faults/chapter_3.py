@@ -163,7 +163,7 @@ FAULTS = [
         "course/measures/features.py",
         "math.hypot(*(next(gradients).norm().item() for _ in block)) for",
         "sum(next(gradients).norm().item() for _ in block) for",
-        MAIN,
+        DETAILS,
         "our measure is the package's",
     ),
     Fault(
