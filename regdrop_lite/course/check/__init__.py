@@ -1,10 +1,10 @@
 """Checkers for the learners' code: what is wrong, in words that help.
 
-Chapter 1 has a module here, and each of its exercises a function there, named by what
-the learner builds. It takes the answer, calls it with fixed inputs and explicit
+Each chapter has a module here, and each of its exercises a function there, named by
+what the learner builds. It takes the answer, calls it with fixed inputs and explicit
 generators, and returns a :class:`~regdrop_lite.course.check.core.Report`: how many
-public checks hold, and one diagnosis for each that does not. It never says that an answer is right: checks can only
-find what is wrong.
+public checks hold, and one diagnosis for each that does not. It never says that an
+answer is right: checks can only find what is wrong.
 
 They guard against slips and short cuts, not against a determined attacker. Answers that
 count for a grade are checked in nbgrader's sandbox.
