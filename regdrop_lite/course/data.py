@@ -421,7 +421,8 @@ def _mini() -> _Pools:
 
 def _load_torchvision(name: str, folder: Path, download: bool) -> _Pools:
     with needs("data", "torchvision"):
-        from torchvision import datasets
+        # Only those have it who ask for other data: it is in none of the groups.
+        from torchvision import datasets  # pyright: ignore[reportMissingImports]
     kind = getattr(datasets, TORCHVISION[name])
     try:
         train, test = (kind(folder, train=t, download=download) for t in (True, False))

@@ -136,7 +136,8 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.norm(self.conv(x)))  # (N, out_channels, H', W')
-        return self.drop(x)
+        dropped: Tensor = self.drop(x)
+        return dropped
 
 
 class ResidualBlock(nn.Module):
@@ -201,7 +202,8 @@ class ResidualBlock(nn.Module):
         out = out + self.skip(x)
         if self.placement == "after_sum":
             out = self.drop(out)
-        return self.act(out)
+        activated: Tensor = self.act(out)
+        return activated
 
 
 class TinyCNN(nn.Module):
@@ -279,7 +281,8 @@ class TinyCNN(nn.Module):
         x = self.down(x)  # (N, 16, 7, 7)
         x = self.block2(self.block1(x))
         x = self.pool(x).flatten(1)  # (N, 16)
-        return self.head(x)  # (N, num_classes)
+        logits: Tensor = self.head(x)  # (N, num_classes)
+        return logits
 
 
 class ResNetSmall(nn.Module):
@@ -366,7 +369,7 @@ class ResNetSmall(nn.Module):
         )
         with torch.random.fork_rng(devices=[]):  # PyTorch's own weights are replaced
             self.stem = ConvNormAct(in_channels, 8, stride=2)
-            stages, channels = [], 8
+            built, channels = [], 8
             for width, depth in zip((8, 16, 32), depths, strict=True):
                 stage = []
                 for _ in range(depth):
@@ -377,8 +380,8 @@ class ResNetSmall(nn.Module):
                     )
                     stage.append(block)
                     channels = width
-                stages.append(nn.Sequential(*stage))
-            self.stages = nn.Sequential(*stages)
+                built.append(nn.Sequential(*stage))
+            self.stages = nn.Sequential(*built)
             self.pool = nn.AdaptiveAvgPool2d(1)
             self.head = nn.Linear(channels, num_classes)
         initialise(self.to(dtype), make_generator(seed, "weights"))
@@ -388,7 +391,8 @@ class ResNetSmall(nn.Module):
         x = self.stem(x)  # (N, 8, 14, 14)
         x = self.stages(x)  # (N, 32, 4, 4)
         x = self.pool(x).flatten(1)  # (N, 32)
-        return self.head(x)  # (N, num_classes)
+        logits: Tensor = self.head(x)  # (N, num_classes)
+        return logits
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -254,15 +254,16 @@ class TrainConfig:
         _require(_is_whole(self.seed), "seed", "a whole number", self.seed)
         fits = self.noise_seed is None or _is_whole(self.noise_seed)
         _require(fits, "noise_seed", "a whole number or None", self.noise_seed)
-        for name, fits, expected in (
-            ("lr", lambda x: x > 0, "a number above 0"),
-            ("momentum", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-            ("weight_decay", lambda x: x >= 0, "a number from 0"),
-            ("warmup", lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-            ("label_noise", lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-        ):
+        ranges: dict[str, tuple[Callable[[float], bool], str]] = {
+            "lr": (lambda x: x > 0, "a number above 0"),
+            "momentum": (lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+            "weight_decay": (lambda x: x >= 0, "a number from 0"),
+            "warmup": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+            "label_noise": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        }
+        for name, (in_range, expected) in ranges.items():
             value = getattr(self, name)
-            _require(_is_finite(value) and fits(value), name, expected, value)
+            _require(_is_finite(value) and in_range(value), name, expected, value)
         for name, known in (("dtype", DTYPES), ("augmentation", AUGMENTATIONS)):
             value = getattr(self, name)
             _require(value in known, name, " or ".join(known), value)
@@ -392,7 +393,8 @@ def train(
     if fast:
         # Convolutions of float32 are a fifth faster with the channels last. In float64
         # nothing is gained, and the last bits of stored results would change.
-        model.to(memory_format=torch.channels_last)
+        # PyTorch's annotations know it for tensors only.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=config.lr,

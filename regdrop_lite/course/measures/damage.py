@@ -203,10 +203,11 @@ def _changed_outputs(
     modules: Iterable[nn.Module], change: Callable[[Tensor], Tensor]
 ) -> Iterator[None]:
     """Let the modules give ``change(output)`` instead of their output."""
-    handles = [
-        module.register_forward_hook(lambda _, inputs, output: change(output))
-        for module in modules
-    ]
+
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return change(output)
+
+    handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield
     finally:

@@ -69,7 +69,7 @@ def effective_rank(features: Tensor) -> float:
         raise ValueError("features: expected rows that differ, but all are equal")
     features = features.double()
     values = torch.linalg.svdvals(features - features.mean(dim=0))
-    return torch.special.entr(values / values.sum()).sum().exp().item()
+    return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
 def gradient_norms(

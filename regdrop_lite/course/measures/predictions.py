@@ -188,7 +188,7 @@ def _measure_monte_carlo(subject: Subject) -> Result:
     }
 
 
-def _running_mean(logits: Sequence[Tensor]) -> Tensor:
+def _running_mean(logits: list[Tensor]) -> Tensor:
     """Average the probabilities of the first 1, 2, ... entries, as logarithms."""
     log_probabilities = torch.stack(logits).double().log_softmax(dim=2)  # (T, N, K)
     counts = torch.arange(1.0, len(logits) + 1, dtype=torch.float64)

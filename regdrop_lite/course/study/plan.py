@@ -602,15 +602,16 @@ def _explain(error: ValidationError, content: Config) -> str:
         where = ""
         place: Any = content
         for key in found["loc"]:
-            inside = isinstance(place, dict | list) and not isinstance(key, str)
-            try:
-                place = place[key]
-            except (KeyError, IndexError, TypeError):
-                if isinstance(key, str) and key not in str(found["loc"][-1]):
+            if isinstance(key, int):  # of a list
+                place = place[key] if isinstance(place, list) else None
+                named = isinstance(place, dict) and place.get("name")
+                part = named or f"number {key + 1}"
+            else:
+                known = isinstance(place, dict) and key in place
+                if not known and key not in str(found["loc"][-1]):
                     continue  # a kind that a union names
-                place = None
-            named = inside and isinstance(place, dict) and place.get("name")
-            part = (named or f"number {key + 1}") if isinstance(key, int) else key
+                place = place[key] if known else None
+                part = key
             where += f".{part}" if where else str(part)
         kind, text = found["type"], found["msg"]
         section = str(found["loc"][0]) if len(found["loc"]) > 1 else ""

@@ -255,7 +255,8 @@ def _content(plan: Plan) -> Row:
         or "content" not in records[0]
     ):
         raise RowsError(f"{path} holds no rows of the plan {plan.name}: move it away")
-    return [record["content"] for record in records if "content" in record][-1]
+    contents: list[Row] = [r["content"] for r in records if "content" in r]
+    return contents[-1]
 
 
 def _read_lines(path: Path) -> tuple[list[Row], int]:
