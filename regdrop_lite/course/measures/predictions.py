@@ -1,6 +1,6 @@
 """Predictions against labels, and averages of predictions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
