@@ -136,8 +136,7 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.norm(self.conv(x)))  # (N, out_channels, H', W')
-        dropped: Tensor = self.drop(x)
-        return dropped
+        return self.drop(x)
 
 
 class ResidualBlock(nn.Module):
@@ -202,8 +201,7 @@ class ResidualBlock(nn.Module):
         out = out + self.skip(x)
         if self.placement == "after_sum":
             out = self.drop(out)
-        activated: Tensor = self.act(out)
-        return activated
+        return self.act(out)
 
 
 class TinyCNN(nn.Module):
@@ -281,8 +279,7 @@ class TinyCNN(nn.Module):
         x = self.down(x)  # (N, 16, 7, 7)
         x = self.block2(self.block1(x))
         x = self.pool(x).flatten(1)  # (N, 16)
-        logits: Tensor = self.head(x)  # (N, num_classes)
-        return logits
+        return self.head(x)  # (N, num_classes)
 
 
 class ResNetSmall(nn.Module):
@@ -391,8 +388,7 @@ class ResNetSmall(nn.Module):
         x = self.stem(x)  # (N, 8, 14, 14)
         x = self.stages(x)  # (N, 32, 4, 4)
         x = self.pool(x).flatten(1)  # (N, 32)
-        logits: Tensor = self.head(x)  # (N, num_classes)
-        return logits
+        return self.head(x)  # (N, num_classes)
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
