@@ -31,7 +31,6 @@ __all__ = [
     "as_tensors",
     "load_data",
     "make_generator",
-    "shift_flip",
     "subset",
 ]
 
@@ -264,41 +263,6 @@ def as_tensors(
     for out, raw in zip(images.split(1000), split.images.split(1000), strict=True):
         out.copy_((raw.double() / 255 - mean) / std)
     return images, split.labels
-
-
-def shift_flip(images: Tensor, generator: torch.Generator, most: int = 2) -> Tensor:
-    """Shift each image at random, and mirror every second one: a larger training set.
-
-    The shifts down and to the right are whole numbers from ``-most`` to ``most``, all
-    with the same chance. What moves in over an edge repeats the pixels of that edge.
-
-    Args:
-        images: shape (N, C, H, W).
-        generator: a CPU generator, draws the shifts and the mirrored images.
-        most: the largest shift, in pixels.
-
-    Returns:
-        New images of the same shape.
-
-    Example:
-        >>> image = torch.arange(4.0).view(1, 1, 1, 4)
-        >>> shift_flip(image, torch.Generator().manual_seed(0), most=1).tolist()
-        [[[[2.0, 1.0, 0.0, 0.0]]]]
-    """
-    n, channels, height, width = images.shape
-    down, right = torch.randint(-most, most + 1, (2, n, 1), generator=generator)
-    mirrored = torch.randint(2, (n, 1), generator=generator).bool()
-    # Where each row and each column of the result comes from, shapes (N, H) and (N, W).
-    rows = (torch.arange(height) - down).clamp(0, height - 1)
-    columns = (torch.arange(width) - right).clamp(0, width - 1)
-    columns = torch.where(mirrored, width - 1 - columns, columns)
-    device = images.device
-    return images[
-        torch.arange(n, device=device).view(n, 1, 1, 1),
-        torch.arange(channels, device=device).view(1, channels, 1, 1),
-        rows.to(device).view(n, 1, height, 1),
-        columns.to(device).view(n, 1, 1, width),
-    ]
 
 
 def make_generator(seed: int, purpose: str) -> torch.Generator:

@@ -28,15 +28,17 @@ Example:
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regdrop_lite.course.data import Dataset, as_tensors, make_generator, shift_flip
+from regdrop_lite.course.augmentation import flip_labels, shift_flip
+from regdrop_lite.course.data import Dataset, as_tensors, make_generator
 from regdrop_lite.course.evaluation import (
     check_batch,
     check_logits,
@@ -50,7 +52,6 @@ from regdrop_lite.course.measures.predictions import memorisation
 
 __all__ = [
     "TrainConfig",
-    "flip_labels",
     "given_labels",
     "learning_rate",
     "train",
@@ -103,12 +104,12 @@ class TrainConfig:
         weight_decay: of all parameters, at least 0.
         warmup: the share of the steps in which the learning rate rises, 0 to 1.
         label_noise: the share of the training labels to be replaced by a different
-            class, 0 to 1; see :func:`flip_labels`.
+            class, 0 to 1; see :func:`~regdrop_lite.course.augmentation.flip_labels`.
         noise_seed: what the label noise is drawn from; None stands for ``seed``. Runs
             that share it learn from the same wrong labels.
         augmentation: ``"none"``, or ``"shift-flip"`` to change every image at random
             each time it is learnt from; see
-            :func:`~regdrop_lite.course.data.shift_flip`.
+            :func:`~regdrop_lite.course.augmentation.shift_flip`.
         dtype: ``"float64"`` or ``"float32"``.
         seed: what the run's generators are made from.
         device: ``"cpu"`` or ``"cuda"``; by default what the environment variable
@@ -235,8 +236,8 @@ def train(
     num_steps = config.epochs * math.ceil(len(images) / config.batch_size)
     step, last_loss = 0, None
     masks = make_generator(config.seed, "masks")
-    progress = _progress_bar(num_steps, config.progress)
-    with draw_masks_from(masks, model), progress as advance:
+    bar = _progress_bar(num_steps) if config.progress else None
+    with draw_masks_from(masks, model), bar or nullcontext():
         for epoch in range(1, config.epochs + 1):
             shuffled = torch.randperm(len(images), generator=order).to(device)
             for batch in shuffled.split(config.batch_size):
@@ -253,7 +254,9 @@ def train(
                 history.step_loss.append(loss)
                 if after_step is not None:
                     after_step()
-                advance(loss)
+                if bar is not None:
+                    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                    bar.update()
             if epoch % config.eval_every == 0 or epoch == config.epochs:
                 logits = predict(model, images)
                 learnt = score(logits, given)
@@ -296,38 +299,6 @@ def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
     return config.lr * (1 + math.cos(math.pi * done)) / 2
 
 
-def flip_labels(
-    labels: Tensor, num_classes: int, share: float, generator: torch.Generator
-) -> Tensor:
-    """Replace a share of the labels by a different class, each with the same chance.
-
-    Args:
-        labels: int64, shape (N,), from 0 to ``num_classes - 1``, on the CPU.
-        num_classes: the number of classes; at least 2 if any label is to change.
-        share: exactly ``round(share * N)`` labels change.
-        generator: chooses the labels and their new classes.
-
-    Returns:
-        A new tensor of the same shape.
-
-    Example:
-        >>> labels = torch.arange(10)
-        >>> noisy = flip_labels(labels, 10, 0.3, torch.Generator().manual_seed(0))
-        >>> (noisy != labels).sum().item()
-        3
-    """
-    count = round(share * len(labels))
-    noisy = labels.clone()
-    if count:
-        _require(
-            num_classes >= 2, "num_classes", "at least 2 to change one", num_classes
-        )
-        chosen = torch.randperm(len(labels), generator=generator)[:count]
-        shift = torch.randint(1, num_classes, (count,), generator=generator)
-        noisy[chosen] = (labels[chosen] + shift) % num_classes
-    return noisy
-
-
 def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
     """Give the labels that :func:`train` shows to the model, with their noise.
 
@@ -350,21 +321,10 @@ def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
 # --- helpers --------------------------------------------------------------------------
 
 
-@contextmanager
-def _progress_bar(num_steps: int, show: bool) -> Iterator[Callable[[float], object]]:
-    """Give a function to be called with the loss of each step."""
-    if not show:
-        yield lambda loss: None
-        return
+def _progress_bar(num_steps: int) -> Any:
     with needs("course", "tqdm, for progress=True,"):
         from tqdm import tqdm
-    with tqdm(total=num_steps, unit="step", file=sys.stderr) as bar:
-
-        def advance(loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-
-        yield advance
+    return tqdm(total=num_steps, unit="step", file=sys.stderr)
 
 
 def _require(fits: bool, name: str, expected: str, value: object) -> None:

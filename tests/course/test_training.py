@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from regdrop_lite import LinearRamp
+from regdrop_lite.course.augmentation import flip_labels
 from regdrop_lite.course.data import (
     Dataset,
     Split,
@@ -27,7 +28,6 @@ from regdrop_lite.course.history import History, NonFiniteLossError
 from regdrop_lite.course.models import REGULARISERS, TinyCNN
 from regdrop_lite.course.training import (
     TrainConfig,
-    flip_labels,
     given_labels,
     learning_rate,
     train,

@@ -5,7 +5,7 @@ of a group are combined in every way, and each combination, a *configuration*, i
 trained once with each seed. Whatever a group does not name comes from the sections
 ``[data]``, ``[training]`` and ``[model]``, or from the defaults of
 :class:`~regdrop_lite.course.training.TrainConfig` and
-:class:`~regdrop_lite.course.models.ResNetSmall`::
+:class:`~regdrop_lite.course.models.nets.ResNetSmall`::
 
     title = "Is SpatialDropout more than early stopping?"
     evaluate = "validation"             # or "test": where the measures look
