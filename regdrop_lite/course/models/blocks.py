@@ -84,6 +84,7 @@ class ConvNormAct(nn.Module):
         ValueError: if ``kernel_size`` is even or ``act`` unknown.
 
     Example:
+        >>> import torch
         >>> block = ConvNormAct(3, 16, act="silu", drop=SpatialDropout2d(0.2))
         >>> block(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 16, 32, 32])
@@ -135,6 +136,7 @@ class ResidualBlock(nn.Module):
         ValueError: if ``placement`` is unknown.
 
     Example:
+        >>> import torch
         >>> block = ResidualBlock(8, 16, stride=2, drop=DropPath(0.1))
         >>> block(torch.zeros(2, 8, 14, 14)).shape
         torch.Size([2, 16, 7, 7])
