@@ -104,8 +104,8 @@ class ResNetSmall(nn.Module):
     else.
 
     Args:
-        num_classes, in_channels, regulariser, p, schedule, shared, placement, seed,
-            dtype: as in :class:`TinyCNN`.
+        num_classes, in_channels, seed, dtype: as in :class:`TinyCNN`.
+        regulariser, p, schedule, shared, placement: as in :class:`TinyCNN`.
         depths: the number of blocks in each of the three stages, at least 1.
         block_size: the side of a block of ``"drop_block"``, in pixels: one number, or
             one for each stage.
