@@ -18,13 +18,11 @@ Split(3000 images, 1 x 28 x 28)
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from regdrop_lite.course import fashion_mnist_mini
-from regdrop_lite.course.extras import needs
+from regdrop_lite.course.sources import TORCHVISION, Files, read_mini, read_torchvision
 
 __all__ = [
     "DATASETS",
@@ -33,16 +31,8 @@ __all__ = [
     "as_tensors",
     "load_data",
     "make_generator",
-    "shift_flip",
     "subset",
 ]
-
-TORCHVISION = {
-    "fashion-mnist": "FashionMNIST",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-}
-"""What torchvision calls the data sets that it reads."""
 
 DATASETS = ("fashion-mnist-mini", *TORCHVISION)
 """The names that :func:`load_data` knows."""
@@ -190,13 +180,13 @@ def load_data(
             raise ValueError(
                 f"{name} is embedded in the package: leave out folder and download"
             )
-        return _assemble(name, _mini())
+        return _assemble(name, read_mini())
     if folder is None:
         raise ValueError(
             f"{name} is not embedded: give folder=..., where torchvision has it, and "
             "download=True to have it fetched into it"
         )
-    return _assemble(name, _load_torchvision(name, Path(folder).expanduser(), download))
+    return _assemble(name, read_torchvision(name, Path(folder).expanduser(), download))
 
 
 def subset(split: Split, n: int, *, seed: int) -> Split:
@@ -275,41 +265,6 @@ def as_tensors(
     return images, split.labels
 
 
-def shift_flip(images: Tensor, generator: torch.Generator, most: int = 2) -> Tensor:
-    """Shift each image at random, and mirror every second one: a larger training set.
-
-    The shifts down and to the right are whole numbers from ``-most`` to ``most``, all
-    with the same chance. What moves in over an edge repeats the pixels of that edge.
-
-    Args:
-        images: shape (N, C, H, W).
-        generator: a CPU generator, draws the shifts and the mirrored images.
-        most: the largest shift, in pixels.
-
-    Returns:
-        New images of the same shape.
-
-    Example:
-        >>> image = torch.arange(4.0).view(1, 1, 1, 4)
-        >>> shift_flip(image, torch.Generator().manual_seed(0), most=1).tolist()
-        [[[[2.0, 1.0, 0.0, 0.0]]]]
-    """
-    n, channels, height, width = images.shape
-    down, right = torch.randint(-most, most + 1, (2, n, 1), generator=generator)
-    mirrored = torch.randint(2, (n, 1), generator=generator).bool()
-    # Where each row and each column of the result comes from, shapes (N, H) and (N, W).
-    rows = (torch.arange(height) - down).clamp(0, height - 1)
-    columns = (torch.arange(width) - right).clamp(0, width - 1)
-    columns = torch.where(mirrored, width - 1 - columns, columns)
-    device = images.device
-    return images[
-        torch.arange(n, device=device).view(n, 1, 1, 1),
-        torch.arange(channels, device=device).view(1, channels, 1, 1),
-        rows.to(device).view(n, 1, height, 1),
-        columns.to(device).view(n, 1, 1, width),
-    ]
-
-
 def make_generator(seed: int, purpose: str) -> torch.Generator:
     """Give a run's generator for one purpose, independent of those for the others.
 
@@ -335,55 +290,36 @@ def make_generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-# --- from pools of images to splits ---------------------------------------------------
+# --- from official files to splits ----------------------------------------------------
 
 
-class _Pool(NamedTuple):
-    """The official training or test images of a data set."""
-
-    images: Tensor  # uint8, (N, C, H, W)
-    labels: Tensor  # (N,)
-    indices: Tensor  # (N,), positions in the official file
-
-
-class _Pools(NamedTuple):
-    classes: tuple[str, ...]
-    train: _Pool
-    test: _Pool
-
-
-def _assemble(name: str, pools: _Pools) -> Dataset:
-    """Cut the pools into the three splits."""
-    for kind in ("train", "test"):
-        n_images, n_labels, _ = map(len, getattr(pools, kind))
-        if n_images != n_labels or not n_images:
+def _assemble(name: str, files: Files) -> Dataset:
+    """Cut the official files into the three splits."""
+    for kind, (images, labels, _) in (("train", files.train), ("test", files.test)):
+        if len(images) != len(labels) or not len(images):
             raise ValueError(
                 f"{name}, {kind}: expected images, with one label for each, "
-                f"but got {n_images} images and {n_labels} labels"
+                f"but got {len(images)} images and {len(labels)} labels"
             )
-    images, labels, _ = pools.train
+    images, labels, _ = files.train
     is_validation = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
         is_validation[members[len(members) - len(members) // 4 :]] = True
     statistics = _channel_statistics(images[~is_validation])
-    pool = Split(*pools.train, *statistics)
+    pool = Split(*files.train, *statistics)
     return Dataset(
         name=name,
-        classes=pools.classes,
+        classes=files.classes,
         train=_take(pool, (~is_validation).nonzero().flatten()),
         validation=_take(pool, is_validation.nonzero().flatten()),
-        test=Split(*pools.test, *statistics),
+        test=Split(*files.test, *statistics),
     )
 
 
 def _take(split: Split, positions: Tensor) -> Split:
-    return replace(
-        split,
-        images=split.images[positions],
-        labels=split.labels[positions],
-        indices=split.indices[positions],
-    )
+    parts = ("images", "labels", "indices")
+    return replace(split, **{part: getattr(split, part)[positions] for part in parts})
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -393,10 +329,9 @@ def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float,
     """
     mean, std = [], []
     for channel in images.unbind(dim=1):
-        counts = channel.flatten().bincount(minlength=256).tolist()
-        n = sum(counts)
-        first = sum(value * count for value, count in enumerate(counts))
-        second = sum(value**2 * count for value, count in enumerate(counts))
+        counts = channel.flatten().bincount(minlength=256)
+        powers = (torch.arange(256) ** k for k in range(3))
+        n, first, second = (int((counts * power).sum()) for power in powers)
         mean.append(first / (255 * n))
         std.append((n * second - first**2) ** 0.5 / (255 * n))
     return tuple(mean), tuple(std)
@@ -404,42 +339,3 @@ def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float,
 
 def _describe(values: Tensor) -> str:
     return f"{str(values.dtype).removeprefix('torch.')} of shape {tuple(values.shape)}"
-
-
-def _mini() -> _Pools:
-    arrays = fashion_mnist_mini.read_arrays()
-
-    def pool(kind: str) -> _Pool:
-        images, labels, indices = (
-            torch.from_numpy(arrays[f"{kind}_{part}"])
-            for part in ("images", "labels", "indices")
-        )
-        return _Pool(images[:, None], labels.long(), indices.long())  # one channel
-
-    return _Pools(fashion_mnist_mini.CLASSES, pool("train"), pool("test"))
-
-
-def _load_torchvision(name: str, folder: Path, download: bool) -> _Pools:
-    with needs("data", "torchvision"):
-        from torchvision import datasets
-    kind = getattr(datasets, TORCHVISION[name])
-    try:
-        train, test = (kind(folder, train=t, download=download) for t in (True, False))
-    except Exception as error:  # torchvision raises errors of many types
-        if download:
-            raise ConnectionError(
-                f"the download of {name} into {folder} failed ({error}): check the "
-                "connection and try again"
-            ) from error
-        raise FileNotFoundError(
-            f"{name}: torchvision cannot read it from {folder} ({error}). With a "
-            f"connection call load_data({name!r}, folder=..., download=True)"
-        ) from error
-
-    def pool(found: Any) -> _Pool:
-        images = torch.as_tensor(found.data)  # (N, H, W) or (N, H, W, C)
-        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        labels = torch.as_tensor(found.targets)
-        return _Pool(images.contiguous(), labels, torch.arange(len(labels)))
-
-    return _Pools(tuple(train.classes), pool(train), pool(test))

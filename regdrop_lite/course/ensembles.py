@@ -124,7 +124,8 @@ def mean(values: Tensor, probabilities: Tensor) -> Tensor:
         values: shape (masks, ...), one entry for each mask.
         probabilities: shape (masks,).
     """
-    return torch.tensordot(probabilities.to(values), values, dims=1)
+    average: Tensor = torch.tensordot(probabilities.to(values), values, dims=1)
+    return average
 
 
 def variance(values: Tensor, probabilities: Tensor) -> Tensor:
@@ -198,7 +199,8 @@ def block_covariance(
         covers = ((place <= value) & (value < place + block)).double()
         together = torch.kron(together, covers.T @ covers)
     one = (1 - gamma) ** -together - 1
-    return torch.block_diag(*[one] * channels)
+    covariance: Tensor = torch.block_diag(*[one] * channels)
+    return covariance
 
 
 def added_variance(contributions: Tensor, covariance: Tensor) -> Tensor:

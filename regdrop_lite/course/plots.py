@@ -62,7 +62,7 @@ def use_style() -> None:
         >>> plots.plt.rcParams["image.cmap"]
         'cividis'
     """
-    plt.rcParams.update(_STYLE)
+    plt.style.use(_STYLE)
 
 
 def show_maps(

@@ -28,48 +28,38 @@ Example:
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regdrop_lite import DropLayer, set_generator
-from regdrop_lite.course.data import (
-    Dataset,
-    Split,
-    as_tensors,
-    make_generator,
-    shift_flip,
+from regdrop_lite.course.augmentation import flip_labels, shift_flip
+from regdrop_lite.course.data import Dataset, as_tensors, make_generator
+from regdrop_lite.course.evaluation import (
+    check_batch,
+    check_logits,
+    draw_masks_from,
+    predict,
+    score,
 )
 from regdrop_lite.course.extras import needs
+from regdrop_lite.course.history import EpochRecord, History, NonFiniteLossError
+from regdrop_lite.course.measures.predictions import memorisation
 
 __all__ = [
-    "EpochRecord",
-    "History",
-    "Metrics",
-    "NonFiniteLossError",
     "TrainConfig",
-    "check_batch",
-    "draw_masks_from",
-    "eval_step",
-    "evaluate",
-    "flip_labels",
     "given_labels",
     "learning_rate",
-    "predict",
-    "score",
     "train",
     "train_step",
 ]
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 AUGMENTATIONS = ("none", "shift-flip")
-
-
-# --- one step -------------------------------------------------------------------------
 
 
 def train_step(
@@ -94,104 +84,11 @@ def train_step(
     model.train()
     optimizer.zero_grad(set_to_none=True)
     logits = model(images)
-    _check_logits(logits, labels)
+    check_logits(logits, labels)
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     optimizer.step()
     return loss.item()
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """How well predictions fit labels.
-
-    Attributes:
-        loss: the mean negative log-likelihood, in nats per image.
-        accuracy: the share of images whose largest logit is the label's, 0 to 1.
-    """
-
-    loss: float
-    accuracy: float
-
-
-def eval_step(model: nn.Module, images: Tensor, labels: Tensor) -> Metrics:
-    """Evaluate the model on one batch, with the masks switched off.
-
-    Args and errors are those of :func:`train_step`. The model stays in eval mode.
-    """
-    check_batch(model, images, labels)
-    model.eval()
-    with torch.no_grad():
-        logits = model(images)
-    return score(logits, labels)
-
-
-def score(logits: Tensor, labels: Tensor) -> Metrics:
-    """Compare logits of shape (N, K) with labels of shape (N,).
-
-    Raises:
-        ValueError: if a shape or a label does not fit.
-
-    Example:
-        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
-        >>> metrics = score(logits, torch.tensor([0, 1]))
-        >>> print(f"{metrics.loss:.4f} nats, {metrics.accuracy:.0%} right")
-        0.4100 nats, 50% right
-    """
-    _check_logits(logits, labels)
-    logits = logits.double()  # so that the mean of many losses loses nothing
-    return Metrics(
-        loss=F.cross_entropy(logits, labels).item(),
-        accuracy=_agreement(logits.argmax(dim=1), labels),
-    )
-
-
-# --- whole splits ---------------------------------------------------------------------
-
-
-def predict(model: nn.Module, images: Tensor, batch_size: int = 100) -> Tensor:
-    """Give the logits for any number of images, with the masks switched off.
-
-    Args:
-        model: maps (N, C, H, W) to (N, K). It stays in eval mode.
-        images: floating point, shape (N, C, H, W), in the model's dtype.
-        batch_size: how many images pass through the model at a time.
-    """
-    model.eval()
-    with torch.no_grad():
-        return torch.cat([model(batch) for batch in images.split(batch_size)])
-
-
-def evaluate(model: nn.Module, split: Split, batch_size: int = 100) -> Metrics:
-    """Evaluate the model on a split, normalised as in training.
-
-    The images take on the dtype and the device of the model's parameters.
-
-    Args:
-        model: maps (N, C, H, W) to (N, K). It stays in eval mode.
-        split: one part of a data set.
-        batch_size: how many images pass through the model at a time.
-
-    Raises:
-        ValueError: if the split is empty, or the model gives another number of logits
-            than the labels ask for.
-
-    Example:
-        >>> from regdrop_lite.course.data import load_data
-        >>> from regdrop_lite.course.models import TinyCNN
-        >>> validation = load_data().validation
-        >>> untrained = evaluate(TinyCNN(seed=0), validation)
-        >>> untrained.accuracy < 0.3
-        True
-    """
-    if not len(split):
-        raise ValueError("split: expected at least one image, but got none")
-    parameter = next(model.parameters())
-    images, labels = _load(split, parameter.dtype, parameter.device)
-    return score(predict(model, images, batch_size), labels)
-
-
-# --- whole runs -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -207,12 +104,12 @@ class TrainConfig:
         weight_decay: of all parameters, at least 0.
         warmup: the share of the steps in which the learning rate rises, 0 to 1.
         label_noise: the share of the training labels to be replaced by a different
-            class, 0 to 1; see :func:`flip_labels`.
+            class, 0 to 1; see :func:`~regdrop_lite.course.augmentation.flip_labels`.
         noise_seed: what the label noise is drawn from; None stands for ``seed``. Runs
             that share it learn from the same wrong labels.
         augmentation: ``"none"``, or ``"shift-flip"`` to change every image at random
             each time it is learnt from; see
-            :func:`~regdrop_lite.course.data.shift_flip`.
+            :func:`~regdrop_lite.course.augmentation.shift_flip`.
         dtype: ``"float64"`` or ``"float32"``.
         seed: what the run's generators are made from.
         device: ``"cpu"`` or ``"cuda"``; by default what the environment variable
@@ -254,15 +151,16 @@ class TrainConfig:
         _require(_is_whole(self.seed), "seed", "a whole number", self.seed)
         fits = self.noise_seed is None or _is_whole(self.noise_seed)
         _require(fits, "noise_seed", "a whole number or None", self.noise_seed)
-        for name, fits, expected in (
-            ("lr", lambda x: x > 0, "a number above 0"),
-            ("momentum", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-            ("weight_decay", lambda x: x >= 0, "a number from 0"),
-            ("warmup", lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-            ("label_noise", lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-        ):
+        ranges: dict[str, tuple[Callable[[float], bool], str]] = {
+            "lr": (lambda x: x > 0, "a number above 0"),
+            "momentum": (lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+            "weight_decay": (lambda x: x >= 0, "a number from 0"),
+            "warmup": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+            "label_noise": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        }
+        for name, (in_range, expected) in ranges.items():
             value = getattr(self, name)
-            _require(_is_finite(value) and fits(value), name, expected, value)
+            _require(_is_finite(value) and in_range(value), name, expected, value)
         for name, known in (("dtype", DTYPES), ("augmentation", AUGMENTATIONS)):
             value = getattr(self, name)
             _require(value in known, name, " or ".join(known), value)
@@ -273,77 +171,6 @@ class TrainConfig:
                 f"device: got {self.device!r}, but PyTorch finds no such device here: "
                 'give device="cpu" or set REGDROP_DEVICE=cpu'
             )
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """The state after an epoch, measured with the masks switched off.
-
-    Attributes:
-        epoch: how many epochs are over.
-        train_loss: on the training images, with the labels given to the model.
-        train_accuracy: likewise.
-        validation_loss: on the validation images, whose labels carry no noise.
-        validation_accuracy: likewise.
-        memorised: the share of the replaced training labels that the model predicts,
-            wrong as they are. None without label noise.
-        recovered: the share of them where it predicts the true label instead.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    memorised: float | None = None
-    recovered: float | None = None
-
-
-@dataclass
-class History:
-    """What happened in a run; printed, a table of the epochs.
-
-    Attributes:
-        step_loss: the loss of each training step, with the masks switched on.
-        epochs: the records of the epochs.
-    """
-
-    step_loss: list[float] = field(default_factory=list)
-    epochs: list[EpochRecord] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        noisy = any(r.memorised is not None for r in self.epochs)
-        lines = ["epoch   train: loss   acc.   validation: loss   acc."]
-        lines[0] += "   memorised  recovered" if noisy else ""
-        for r in self.epochs:
-            line = f"{r.epoch:5d}   {r.train_loss:11.3f}  {r.train_accuracy:.3f}"
-            line += f"   {r.validation_loss:16.3f}  {r.validation_accuracy:.3f}"
-            if r.memorised is not None and r.recovered is not None:
-                line += f"   {r.memorised:9.2f}  {r.recovered:9.2f}"
-            lines.append(line)
-        return "\n".join(lines)
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss is infinite or no number.
-
-    Attributes:
-        step: the number of the step, from 1.
-        last_loss: the last finite training loss, or None if there was none.
-    """
-
-    def __init__(
-        self, what: str, loss: float, step: int, last_loss: float | None
-    ) -> None:
-        self.step = step
-        self.last_loss = last_loss
-        last = "none before it was finite"
-        if last_loss is not None:
-            last = f"the last finite training loss was {last_loss:.6g}"
-        super().__init__(
-            f"the {what} loss is {loss} at step {step}; {last}. "
-            "A lower learning rate or a longer warm-up may help"
-        )
 
 
 def train(
@@ -385,14 +212,17 @@ def train(
     history = History() if history is None else history
     dtype, device = DTYPES[config.dtype], torch.device(config.device)
     model.to(device=device, dtype=dtype)
-    images, true_labels = _load(data.train, dtype, device)
+    (images, true_labels), validation = (
+        tuple(values.to(device) for values in as_tensors(split, dtype))
+        for split in (data.train, data.validation)
+    )
     given = given_labels(data, config).to(device)
-    validation = _load(data.validation, dtype, device)
     fast = dtype == torch.float32
     if fast:
         # Convolutions of float32 are a fifth faster with the channels last. In float64
         # nothing is gained, and the last bits of stored results would change.
-        model.to(memory_format=torch.channels_last)
+        # PyTorch's annotations know it for tensors only.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=config.lr,
@@ -406,8 +236,8 @@ def train(
     num_steps = config.epochs * math.ceil(len(images) / config.batch_size)
     step, last_loss = 0, None
     masks = make_generator(config.seed, "masks")
-    progress = _progress_bar(num_steps, config.progress)
-    with draw_masks_from(masks, model), progress as advance:
+    bar = _progress_bar(num_steps) if config.progress else None
+    with draw_masks_from(masks, model), bar or nullcontext():
         for epoch in range(1, config.epochs + 1):
             shuffled = torch.randperm(len(images), generator=order).to(device)
             for batch in shuffled.split(config.batch_size):
@@ -424,30 +254,25 @@ def train(
                 history.step_loss.append(loss)
                 if after_step is not None:
                     after_step()
-                advance(loss)
+                if bar is not None:
+                    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                    bar.update()
             if epoch % config.eval_every == 0 or epoch == config.epochs:
-                record = _measure(model, epoch, images, given, true_labels, validation)
-                if not math.isfinite(loss := record.validation_loss):
-                    raise NonFiniteLossError("validation", loss, step, last_loss)
+                logits = predict(model, images)
+                learnt = score(logits, given)
+                unseen = score(predict(model, validation[0]), validation[1])
+                if not math.isfinite(unseen.loss):
+                    raise NonFiniteLossError("validation", unseen.loss, step, last_loss)
+                record = EpochRecord(
+                    epoch,
+                    learnt.loss,
+                    learnt.accuracy,
+                    unseen.loss,
+                    unseen.accuracy,
+                    **memorisation(logits.argmax(dim=1), given, true_labels),
+                )
                 history.epochs.append(record)
     return history
-
-
-@contextmanager
-def draw_masks_from(generator: torch.Generator, model: nn.Module) -> Iterator[None]:
-    """Let the layers of a model draw from a generator, for a while.
-
-    Afterwards, and also after an error, each layer has the generator that it had, and
-    the model is in eval mode.
-    """
-    before = [(m, m.generator) for m in model.modules() if isinstance(m, DropLayer)]
-    set_generator(model, generator)
-    try:
-        yield
-    finally:
-        for layer, own in before:
-            layer.generator = own
-        model.eval()
 
 
 def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
@@ -474,38 +299,6 @@ def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
     return config.lr * (1 + math.cos(math.pi * done)) / 2
 
 
-def flip_labels(
-    labels: Tensor, num_classes: int, share: float, generator: torch.Generator
-) -> Tensor:
-    """Replace a share of the labels by a different class, each with the same chance.
-
-    Args:
-        labels: int64, shape (N,), from 0 to ``num_classes - 1``, on the CPU.
-        num_classes: the number of classes; at least 2 if any label is to change.
-        share: exactly ``round(share * N)`` labels change.
-        generator: chooses the labels and their new classes.
-
-    Returns:
-        A new tensor of the same shape.
-
-    Example:
-        >>> labels = torch.arange(10)
-        >>> noisy = flip_labels(labels, 10, 0.3, torch.Generator().manual_seed(0))
-        >>> (noisy != labels).sum().item()
-        3
-    """
-    count = round(share * len(labels))
-    noisy = labels.clone()
-    if count:
-        _require(
-            num_classes >= 2, "num_classes", "at least 2 to change one", num_classes
-        )
-        chosen = torch.randperm(len(labels), generator=generator)[:count]
-        shift = torch.randint(1, num_classes, (count,), generator=generator)
-        noisy[chosen] = (labels[chosen] + shift) % num_classes
-    return noisy
-
-
 def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
     """Give the labels that :func:`train` shows to the model, with their noise.
 
@@ -528,92 +321,10 @@ def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
 # --- helpers --------------------------------------------------------------------------
 
 
-def _load(
-    split: Split, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    images, labels = as_tensors(split, dtype)
-    return images.to(device), labels.to(device)
-
-
-def _measure(
-    model: nn.Module,
-    epoch: int,
-    images: Tensor,
-    given_labels: Tensor,
-    true_labels: Tensor,
-    validation: tuple[Tensor, Tensor],
-) -> EpochRecord:
-    logits = predict(model, images)
-    on_train = score(logits, given_labels)
-    on_validation = score(predict(model, validation[0]), validation[1])
-    memorised = recovered = None
-    flipped = given_labels != true_labels
-    if flipped.any():
-        predicted = logits.argmax(dim=1)[flipped]
-        memorised = _agreement(predicted, given_labels[flipped])
-        recovered = _agreement(predicted, true_labels[flipped])
-    return EpochRecord(
-        epoch,
-        on_train.loss,
-        on_train.accuracy,
-        on_validation.loss,
-        on_validation.accuracy,
-        memorised,
-        recovered,
-    )
-
-
-def _agreement(predicted: Tensor, labels: Tensor) -> float:
-    return (predicted == labels).double().mean().item()
-
-
-@contextmanager
-def _progress_bar(num_steps: int, show: bool) -> Iterator[Callable[[float], object]]:
-    """Give a function to be called with the loss of each step."""
-    if not show:
-        yield lambda loss: None
-        return
+def _progress_bar(num_steps: int) -> Any:
     with needs("course", "tqdm, for progress=True,"):
         from tqdm import tqdm
-    with tqdm(total=num_steps, unit="step", file=sys.stderr) as bar:
-
-        def advance(loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-
-        yield advance
-
-
-def check_batch(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Raise unless a batch fits itself and the dtype of the model."""
-    if labels.dtype != torch.int64:
-        raise TypeError(f"labels: expected int64, but got {labels.dtype}")
-    if labels.shape != images.shape[:1] or not len(labels):
-        raise ValueError(
-            "expected images of shape (N, ...) and labels of shape (N,) with N > 0, "
-            f"but got {tuple(images.shape)} and {tuple(labels.shape)}"
-        )
-    parameter = next(model.parameters())
-    if images.dtype != parameter.dtype:
-        raise TypeError(
-            f"images: expected the model's {parameter.dtype}, but got {images.dtype}: "
-            "give as_tensors or the model the other dtype"
-        )
-
-
-def _check_logits(logits: Tensor, labels: Tensor) -> None:
-    """Raise unless there is one row for each label and one column for each class."""
-    if logits.ndim != 2 or len(logits) != len(labels) or not len(labels):
-        raise ValueError(
-            f"logits: expected the shape ({len(labels)}, number of classes), "
-            f"but got {tuple(logits.shape)}"
-        )
-    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
-    if low < 0 or high >= classes:
-        raise ValueError(
-            f"labels: expected numbers from 0 to {classes - 1}, one for each of the "
-            f"model's {classes} logits, but got {low} to {high}"
-        )
+    return tqdm(total=num_steps, unit="step", file=sys.stderr)
 
 
 def _require(fits: bool, name: str, expected: str, value: object) -> None:

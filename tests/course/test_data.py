@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from regdrop_lite.course import fashion_mnist_mini
+from regdrop_lite.course.augmentation import shift_flip
 from regdrop_lite.course.data import (
     DATASETS,
     Dataset,
@@ -24,7 +25,6 @@ from regdrop_lite.course.data import (
     as_tensors,
     load_data,
     make_generator,
-    shift_flip,
     subset,
 )
 from regdrop_lite.course.fashion_mnist_mini import build

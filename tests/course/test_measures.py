@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from regdrop_lite import DropLayer, DropPath, SpatialDropout2d, set_generator
+from regdrop_lite.course.augmentation import flip_labels
 from regdrop_lite.course.data import as_tensors, load_data, make_generator, subset
+from regdrop_lite.course.evaluation import evaluate, predict, score
 from regdrop_lite.course.measures import (
     MEASURES,
     Measure,
@@ -34,14 +36,7 @@ from regdrop_lite.course.measures import (
     top_hessian_eigenvalue,
 )
 from regdrop_lite.course.models import ResNetSmall, TinyCNN
-from regdrop_lite.course.training import (
-    TrainConfig,
-    evaluate,
-    flip_labels,
-    predict,
-    score,
-    train,
-)
+from regdrop_lite.course.training import TrainConfig, train
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from regdrop_lite.course.data import load_data, subset
+from regdrop_lite.course.evaluation import evaluate
 from regdrop_lite.course.models import ResNetSmall
 from regdrop_lite.course.study import run as runs
 from regdrop_lite.course.study import store as rows_module
@@ -43,7 +44,7 @@ from regdrop_lite.course.study.store import (
     select,
 )
 from regdrop_lite.course.study.sweep import apart, main
-from regdrop_lite.course.training import TrainConfig, evaluate, given_labels, train
+from regdrop_lite.course.training import TrainConfig, given_labels, train
 
 ROOT = Path(__file__).parents[2]
 TEXT = """

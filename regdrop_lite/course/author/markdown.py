@@ -262,7 +262,8 @@ class _Writer:
         raise PlainError(f"the directive {{{name}}} is unknown")
 
     def _html_line(self, text: str) -> str:
-        return MarkdownIt("commonmark").renderInline(self.write(text))
+        html: str = MarkdownIt("commonmark").renderInline(self.write(text))
+        return html
 
 
 def _quote(text: str) -> str:

@@ -15,9 +15,8 @@ import json
 import posixpath
 import re
 import shutil
-import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,12 +197,14 @@ class Book:
                 self.labels[figure["name"]] = Target(page, caption, number("figure"))
 
 
-def _documents(toc: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _documents(toc: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Give the documents of a table of contents, with the numbers of their chapters."""
     yield toc["root"], ""
     chapter = 0
 
-    def below(entries: Iterable[Mapping[str, Any]], number: str) -> Any:
+    def below(
+        entries: Iterable[Mapping[str, Any]], number: str
+    ) -> Iterator[tuple[str, str]]:
         for entry in entries:
             if "file" in entry:
                 yield entry["file"], number
@@ -451,7 +452,8 @@ def _first_cell(book: Book, page: str, source: NotebookNode) -> NotebookNode:
         unless=f' or not os.path.isdir("{results[1]}")' if results else "",
     )
     metadata = {"tags": ["nbval-skip"], "jupyter": {"source_hidden": True}}
-    return new_code_cell(text, id="prepare", metadata=metadata)
+    cell: NotebookNode = new_code_cell(text, id="prepare", metadata=metadata)
+    return cell
 
 
 def write_plain(
@@ -541,4 +543,4 @@ def _page(book: Book, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -159,7 +159,7 @@ def show(value: object) -> str:
 # --- the learner's code -----------------------------------------------------------
 
 
-class _SizeGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _SizeGuard(TorchDispatchMode):
     """Refuses a result that is too large before it is made."""
 
     def __torch_dispatch__(

@@ -80,7 +80,7 @@ def write(arrays: dict[str, np.ndarray], target: Path) -> None:
     descriptor, scratch = tempfile.mkstemp(dir=target.parent, suffix=".npz")
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
         os.chmod(scratch, 0o644)  # mkstemp's files are its owner's alone
         os.replace(scratch, target)
     except BaseException:

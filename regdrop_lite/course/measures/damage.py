@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from regdrop_lite._checks import check_probability
 from regdrop_lite._random import sample_keep
+from regdrop_lite.course.evaluation import predict, score
 from regdrop_lite.course.measures.subject import Result, Subject, measure
 from regdrop_lite.course.models import ResidualBlock
-from regdrop_lite.course.training import predict, score
 
 __all__ = ["ablate_channels", "delete_branch", "occlude", "residual_blocks"]
 
@@ -203,10 +203,11 @@ def _changed_outputs(
     modules: Iterable[nn.Module], change: Callable[[Tensor], Tensor]
 ) -> Iterator[None]:
     """Let the modules give ``change(output)`` instead of their output."""
-    handles = [
-        module.register_forward_hook(lambda _, inputs, output: change(output))
-        for module in modules
-    ]
+
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return change(output)
+
+    handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield
     finally:

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from regdrop_lite.course.evaluation import check_batch, draw_masks_from, predict
 from regdrop_lite.course.measures.damage import residual_blocks
 from regdrop_lite.course.measures.subject import Result, Subject, measure
-from regdrop_lite.course.training import check_batch, draw_masks_from, predict
 
 __all__ = ["effective_rank", "features", "gradient_norms"]
 
@@ -69,7 +69,7 @@ def effective_rank(features: Tensor) -> float:
         raise ValueError("features: expected rows that differ, but all are equal")
     features = features.double()
     values = torch.linalg.svdvals(features - features.mean(dim=0))
-    return torch.special.entr(values / values.sum()).sum().exp().item()
+    return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
 def gradient_norms(

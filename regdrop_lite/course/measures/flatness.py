@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regdrop_lite.course.evaluation import check_batch, score
 from regdrop_lite.course.measures.subject import Result, Subject, forward, measure
-from regdrop_lite.course.training import check_batch, score
 
 __all__ = [
     "filter_normalised_direction",
@@ -117,7 +117,7 @@ def top_eigenvalue(
         length = vector.norm()
         values, vectors = torch.linalg.eigh(projected[: step + 1, : step + 1])
         if length * vectors[-1, -1].abs() <= tol * values.abs().max():
-            return values[-1].item()
+            return float(values[-1])
         projected[step, step + 1] = projected[step + 1, step] = length
         basis.append(vector / length)
     raise RuntimeError(
@@ -195,4 +195,5 @@ def _measure_hessian(subject: Subject) -> Result:
 
 def _filter_norms(weight: Tensor) -> Tensor:
     """Give the length of each ``weight[i]``, in a shape that broadcasts."""
-    return weight.flatten(1).norm(dim=1).view(-1, *(1,) * (weight.ndim - 1))
+    lengths: Tensor = weight.flatten(1).norm(dim=1)
+    return lengths.view(-1, *(1,) * (weight.ndim - 1))

@@ -1,13 +1,13 @@
 """Predictions against labels, and averages of predictions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from regdrop_lite import DropLayer
+from regdrop_lite.course.evaluation import draw_masks_from, predict, score
 from regdrop_lite.course.measures.subject import Result, Subject, forward, measure
-from regdrop_lite.course.training import draw_masks_from, predict, score
 
 __all__ = ["classification", "ensemble", "memorisation", "monte_carlo"]
 
@@ -188,7 +188,7 @@ def _measure_monte_carlo(subject: Subject) -> Result:
     }
 
 
-def _running_mean(logits: Sequence[Tensor]) -> Tensor:
+def _running_mean(logits: list[Tensor]) -> Tensor:
     """Average the probabilities of the first 1, 2, ... entries, as logarithms."""
     log_probabilities = torch.stack(logits).double().log_softmax(dim=2)  # (T, N, K)
     counts = torch.arange(1.0, len(logits) + 1, dtype=torch.float64)

@@ -23,7 +23,7 @@ class Subject:
 
     Attributes:
         model: one with a ``stem``, residual blocks and a ``head``, such as
-            :class:`~regdrop_lite.course.models.ResNetSmall`.
+            :class:`~regdrop_lite.course.models.nets.ResNetSmall`.
         data: what it was trained on.
         split: ``"validation"`` or ``"test"``: on which images it is judged.
         given_labels: the labels of the training images that the model was given, int64,

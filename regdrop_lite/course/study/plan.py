@@ -5,7 +5,7 @@ of a group are combined in every way, and each combination, a *configuration*, i
 trained once with each seed. Whatever a group does not name comes from the sections
 ``[data]``, ``[training]`` and ``[model]``, or from the defaults of
 :class:`~regdrop_lite.course.training.TrainConfig` and
-:class:`~regdrop_lite.course.models.ResNetSmall`::
+:class:`~regdrop_lite.course.models.nets.ResNetSmall`::
 
     title = "Is SpatialDropout more than early stopping?"
     evaluate = "validation"             # or "test": where the measures look
@@ -87,9 +87,10 @@ with needs("course", "pydantic"):
     )
     from pydantic.dataclasses import dataclass as checked
 
+from regdrop_lite.course.history import EpochRecord
 from regdrop_lite.course.measures import MEASURES
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.training import EpochRecord, TrainConfig
+from regdrop_lite.course.training import TrainConfig
 
 __all__ = [
     "METRICS",
@@ -602,15 +603,16 @@ def _explain(error: ValidationError, content: Config) -> str:
         where = ""
         place: Any = content
         for key in found["loc"]:
-            inside = isinstance(place, dict | list) and not isinstance(key, str)
-            try:
-                place = place[key]
-            except (KeyError, IndexError, TypeError):
-                if isinstance(key, str) and key not in str(found["loc"][-1]):
+            if isinstance(key, int):  # of a list
+                place = place[key] if isinstance(place, list) else None
+                named = isinstance(place, dict) and place.get("name")
+                part = named or f"number {key + 1}"
+            else:
+                known = isinstance(place, dict) and key in place
+                if not known and key not in str(found["loc"][-1]):
                     continue  # a kind that a union names
-                place = None
-            named = inside and isinstance(place, dict) and place.get("name")
-            part = (named or f"number {key + 1}") if isinstance(key, int) else key
+                place = place[key] if known else None
+                part = key
             where += f".{part}" if where else str(part)
         kind, text = found["type"], found["msg"]
         section = str(found["loc"][0]) if len(found["loc"]) > 1 else ""

@@ -23,16 +23,11 @@ import torch
 from regdrop_lite import DropLayer, LinearRamp, __version__
 from regdrop_lite.course.data import Dataset, load_data, subset
 from regdrop_lite.course.fashion_mnist_mini import content_sha256
+from regdrop_lite.course.history import History
 from regdrop_lite.course.measures import MEASURES, Subject
 from regdrop_lite.course.models import ResNetSmall
 from regdrop_lite.course.study.plan import MODEL_KEYS, Config
-from regdrop_lite.course.training import (
-    DTYPES,
-    History,
-    TrainConfig,
-    given_labels,
-    train,
-)
+from regdrop_lite.course.training import DTYPES, TrainConfig, given_labels, train
 
 __all__ = [
     "RESULTS_VERSION",

@@ -171,7 +171,8 @@ def metric_of(row: Mapping[str, Any], metric: str) -> float:
         >>> metric_of({"metrics": {"mc_accuracy": [0.7, 0.8]}}, "mc_accuracy[1]")
         0.8
     """
-    name, index = re.fullmatch(r"(.*?)(?:\[(\d+)\])?", metric).groups()
+    entry = re.fullmatch(r"(.*)\[(\d+)\]", metric)
+    name, index = entry.groups() if entry else (metric, None)
     value = row["metrics"].get(name)
     if index is not None:
         fits = isinstance(value, list) and int(index) < len(value)

@@ -99,7 +99,7 @@ def load_histories(plan: Plan | str | Path) -> dict[str, Row]:
     """Give the figures of the epochs, by ``row["run"]``.
 
     Each is a dictionary of lists, one entry for each record of
-    :class:`~regdrop_lite.course.training.History`, and ``noisy_loss``, the mean loss of
+    :class:`~regdrop_lite.course.history.History`, and ``noisy_loss``, the mean loss of
     the training steps since the record before.
     """
     path = _plan(plan).file("histories", ".jsonl")
@@ -255,7 +255,8 @@ def _content(plan: Plan) -> Row:
         or "content" not in records[0]
     ):
         raise RowsError(f"{path} holds no rows of the plan {plan.name}: move it away")
-    return [record["content"] for record in records if "content" in record][-1]
+    contents: list[Row] = [r["content"] for r in records if "content" in r]
+    return contents[-1]
 
 
 def _read_lines(path: Path) -> tuple[list[Row], int]:

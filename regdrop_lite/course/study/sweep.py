@@ -29,7 +29,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -494,7 +494,7 @@ def _perform_all(
     jobs: int,
     scheduler: str | None,
     seconds: float | None = None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Generator[tuple[int, dict[str, Any]]]:
     """Perform tasks in parallel; give (number of the task, outcome) as they come."""
     start = time.monotonic()
 

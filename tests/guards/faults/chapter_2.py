@@ -80,8 +80,8 @@ FAULTS = [
     Fault(
         "channels that lose their blocks together",
         ENSEMBLES,
-        "return torch.block_diag(*[one] * channels)",
-        "return one.repeat(channels, channels)",
+        "torch.block_diag(*[one] * channels)",
+        "one.repeat(channels, channels)",
         MAIN,
         "the variance is the quadratic form",
     ),

@@ -141,7 +141,7 @@ FAULTS = [
     ),
     Fault(
         "block: the skip is dropped, too",
-        "course/models.py",
+        "course/models/blocks.py",
         '        if self.placement == "branch":\n'
         "            out = self.drop(out)\n"
         "        out = out + self.skip(x)\n"
@@ -152,7 +152,7 @@ FAULTS = [
     ),
     Fault(
         "block: dropped in front of the norm and behind it",
-        "course/models.py",
+        "course/models/blocks.py",
         'if self.placement == "branch":',
         'if self.placement in ("branch", "before_norm"):',
         MAIN,
@@ -168,7 +168,7 @@ FAULTS = [
     ),
     Fault(
         "net: the rates from the last block to the first",
-        "course/models.py",
+        "course/models/nets.py",
         "    return iter(layers)\n",
         "    return iter(layers[::-1])\n",
         MAIN,
@@ -176,7 +176,7 @@ FAULTS = [
     ),
     Fault(
         "net: the rate decides about the weights",
-        "course/models.py",
+        "course/models/nets.py",
         "            self.head = nn.Linear(channels, num_classes)\n"
         '        initialise(self.to(dtype), make_generator(seed, "weights"))\n',
         "            self.head = nn.Linear(channels, num_classes)\n"

@@ -1,207 +1,20 @@
-"""The blocks and the nets of the chapters, with one place for any regulariser.
-
-A regulariser is chosen by name and rate; everything else stays equal. Nets that differ
-in nothing but their regulariser have the same parameters, under the same names, and,
-for the same seed, the same initial weights.
-
-Example:
-    >>> plain = TinyCNN(seed=0)
-    >>> noisy = TinyCNN(regulariser="drop_block", p=0.1, seed=0)
-    >>> all(map(torch.equal, plain.parameters(), noisy.parameters()))
-    True
-"""
+"""The nets of the chapters: a small one, and a residual one of any depth."""
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from regdrop_lite import DropBlock2d, DropPath, SpatialDropout2d, drop_path_rates
-from regdrop_lite._checks import check_choice
+from regdrop_lite import DropPath, drop_path_rates
 from regdrop_lite.course.data import make_generator
+from regdrop_lite.course.models.blocks import (
+    ConvNormAct,
+    ResidualBlock,
+    make_regulariser,
+)
 
-__all__ = [
-    "PLACEMENTS",
-    "REGULARISERS",
-    "ConvNormAct",
-    "ResNetSmall",
-    "ResidualBlock",
-    "TinyCNN",
-    "count_parameters",
-    "initialise",
-    "make_regulariser",
-]
-
-REGULARISERS = ("none", "element", "spatial", "drop_path", "drop_block")
-"""The names that :func:`make_regulariser` knows."""
-
-PLACEMENTS = ("branch", "after_sum", "before_norm")
-"""The places for a regulariser in a :class:`ResidualBlock`."""
-
-
-def make_regulariser(
-    name: str,
-    p: float,
-    *,
-    block_size: int = 3,
-    shared: bool = False,
-    border: str = "valid",
-) -> nn.Module:
-    """Make a layer that drops, by name. Only the shape of its mask differs.
-
-    Args:
-        name: ``"none"`` (no mask, p has to be 0), ``"element"`` (one decision for each
-            value), ``"spatial"`` (for each channel), ``"drop_path"`` (for each sample)
-            or ``"drop_block"`` (for each block of a channel).
-        p: the probability to drop, 0 to 1.
-        block_size: the side of a block, in pixels; read by ``"drop_block"`` only.
-        shared: one mask for all channels of a sample; read by ``"drop_block"`` only.
-        border: ``"valid"`` or ``"clip"``, see :func:`~regdrop_lite.drop_block`; read
-            by ``"drop_block"`` only.
-
-    Raises:
-        TypeError: if p is no number.
-        ValueError: for an unknown name, or a rate that does not fit.
-
-    Example:
-        >>> make_regulariser("drop_block", 0.1, block_size=5)
-        DropBlock2d(p=0.1, block_size=5)
-    """
-    check_choice(name, "regulariser", REGULARISERS)
-    if name == "none":
-        if p != 0:
-            raise ValueError(f"regulariser 'none' has no rate, but got p={p}")
-        return nn.Identity()
-    if name == "element":
-        # Blocks of one pixel are element dropout, exactly. nn.Dropout would do, but
-        # takes no generator, and its masks could not be repeated on another device.
-        return DropBlock2d(p, block_size=1)
-    if name == "spatial":
-        return SpatialDropout2d(p)
-    if name == "drop_path":
-        return DropPath(p)
-    return DropBlock2d(p, block_size, border=border, shared=shared)
-
-
-class ConvNormAct(nn.Module):
-    """Convolution, batch norm, activation, and then, if given, a regulariser.
-
-    The regulariser comes last: in front of the norm it would disturb the statistics
-    that the norm measures, and the activation would act on a disturbed value.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: odd, so that a convolution with stride 1 keeps H and W.
-        stride: 2 halves H and W (rounded up).
-        act: ``"relu"`` or ``"silu"``.
-        drop: a layer that drops, or None.
-
-    Raises:
-        ValueError: if ``kernel_size`` is even or ``act`` unknown.
-
-    Example:
-        >>> block = ConvNormAct(3, 16, act="silu", drop=SpatialDropout2d(0.2))
-        >>> block(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 16, 32, 32])
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        stride: int = 1,
-        act: Literal["relu", "silu"] = "relu",
-        drop: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        check_choice(act, "act", ("relu", "silu"))
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size has to be odd, but got {kernel_size}")
-        # No bias: the norm would subtract it at once.
-        self.conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=kernel_size // 2,
-            bias=False,
-        )
-        self.norm = nn.BatchNorm2d(out_channels)
-        self.act = nn.ReLU() if act == "relu" else nn.SiLU()
-        self.drop = drop if drop is not None else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.norm(self.conv(x)))  # (N, out_channels, H', W')
-        return self.drop(x)
-
-
-class ResidualBlock(nn.Module):
-    """The post-activation residual block: ``relu(skip(x) + branch(x))``.
-
-    The branch is conv, norm, relu, conv, norm. The skip is the input itself or, where
-    the shape changes, a 1 x 1 convolution with a norm.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        stride: of the first convolution; 2 halves H and W (rounded up).
-        drop: a layer that drops, or None.
-        placement: where it stands. ``"branch"``: at the end of the branch, so that the
-            skip always passes whole; ``"after_sum"``: on the sum, so that it hits the
-            skip too; ``"before_norm"``: in front of the last norm of the branch.
-
-    Raises:
-        ValueError: if ``placement`` is unknown.
-
-    Example:
-        >>> block = ResidualBlock(8, 16, stride=2, drop=DropPath(0.1))
-        >>> block(torch.zeros(2, 8, 14, 14)).shape
-        torch.Size([2, 16, 7, 7])
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        *,
-        drop: nn.Module | None = None,
-        placement: str = "branch",
-    ) -> None:
-        super().__init__()
-        check_choice(placement, "placement", PLACEMENTS)
-        self.placement = placement
-        self.conv1 = nn.Conv2d(
-            in_channels, out_channels, 3, stride, padding=1, bias=False
-        )
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.act = nn.ReLU()
-        self.drop = drop if drop is not None else nn.Identity()
-        self.skip: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.skip = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.act(self.norm1(self.conv1(x)))  # (N, out_channels, H', W')
-        out = self.conv2(out)
-        if self.placement == "before_norm":
-            out = self.drop(out)
-        out = self.norm2(out)
-        if self.placement == "branch":
-            out = self.drop(out)
-        out = out + self.skip(x)
-        if self.placement == "after_sum":
-            out = self.drop(out)
-        return self.act(out)
+__all__ = ["ResNetSmall", "TinyCNN", "count_parameters", "initialise"]
 
 
 class TinyCNN(nn.Module):
@@ -213,14 +26,14 @@ class TinyCNN(nn.Module):
     Args:
         num_classes: the number of logits, K.
         in_channels: channels of the images.
-        regulariser: one of :data:`REGULARISERS`.
+        regulariser: one of :data:`~regdrop_lite.course.models.blocks.REGULARISERS`.
         p: the probability to drop; for ``"drop_path"`` the largest one.
         schedule: how the rates of ``"drop_path"`` grow with depth, see
             :func:`~regdrop_lite.drop_path_rates`. The other regularisers have p in
             every block.
         block_size: the side of a block of ``"drop_block"``, in pixels.
         shared: whether all channels of a sample share the mask of ``"drop_block"``.
-        placement: one of :data:`PLACEMENTS`.
+        placement: one of :data:`~regdrop_lite.course.models.blocks.PLACEMENTS`.
         drop_in_stem: whether the stem ends with the regulariser too. ``"drop_path"``
             cannot: no skip would carry the sample on.
         seed: fixes the initial weights, see :func:`initialise`.
@@ -257,7 +70,7 @@ class TinyCNN(nn.Module):
         if drop_in_stem and regulariser == "drop_path":
             raise ValueError("drop_in_stem has to be False with 'drop_path'")
         drops = _make_regularisers(
-            (2,), regulariser, p, schedule, block_size=block_size, shared=shared
+            (2,), regulariser, p, schedule, block_size, shared=shared
         )
         stem_drop = None
         if drop_in_stem:
@@ -291,25 +104,16 @@ class ResNetSmall(nn.Module):
     else.
 
     Args:
-        num_classes: the number of logits, K.
-        in_channels: channels of the images.
-        regulariser: one of :data:`REGULARISERS`.
-        p: the probability to drop; for ``"drop_path"`` the largest one.
+        num_classes, in_channels, seed, dtype: as in :class:`TinyCNN`.
+        regulariser, p, schedule, shared, placement: as in :class:`TinyCNN`.
         depths: the number of blocks in each of the three stages, at least 1.
-        schedule: how the rates of ``"drop_path"`` grow with depth, see
-            :func:`~regdrop_lite.drop_path_rates`. The other regularisers have p in
-            every block.
         block_size: the side of a block of ``"drop_block"``, in pixels: one number, or
             one for each stage.
-        shared: whether all channels of a sample share the mask of ``"drop_block"``.
         border: ``"valid"`` or ``"clip"``, see :func:`~regdrop_lite.drop_block`.
-        placement: one of :data:`PLACEMENTS`.
         stages: the stages, from 1 to 3, whose blocks have the regulariser. It does not
             change the rates of the others.
         path_p: the largest rate of a DropPath with the same ``schedule``, which stands
             beside the regulariser, behind it; 0 for none.
-        seed: fixes the initial weights, see :func:`initialise`.
-        dtype: of the parameters.
 
     Raises:
         TypeError: if p is no number.
@@ -354,19 +158,15 @@ class ResNetSmall(nn.Module):
                 f"placement but 'branch', but got {path_p}"
             )
         drops = _make_regularisers(
-            depths,
-            regulariser,
-            p,
-            schedule,
-            block_size=block_size,
-            shared=shared,
-            border=border,
+            *(depths, regulariser, p, schedule, block_size),
             stages=stages,
             path_p=path_p,
+            shared=shared,
+            border=border,
         )
         with torch.random.fork_rng(devices=[]):  # PyTorch's own weights are replaced
             self.stem = ConvNormAct(in_channels, 8, stride=2)
-            stages, channels = [], 8
+            built, channels = [], 8
             for width, depth in zip((8, 16, 32), depths, strict=True):
                 stage = []
                 for _ in range(depth):
@@ -377,8 +177,8 @@ class ResNetSmall(nn.Module):
                     )
                     stage.append(block)
                     channels = width
-                stages.append(nn.Sequential(*stage))
-            self.stages = nn.Sequential(*stages)
+                built.append(nn.Sequential(*stage))
+            self.stages = nn.Sequential(*built)
             self.pool = nn.AdaptiveAvgPool2d(1)
             self.head = nn.Linear(channels, num_classes)
         initialise(self.to(dtype), make_generator(seed, "weights"))
@@ -437,8 +237,8 @@ def _make_regularisers(
     name: str,
     p: float,
     schedule: str,
-    *,
     block_size: int | Sequence[int],
+    *,
     shared: bool,
     border: str = "valid",
     stages: Sequence[int] = (1, 2, 3),
