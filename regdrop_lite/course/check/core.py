@@ -445,11 +445,10 @@ def choice(answer: object, choices: tuple[str, ...]) -> str:
         for known in choices:
             if known.lower() == answer.strip().lower():
                 raise Wrong(
-                    f"expected one of the table's answers, got {answer!r}: spell it "
-                    f"{known!r}"
+                    f"expected one of the answers, got {answer!r}: spell it {known!r}"
                 )
     what = repr(answer) if isinstance(answer, str) else show(answer)
-    raise Wrong(f"{what} is not one of the {len(choices)} answers of the table")
+    raise Wrong(f"{what} is not one of the {len(choices)} answers")
 
 
 def rate_bound(p: float, draws: int) -> float:
