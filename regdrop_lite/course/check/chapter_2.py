@@ -789,8 +789,8 @@ def channel_penalty(function: Callable[..., Tensor], free: Tensor) -> Report:
             raise Wrong(f"expected free of shape (3, 4), got {show(free)}")
         w = free.detach().to("cpu", torch.float64)
         largest = w.abs().max()
-        require(largest > 0, "free is still all zeros: not written yet")
         require(w.isfinite().all(), "expected finite weights, got NaN or infinity")
+        require(largest > 0, "free is still all zeros: not written yet")
         unused = int((w.abs() < 1e-3 * largest).sum())
         require(
             unused == 0,

@@ -33,6 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 TIME_LIMIT = 10.0
+CALL_LIMIT = 20_000
 SIZE_LIMIT = 2**30
 ALARM = 1e-6
 
@@ -366,6 +367,7 @@ def _ask(
     _warm_up()
     learner, end = _learner, time.monotonic() + TIME_LIMIT
     learner.inbox.put((function, args, named, times, own))
+    calls = 0
     try:
         while True:
             if time.monotonic() > end:
@@ -379,7 +381,17 @@ def _ask(
                 continue
             if kind != "call":
                 break
+            calls += 1
+            if calls > CALL_LIMIT:
+                learner.inbox.put((None, RuntimeError("too many calls")))
+                raise Hopeless(
+                    f"expected at most {CALL_LIMIT:,} calls of the function that it is "
+                    "given, got more: is there a loop that calls it for ever?"
+                )
             learner.inbox.put(_serve(given, *value))
+            # Calls change threads, which takes long where many processes compete: a
+            # thousand of them are no sign of a loop without an end.
+            end = time.monotonic() + TIME_LIMIT
     except (Hopeless, KeyboardInterrupt):
         learner.stop()
         _learner = _Learner()
