@@ -17,6 +17,7 @@ Example:
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dis import get_instructions
 from functools import partial
 from numbers import Real
 from types import CodeType
@@ -716,7 +717,7 @@ def group_variance(function: Callable[..., Tensor]) -> Report:
             "groups": lambda: compare(joined),
             "scattered groups": lambda: compare(mixed),
             # 1.15 GB for a matrix of all pairs
-            "many values": lambda: compare(torch.arange(12_000) % 50),
+            "many values": lambda: compare(torch.arange(12_000) // 240),
             "gradient": lambda: _require_gradient(lambda u: call(u, mixed), signed(12)),
             "dtype": lambda: _require_dtype(
                 lambda dtype: call(signed(12, dtype=dtype), mixed)
@@ -1001,7 +1002,6 @@ _WRONG = {
     "these likely",
 }
 _SEEDS = 3  # a wrong function has to fail with each
-_MOST_CALLS = 20_000
 
 
 def _implementation(fault: str) -> Callable[..., Tensor]:
@@ -1050,13 +1050,16 @@ def _scaffold(dropout: Any, seed: Any) -> Any:
     return abs(dropout(x, 0.5, generator=g).mean() - x.mean()) < 0.1
 
 
+def _steps(code: CodeType) -> tuple[object, ...]:
+    """What the code does, however the compiler looks up names."""
+    loads = {"LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "PUSH_NULL"}
+    steps = [(i.opname, i.argval) for i in get_instructions(code)]
+    return code.co_names, [step for step in steps if step[0] not in loads]
+
+
 def _is_scaffold(function: object) -> bool:
     code = getattr(function, "__code__", None)
-    own = _scaffold.__code__
-    return isinstance(code, CodeType) and (
-        (code.co_code, code.co_names) == (own.co_code, own.co_names)
-        and {*own.co_consts} - {None} <= {*code.co_consts}
-    )
+    return isinstance(code, CodeType) and _steps(code) == _steps(_scaffold.__code__)
 
 
 def keeps_the_mean(function: Callable[..., bool]) -> Report:
@@ -1084,12 +1087,9 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
     used: dict[int, set[int]] = {}  # of which seeds the generators were
 
     def verdict(name: str, seed: int) -> bool:
-        dropout, calls, seeds = _implementation(name), [0], used.setdefault(seed, set())
+        dropout, seeds = _implementation(name), used.setdefault(seed, set())
 
         def counted(x: Tensor, p: float, *, generator: torch.Generator) -> Tensor:
-            calls[0] += 1
-            if calls[0] > _MOST_CALLS:
-                raise ValueError(f"2,000 calls are enough, this is {_MOST_CALLS} + 1")
             if not isinstance(x, Tensor) or x.dim() != 4:
                 raise ValueError(f"expected x of shape (N, C, H, W), got {show(x)}")
             if x.dtype != torch.float64:
@@ -1106,7 +1106,21 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
             raise Hopeless(f"expected True or False, got {show(answer)}")
         return answer
 
+    failures: list[Exception] = []
+
     def answer_all() -> None:
+        """Ask about every implementation, once; what goes wrong ends all checks."""
+        if failures:
+            raise failures[0]
+        if verdicts:
+            return
+        try:
+            ask_for_all()
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    def ask_for_all() -> None:
         if _is_scaffold(function):
             raise Hopeless("not written yet")
         for name in (*_RIGHT, *_WRONG):
@@ -1119,8 +1133,7 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
             )
 
     def check_right(name: str) -> None:
-        if not verdicts:
-            answer_all()
+        answer_all()
         seeds, hint = _RIGHT[name]
         lost = [verdicts[name, seed] for seed in range(seeds)].count(False)
         if lost == seeds and name == "right":
@@ -1131,6 +1144,7 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
         )
 
     def check_seed() -> None:
+        answer_all()
         same = len({frozenset(seeds) for seeds in used.values()}) == 1
         require(
             not same,
@@ -1139,6 +1153,7 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
         )
 
     def check_wrong(name: str) -> None:
+        answer_all()
         seeds = range(_SEEDS)
         require(
             all(verdicts[right, seed] for right in _RIGHT for seed in seeds),

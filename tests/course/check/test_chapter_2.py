@@ -69,17 +69,15 @@ def assert_sentences_differ(reports):
 # --- the notebook ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_every_solution_passes_every_check(dtype, few_seeds):
+def test_every_solution_passes_every_check(few_seeds):
     names, values = run_notebook(NOTEBOOK)
     for exercise, total in EXERCISES.items():
         assert "solution" in CELLS[f"{exercise}-answer"]["metadata"]["tags"]
         assert str(values[f"{exercise}-check"]) == f"public checks {total}/{total}"
-        if exercise != "test":
-            torch.set_default_dtype(dtype)  # the checks do not depend on it
-            again = run(CELLS[f"{exercise}-check"]["source"], names, "<again>")
-            assert str(again) == f"public checks {total}/{total}"
-        torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(torch.float32)  # the checks do not depend on it
+    for exercise, total in list(EXERCISES.items())[:-1]:  # the last wants float64
+        report = run(CELLS[f"{exercise}-check"]["source"], names, "<again>")
+        assert str(report) == f"public checks {total}/{total}"
 
 
 def test_the_stored_outputs_are_complete_reports():
@@ -229,8 +227,8 @@ def test_right_variances(function):
 
 
 def consecutive(u, groups, p):
-    counts = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
-    return p / (1 - p) * sum(part.sum() ** 2 for part in u.split(counts))
+    begins = torch.cat([groups[:1] * 0, (groups[1:] != groups[:-1]).long()])
+    return scatter(u, begins.cumsum(0), p)
 
 
 def matrix(u, groups, p):
@@ -291,7 +289,7 @@ def no_room(u, groups, p):
         ),
         (
             consecutive,
-            dict.fromkeys(COMPARED[2:], "only neighbours in the list"),
+            {"scattered groups": "only neighbours in the list"},
         ),
         (
             written,
@@ -474,7 +472,7 @@ def test_right_averages(answer):
         ({2: [0.598, 0.511, 0.7, 0.105]}, {"four losses": "take -log of 0.9 and"}),
         (
             {2: [0.598, 0.857, 0.857, 0.105]},
-            {"four losses": "geometric mean: expected"},
+            {"four losses": "geometric mean: exp"},
         ),
         (
             {0: 0.5, 2: [0.693, *LOSSES[1:]]},
@@ -1033,6 +1031,7 @@ def test_wrong_tests(function, expected, few_seeds):
     assert_found(check.keeps_the_mean(function), 12, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slip", "expected"),
     [
@@ -1054,9 +1053,9 @@ def test_a_narrow_bound_rejects_by_chance():
 
 
 def test_too_many_calls_are_told(few_seeds, monkeypatch):
-    monkeypatch.setattr(check, "_MOST_CALLS", 50)
+    monkeypatch.setattr(core, "CALL_LIMIT", 50)
     report = check.keeps_the_mean(lambda dropout, seed: calls(dropout, True, times=51))
-    assert "2,000 calls are enough" in report.diagnoses["zeros"]
+    assert "expected at most 50 calls" in report.diagnoses["zeros"]
 
 
 def test_the_scaffold_is_known_by_its_code_and_nothing_else_is():
@@ -1076,7 +1075,7 @@ def test_the_implementations_have_their_fault_and_no_other(fault):
         return
     function, p, g = check._implementation(fault), 0.8, torch.Generator().manual_seed(5)
     x = torch.tensor([[1.0, -2.0], [3.0, -1.0]]).view(2, 2, 1, 1)
-    n = 3000
+    n = 1000
     mean = sum(function(x, p, generator=g) for _ in range(n)) / n
     ratio = torch.ones(2, 2)
     if fault in ("no scale", "zeros", "scaled by 1/p"):
