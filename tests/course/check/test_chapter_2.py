@@ -984,9 +984,9 @@ ALL_WRONG = dict.fromkeys(check._WRONG, "until then a False says nothing")
             DILUTED | {"no scale": "its mean is q x"},
         ),
         (
-            one_call(each, bound=0.3),
+            one_call(each, bound=1.5),
             {
-                **dict.fromkeys(check._RIGHT, "expected True for each of 3 seeds"),
+                **dict.fromkeys(check._RIGHT, "too few standard errors"),
                 **ALL_WRONG,
             },
         ),
