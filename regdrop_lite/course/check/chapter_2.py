@@ -669,7 +669,7 @@ def group_variance(function: Callable[..., Tensor]) -> Report:
         - scattered groups: expected 4.184 times the factor, the sum of the groups'
           squared sums, got 11.01 times: values of one group are squared before they
           are added up
-        - many values: expected 1.653e+04 times the factor, the sum of the groups'
+        - many values: expected 1.367e+04 times the factor, the sum of the groups'
           squared sums, got 1.298e+04 times: values of one group are squared before
           they are added up
     """
