@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 TIME_LIMIT = 10.0
+CALL_LIMIT = 20_000
 SIZE_LIMIT = 2**30
 ALARM = 1e-6
 
@@ -374,6 +375,7 @@ def _ask(
     _warm_up()
     learner, end = _learner, time.monotonic() + TIME_LIMIT
     learner.inbox.put((function, args, named, times, own))
+    calls = 0
     try:
         while True:
             if time.monotonic() > end:
@@ -387,7 +389,17 @@ def _ask(
                 continue
             if kind != "call":
                 break
+            calls += 1
+            if calls > CALL_LIMIT:
+                learner.inbox.put((None, RuntimeError("too many calls")))
+                raise Hopeless(
+                    f"expected at most {CALL_LIMIT:,} calls of the function that it is "
+                    "given, got more: is there a loop that calls it for ever?"
+                )
             learner.inbox.put(_serve(given, *value))
+            # Calls change threads, which takes long where many processes compete: a
+            # thousand of them are no sign of a loop without an end.
+            end = time.monotonic() + TIME_LIMIT
     except (Hopeless, KeyboardInterrupt):
         learner.stop()
         _learner = _Learner()
@@ -453,11 +465,10 @@ def choice(answer: object, choices: tuple[str, ...]) -> str:
         for known in choices:
             if known.lower() == answer.strip().lower():
                 raise Wrong(
-                    f"expected one of the table's answers, got {answer!r}: spell it "
-                    f"{known!r}"
+                    f"expected one of the answers, got {answer!r}: spell it {known!r}"
                 )
     what = repr(answer) if isinstance(answer, str) else show(answer)
-    raise Wrong(f"{what} is not one of the {len(choices)} answers of the table")
+    raise Wrong(f"{what} is not one of the {len(choices)} answers")
 
 
 def rate_bound(p: float, draws: int) -> float:

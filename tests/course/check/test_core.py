@@ -52,6 +52,27 @@ def test_a_call_that_sleeps_is_left_behind(impatient):
     assert core.ask(lambda: 3, own=()) == 3, "the next question is answered"
 
 
+def test_a_loop_that_calls_what_it_is_given_is_given_up(monkeypatch):
+    monkeypatch.setattr(core, "CALL_LIMIT", 100)
+    names, thread = {}, core._learner
+    exec("def forever(f):\n    while True:\n        f(1)", names)
+    report = core.judge({"one": lambda: core.ask_about(names["forever"], abs)})
+    assert "at most 100 calls" in report.diagnoses["one"]
+    assert not thread.is_alive()
+    assert core.ask(lambda: 3) == 3, "the next question is answered"
+
+
+def test_many_calls_may_take_longer_than_one_answer(impatient):
+    def slow(x):
+        time.sleep(0.1)
+        return x
+
+    def answer(f):
+        return sum(f(1) for _ in range(8))
+
+    assert core.ask_about(answer, slow) == 8
+
+
 def test_after_a_loop_no_other_check_waits(impatient):
     names = {}
     exec(LOOPS, names)
