@@ -23,7 +23,6 @@ SECONDS = {
     "book/reference/study_variants.ipynb": 16,
     "book/03_drop_path.ipynb": 16,
     "tests/layers/test_drop_block.py": 15,
-    "tests/test_exercises_3.py": 13,
     "tests/layers/test_common.py": 12,
     "tests/test_plans.py": 11,
     "tests/layers/test_drop_path.py": 11,

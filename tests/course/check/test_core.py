@@ -199,3 +199,22 @@ def test_an_exit_is_told_and_an_error_quotes_no_line_of_ours():
     assert "exit()" in told(sys.exit)
     assert told(lambda: math.log(-1)).startswith("your code raises ValueError")
     assert "expected a function, got None" in told(None)
+
+
+def test_an_opaque_implementation_can_be_handed_over_as_a_module():
+    class Shell(torch.nn.Module):
+        def __init__(self, given):
+            super().__init__()
+            self.given = given
+
+        def forward(self, x, *, factor):
+            return self.given(x, factor)
+
+    def answer(shell, x):
+        assert isinstance(shell, torch.nn.Module)
+        assert not hasattr(shell.given, "__closure__")
+        return shell(x, factor=3)
+
+    x = torch.ones(2)
+    y = core.ask_about(answer, lambda x, factor: x * factor, x, wrap=Shell)
+    assert torch.equal(y, 3 * x)
