@@ -776,3 +776,296 @@ def test_weights_alone_do_not_give_the_rate_away():
     ]
     for y in largest:
         assert torch.allclose(y.amax(dim=(0, 1)), largest[0].amax(dim=(0, 1)))
+
+
+# --- exercise 5: a test ---------------------------------------------------------------
+
+IMPOSTORS = list(check._IMPOSTORS)
+ALL = ["right", *IMPOSTORS]
+
+
+def by_neighbours(function):
+    """Single blocks are squares, some maps lose two that overlap, all maps differ."""
+    g = torch.Generator().manual_seed(1)
+    fell = function(torch.ones(60, 60, 8, 8), 0.04, 2, generator=g) == 0
+    square = fell[..., 1:, 1:] & fell[..., :-1, 1:] & fell[..., 1:, :-1]
+    square &= fell[..., :-1, :-1]
+    lost = fell.sum(dim=(2, 3))
+    covered = torch.zeros_like(fell)
+    for i, j in itertools.product(range(2), range(2)):
+        covered[..., i : i + 7, j : j + 7] |= square
+    numbers = set(lost.unique().tolist())
+    different = len(lost.unique(dim=0)) > 55 and len(lost.unique(dim=1)[0]) > 55
+    return bool((covered == fell).all()) and {4, 6, 7} <= numbers and different
+
+
+def by_the_law(function):
+    """The chi-square of all masks of a map of 4 x 4, and masks of their own."""
+    g = torch.Generator().manual_seed(2)
+    fell = function(torch.ones(50, 100, 4, 4), 0.3, 2, generator=g) == 0
+    if len(fell.unique(dim=0)) < 50 or fell.unique(dim=1).shape[1] < 100:
+        return torch.tensor(False)
+    law = check._law(drop_block_gamma((4, 4), 2, 0.3))
+    got = torch.bincount(check._numbers_of(fell.flatten(0, 1)), minlength=2**16)
+    common = law > 2e-3
+    z = (got - law * 5_000)[common] / (law * 5_000)[common].sqrt()
+    return bool(z.abs().max() < 6 and (got[law == 0] == 0).all())
+
+
+@pytest.mark.parametrize("function", [by_neighbours, by_the_law])
+def test_right_ways_to_test(function):
+    assert_found(check.looks_right(function), 10, {})
+
+
+def rate_and_mean(function):
+    """Single elements only: many impostors pass, as the exercise says."""
+    g = torch.Generator().manual_seed(0)
+    y = function(torch.ones(100, 100, 9, 9), 0.2, 3, generator=g)
+    rate = (y == 0).double().mean().item()
+    return abs(rate - 0.2) < 0.005 and abs(y.mean().item() - 1) < 0.01
+
+
+def smallest_number(function):
+    g = torch.Generator().manual_seed(0)
+    fell = (function(torch.ones(100, 50, 9, 9), 0.05, 3, generator=g) == 0).sum((2, 3))
+    return fell[fell > 0].min() == 9  # a tensor: it counts as what it says
+
+
+def vertical(function):
+    """Standing lines pass a test that looks up and down only."""
+    g = torch.Generator().manual_seed(0)
+    fell = function(torch.ones(50, 50, 9, 9), 0.05, 3, generator=g) == 0
+    up = F.pad(fell, [0, 0, 1, 0])[..., :-1, :]
+    down = F.pad(fell, [0, 0, 0, 1])[..., 1:, :]
+    lost = fell.sum(dim=(2, 3))
+    return bool((~fell | up | down).all() and lost[lost > 0].min() == 9)
+
+
+def blocks(function):
+    """Erosion and growth, and a single block: tiles and shared masks pass."""
+    g = torch.Generator().manual_seed(0)
+    fell = (function(torch.ones(50, 50, 9, 9), 0.05, 3, generator=g) == 0).double()
+    again = F.max_pool2d(F.pad(-F.max_pool2d(-fell, 3, stride=1), [2] * 4), 3, stride=1)
+    return torch.equal(again, fell) and bool((fell.sum(dim=(2, 3)) == 9).any())
+
+
+def calls(answer):
+    def function(implementation):
+        implementation(torch.ones(2, 2, 6, 6), 0.2, 3)
+        return answer(implementation) if callable(answer) else answer
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (rate_and_mean, {"single elements": "look at two at a time"}),
+        (
+            smallest_number,
+            {
+                "torn squares": "their numbers do not tell",
+                "tiles": "may overlap",
+                "shared channels": "compare channels",
+                "shared samples": "compare them",
+            },
+        ),
+        (vertical, {"tall lines": "look at rows and at columns"}),
+        (
+            blocks,
+            {
+                "tiles": "blocks at multiples of k only",
+                "shared channels": "2 of 2",
+                "shared samples": "one mask for all samples",
+            },
+        ),
+        (calls(True), dict.fromkeys(ALL, "got True every time")),
+        (calls(False), dict.fromkeys(ALL, "got False every time")),
+        (calls(None), dict.fromkeys(ALL, "expected True or False, got None")),
+        (calls("yes"), dict.fromkeys(ALL, "expected True or False, got a str")),
+        (calls(torch.ones(2)), dict.fromkeys(ALL, "or False, got shape (2,)")),
+        (lambda function: True, dict.fromkeys(ALL, "not written yet: the function")),
+        (calls(lambda f: f.__name__), dict.fromkeys(ALL, "AttributeError")),
+        (calls(lambda f: "x" in f.__closure__), dict.fromkeys(ALL, "AttributeError")),
+        (
+            lambda function: not blocks(function),
+            dict.fromkeys(IMPOSTORS, "no credit for the rejection of an impostor")
+            | {"right": "got False every time: what does it do that you forbid?"},
+        ),
+    ],
+)
+def test_wrong_tests(function, expected, few):
+    report = check.looks_right(function)
+    if function in (rate_and_mean, vertical):
+        (name,) = expected
+        assert expected[name] in report.diagnoses[name]
+        assert "right" not in report.diagnoses
+    elif "AttributeError" in str(expected):
+        assert "AttributeError" in report.diagnoses["right"]
+    else:
+        assert_found(report, 10, expected)
+
+
+def test_a_test_that_chance_can_fail_gets_no_credit():
+    def careless(function):
+        g = torch.Generator().manual_seed(0)
+        y = function(torch.ones(20, 20, 9, 9), 0.3, 3, generator=g)
+        return abs((y == 0).double().mean().item() - 0.3) < 0.005
+
+    report = check.looks_right(careless)
+    assert "of 20 times: does your test ask for what" in report.diagnoses["right"]
+    assert report.passed == 0
+
+
+def test_tiles_have_the_right_rate_and_mean():
+    """As the exercise says, on maps of 9 x 9 with blocks of 3."""
+    g = torch.Generator().manual_seed(0)
+    y = check._impostor("tiles")(torch.ones(200, 100, 9, 9), 0.3, 3, generator=g)
+    rate, error = (y == 0).double().mean(dim=(0, 1)), math.sqrt(0.3 * 0.7 / 20_000)
+    assert ((rate - 0.3).abs() < 4 * error).all()
+    assert torch.allclose(y.unique(), torch.tensor([0.0, 1 / 0.7]))
+
+
+# --- exercise 6: one block ------------------------------------------------------------
+
+
+def by_number(x, k, generator=None):
+    """One number for each place; the weights by counting."""
+    N, C, H, _ = x.shape
+    n = H - k + 1
+    place = torch.randint(n * n, (N, C), generator=generator)
+    masks = torch.ones(n * n, H, H)
+    for number in range(n * n):
+        i, j = divmod(number, n)
+        masks[number, i : i + k, j : j + k] = 0
+    keep = masks.mean(dim=0)
+    if (keep == 0).any():
+        raise ValueError("no weight")
+    return x * (masks[place] / keep).to(x)
+
+
+def by_largest(x, k, generator=None):
+    """The seed is where a random number is largest."""
+    N, C, H, _ = x.shape
+    if H < 2 * k:
+        raise ValueError(f"{k} of {H}")
+    n = H - k + 1
+    u = torch.rand(N, C, n, n, generator=generator).flatten(2)
+    seeds = F.one_hot(u.argmax(dim=2), n * n).view(N, C, n, n).to(x)
+    fell = F.max_pool2d(F.pad(seeds, [k - 1] * 4), k, stride=1)
+    counts = F.max_pool2d(F.pad(torch.ones(1, n, n), [k - 1] * 4), k, stride=1) * 0
+    counts = F.conv_transpose2d(torch.ones(1, 1, n, n), torch.ones(1, 1, k, k))
+    return torch.where(fell > 0, 0, x / (1 - counts / n**2).to(x))
+
+
+def by_sample(x, k, generator=None):
+    H = x.shape[-1]
+    if k > H / 2:
+        raise ValueError("too large")
+    n, y = H - k + 1, x.clone()
+    for sample in y:
+        for channel in sample:
+            i, j = torch.randint(n, (2,), generator=generator).tolist()
+            channel[i : i + k, j : j + k] = 0
+    c = torch.tensor([min(i, n - 1) - max(i - k + 1, 0) + 1 for i in range(H)]).to(x)
+    return y / (1 - torch.outer(c, c) / n**2)
+
+
+@pytest.mark.parametrize("function", [by_number, by_largest, by_sample])
+def test_right_ways_to_drop_one_block(function):
+    assert_found(check.drop_one_block(function), 9, {})
+
+
+START = "torch.randint(H - k + 1, (N, C, 1), generator=generator)"
+LIMIT_K = "    if 2 * k > H:"
+ONE = list(check.drop_one_block(lambda x, k, generator: x).diagnoses)
+
+
+@pytest.mark.parametrize(
+    ("slips", "expected"),
+    [
+        ([("* ~fell / keep", "* ~fell")], {"mean": "what is kept is not scaled"}),
+        ([("/ keep", "* keep")], {"mean": "it is multiplied by P(keep), not divided"}),
+        ([("/ keep", "/ (1 - k**2 / H**2)")], {"mean": "one scale H^2/(H^2 - k^2)"}),
+        ([("/ keep", "/ (1 - keep)")], {"mean": "one over the probability to fall"}),
+        (
+            [("line[:, None] * line / (H - k + 1) ** 2", "line / (H - k + 1)")],
+            {"mean": "P(keep) needs c_i c_j"},
+        ),
+        ([(START, START.replace("(N,", "(1,"))], {"own places": "all samples share"}),
+        (
+            [(START, START.replace("C, 1", "1, 1"))],
+            {"own places": "expected a row of its own for every map, got one that all"},
+        ),
+        (
+            [(START, START.replace("k + 1", "k"))],
+            {"equal chances": "got none at 7 of them", "mean": "one over the"},
+        ),
+        ([("generator=generator", "generator=None")], {"generator": "two different"}),
+        ([("2 * k > H", "2 * k > H + 1")], {"no weight": "k = 3 on a map of 5, whose"}),
+        ([("2 * k > H", "2 * k >= H")], {"no weight": "raises a ValueError (block 3"}),
+        ([("ValueError", "KeyError")], {"no weight": "raises KeyError, expected a V"}),
+        ([(").to(x)", ")")], {"dtype": "expected torch.float32 out for torch.float32"}),
+        ([("return x *", "return x.detach() *")], {"gradient": "cut off from its"}),
+        ([("x * ~fell", "~fell")], dict.fromkeys(ONE, TOGETHER)),
+        ([("place < start + k", "place < start + k - 1")], {"one block": "got 4"}),
+        (
+            [("lines[1][..., None, :]", "~lines[1][..., None, :]")],
+            {"one block": "9 el"},
+        ),
+    ],
+)
+def test_wrong_single_blocks(slips, expected):
+    report = check.drop_one_block(solution("design-answer", *slips)["drop_one_block"])
+    for name, words in expected.items():
+        assert words in report.diagnoses.get(name, ""), report
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x, k, generator: x, "got none: nothing is dropped"),
+        (lambda x, k, generator: None, "gives None, expected the shape of x"),
+        (lambda x, k: x, "raises TypeError for x of shape"),
+        (torch.nn.Identity(), "TypeError"),
+        ("text", "expected a function, got a str"),
+    ],
+)
+def test_answers_that_are_no_single_block(function, words):
+    report = check.drop_one_block(function)
+    assert report.passed == 0 and words in report.diagnoses["values"]
+
+
+def test_the_one_block_has_to_fall_everywhere_equally_often():
+    """Later places more often, with the weights that belong to them."""
+
+    def uneven(x, k, generator=None):
+        N, C, H, _ = x.shape
+        if 2 * k > H:
+            raise ValueError("no weight")
+        often = torch.arange(1.0, H - k + 2, dtype=torch.float64)
+        often, place, lines = often / often.sum(), torch.arange(H), []
+        for _ in range(2):
+            start = torch.multinomial(often, N * C, True, generator=generator)
+            start = start.view(N, C, 1)
+            lines.append((start <= place) & (place < start + k))
+        fell = lines[0][..., :, None] & lines[1][..., None, :]
+        starts = torch.arange(H - k + 1)
+        covers = (starts <= place[:, None]) & (place[:, None] < starts + k)
+        line = (covers * often).sum(dim=1)
+        return x * ~fell / (1 - line[:, None] * line).to(x)
+
+    expected = {"equal chances": "expected blocks at 16 places equally often, 1/16"}
+    assert_found(check.drop_one_block(uneven), 9, expected)
+
+
+def test_rows_and_columns_are_drawn_apart():
+    def diagonal(x, k, generator=None):
+        N, C, H, _ = x.shape
+        place = torch.arange(H)
+        start = torch.randint(H - k + 1, (N, C, 1), generator=generator)
+        line = (start <= place) & (place < start + k)
+        return x * ~(line[..., :, None] & line[..., None, :])
+
+    report = check.drop_one_block(diagonal)
+    assert "got none at 12 of them" in report.diagnoses["equal chances"]
