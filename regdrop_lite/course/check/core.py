@@ -392,7 +392,7 @@ def _ask(
     try:
         while True:
             waited, worked = time.monotonic() - start, time.process_time() - busy
-            # On a busy machine a right answer may be slow, but a loop works all the time.
+            # A busy machine makes a right answer slow, but a loop works all the time.
             late = worked > TIME_LIMIT or waited > PATIENCE * TIME_LIMIT
             if late and waited > TIME_LIMIT:
                 raise Hopeless(
