@@ -76,9 +76,10 @@ def replace_layers(
         ValueError: nothing is there to replace; ``model`` is itself such a layer; a
             rate is outside [0, 1], or a list has the wrong length; with rates by depth
             some places are empty and ``fill`` does not say what is to be done; a layer
-            has a setting without counterpart (timm's DropBlock2d with ``with_noise``,
-            ``scale_by_keep=False`` or a ``gamma_scale`` other than 1), or is of a
-            subclass with a ``forward`` of its own. The model is then as it was.
+            has a setting without counterpart (timm's DropBlock2d with ``with_noise`` or
+            ``scale_by_keep=False``; without ``rates`` also a ``gamma_scale`` other than
+            1, as in the third stage of timm's ResNets), or is of a subclass with a
+            ``forward`` of its own. The model is then as it was.
 
     Other layers stay: ``nn.Dropout``, ``nn.AlphaDropout``, ``PatchDropout``. Rates of
     DropBlock mean the share that really falls, so that less falls on small maps than
@@ -109,7 +110,7 @@ def replace_layers(
     before = [_rate(place) for place in firsts.values()]
     after = before if rates is None else _per_layer(rates, names)
     for (key, place), p in zip(firsts.items(), after, strict=True):
-        layers[key] = _build(place, p)
+        layers[key] = _build(place, p, rates is not None)
     done = []
     for place in chosen:  # nothing was changed until now
         new = layers[_identity(place)]
@@ -236,7 +237,7 @@ def _choose(
     return found if fill else theirs
 
 
-def _build(place: Place, p: float) -> DropLayer:
+def _build(place: Place, p: float, asked: bool) -> DropLayer:
     """The counterpart of what stands in ``place``, or a DropPath for an empty place."""
     old: Any = place.module
     if place.is_empty:
@@ -249,6 +250,12 @@ def _build(place: Place, p: float) -> DropLayer:
         )
     key = known_class(old)
     assert key is not None
+    factor = getattr(old, "gamma_scale", 1.0)
+    if factor != 1.0 and not asked:
+        raise ValueError(
+            f"{place.name} has gamma_scale={factor}, which has no counterpart, so that "
+            f"its rate {p} is not what it drops: pass rates (here about {p * factor:g})"
+        )
     kind: Any
     kind, settings = _COUNTERPARTS[key]
     try:
@@ -268,7 +275,7 @@ def _rate(place: Place) -> float:
 
 
 def _timm_block(old: Any) -> dict[str, Any]:
-    fixed = {"gamma_scale": 1.0, "with_noise": False, "scale_by_keep": True}
+    fixed = {"with_noise": False, "scale_by_keep": True}
     for name, only in fixed.items():
         value = getattr(old, name, only)
         if value != only:
