@@ -151,7 +151,10 @@ def test_blocks_of_timm_and_torchvision() -> None:
     model = peer("timm").create_model("resnet18", drop_block_rate=0.2)
     with pytest.raises(ValueError, match=r"layer3.0.* gamma_scale=0.25.*about 0.05"):
         replace_layers(model)
-    records = replace_layers(model, lambda name, *_: 0.05 if "layer3" in name else 0.2)
+    rate = {"layer3": 0.05, "layer4": 0.2}
+    records = replace_layers(
+        model, lambda name, *_: rate[name[:6]], kind=DropBlock2d
+    )
     assert [type(r.new) for r in records] == [DropBlock2d] * len(records)
     assert [r.p_new for r in records[:4]] == [0.05] * 4 and len(records) > 6
     assert {m.shared for m in model.modules() if isinstance(m, DropBlock2d)} == {True}
