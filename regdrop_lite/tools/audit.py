@@ -443,13 +443,12 @@ class _Before:
     def random_numbers(self, layer: nn.Module, device: torch.device) -> Iterator[None]:
         """Training of one layer, from the random numbers that there were."""
         set_rng_state(self.random.get(device, self.random[torch.device("cpu")]), device)
-        own = isinstance(layer, DropLayer) and layer in self.generators
-        if own:
-            generator, state = self.generators[layer]
-            layer.generator = generator.set_state(state)
+        own = self.generators.get(layer) if isinstance(layer, DropLayer) else None
+        if own is not None and isinstance(layer, DropLayer):
+            layer.generator = own[0].set_state(own[1])
         with torch.no_grad():
             yield
-        if own:
+        if own is not None and isinstance(layer, DropLayer):
             layer.generator = None
 
     def bring_back(self) -> None:

@@ -12,9 +12,11 @@ from regdrop_lite import (
     DropBlock3d,
     DropLayer,
     DropPath,
+    LinearRamp,
     drop_path_rates,
 )
 from regdrop_lite.tools import (
+    audit,
     drop_layers,
     monte_carlo_mode,
     replace_layers,
@@ -152,9 +154,7 @@ def test_blocks_of_timm_and_torchvision() -> None:
     with pytest.raises(ValueError, match=r"layer3.0.* gamma_scale=0.25.*about 0.05"):
         replace_layers(model)
     rate = {"layer3": 0.05, "layer4": 0.2}
-    records = replace_layers(
-        model, lambda name, *_: rate[name[:6]], kind=DropBlock2d
-    )
+    records = replace_layers(model, lambda name, *_: rate[name[:6]], kind=DropBlock2d)
     assert [type(r.new) for r in records] == [DropBlock2d] * len(records)
     assert [r.p_new for r in records[:4]] == [0.05] * 4 and len(records) > 6
     assert {m.shared for m in model.modules() if isinstance(m, DropBlock2d)} == {True}
@@ -219,3 +219,38 @@ def test_a_swin_drops_in_monte_carlo_mode_and_leaves_batchnorm_alone() -> None:
         assert not torch.equal(model(x), model(x))
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), buffers, strict=True))
     assert torch.equal(model(x), model(x))
+
+
+def test_three_lines_warm_up_a_vit_that_was_built_at_rate_0() -> None:
+    """The recipe of the page on the package, and what its audit says."""
+    model, x = build("timm", "vit_tiny_patch16_224", 0.0)
+    replace_layers(model, drop_path_rates(0.3, 4), fill=True)
+    report = audit(model, x)
+    paths = [row for row in report.rows if row.kind == "regdrop_lite.DropPath"]
+    assert len(paths) == 8 and report.warnings == []
+    assert {row.place for row in paths} == {"branch"}
+    assert {row.falls for row in paths[2:]} == {"sample"}
+    assert {row.norm for row in paths} == {"LayerNorm"}
+    ramp = LinearRamp(model, 0.0, "present", num_steps=10)
+    assert {layer.p for layer in model.modules() if isinstance(layer, DropPath)} == {
+        0.0
+    }
+    for _ in range(10):
+        ramp.step()
+    assert model.blocks[3].drop_path2.p == 0.3
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "convnext_atto"])
+def test_a_model_of_timm_is_seen_as_it_is(name) -> None:
+    """Only the places without layer are told."""
+    model, x = build("timm", name, 0.2)
+    report = audit(model, x, draws=40)
+    rows = [row for row in report.rows if row.kind == "timm.DropPath"]
+    assert rows and all(row.place.startswith("branch") for row in rows)
+    assert all("hold no DropPath" in text for text in report.warnings), report.warnings
+
+
+def test_a_dropblock_that_drops_twice_too_much_is_told() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), timm_layers().DropBlock2d(0.1))
+    (warning,) = audit(model, torch.randn(8, 3, 14, 14)).warnings
+    assert warning.startswith("1: drops 0.2") and "asked for 0.1" in warning
