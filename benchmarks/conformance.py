@@ -389,8 +389,8 @@ def matrix(stored: dict[str, Any]) -> str:
     text = [
         "# Everybody's layers, one suite",
         "",
-        "What each library's layer does with the same questions. The table is made of a "
-        "stored run, `book/results/conformance.json`:",
+        "What each library's layer does with the same questions. The tables are made of "
+        "a stored run, `book/results/conformance.json`:",
         "",
         ", ".join(f"{name} {v}" for name, v in have.items())
         + f"; Python {stored['python']}, on a CPU.",
