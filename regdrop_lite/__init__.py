@@ -11,7 +11,7 @@ from regdrop_lite.drop_block_gamma import drop_block_gamma, drop_block_keep_prob
 from regdrop_lite.drop_layer import DropLayer, set_generator
 from regdrop_lite.drop_path import DropPath, drop_path
 from regdrop_lite.drop_residual import drop_residual
-from regdrop_lite.schedules import LinearRamp, drop_path_rates
+from regdrop_lite.schedules import DropWindow, LinearRamp, drop_path_rates
 from regdrop_lite.spatial_dropout import (
     SpatialDropout1d,
     SpatialDropout2d,
@@ -30,6 +30,7 @@ __all__ = [
     "DropBlock3d",
     "DropLayer",
     "DropPath",
+    "DropWindow",
     "LinearRamp",
     "SpatialDropout1d",
     "SpatialDropout2d",

@@ -356,6 +356,12 @@ def test_subset_repeats_with_the_seed_and_leaves_the_global_generator_alone() ->
         ((0.4, 4, "linear1"), [0.1, 0.2, 0.3, 0.4]),
         ((0.4, 1, "linear1"), [0.4]),
         ((0.4, 0, "linear1"), []),
+        ((0.4, 4, "linear0"), [0.0, 0.1, 0.2, 0.3]),
+        ((0.4, 1, "linear0"), [0.0]),
+        ((0.4, 0, "linear0"), []),
+        ((0.2, 3, "falling"), [0.2, 0.1, 0.0]),
+        ((0.2, 1, "falling"), [0.2]),
+        ((0.2, [1, 2], "falling"), [[0.2], [0.1, 0.0]]),
         ((0.2, 3, "constant"), [0.2, 0.2, 0.2]),
         ((0.5, [2, 3, 1]), [[0.0, 0.1], [0.2, 0.3, 0.4], [0.5]]),
         ((0.5, (1, 0, 1)), [[0.0], [], [0.5]]),
@@ -377,6 +383,18 @@ def test_linear1_is_the_survival_rule_of_the_paper() -> None:
     paper = [1.0 - block / 54 * (1.0 - 0.5) for block in range(1, 55)]
     ours = [1.0 - p for p in drop_path_rates(0.5, 54, "linear1")]
     assert ours == pytest.approx(paper, abs=1e-15)
+
+
+@given(st.floats(0.0, 1.0), st.integers(2, 60))
+def test_falling_is_linear_back_to_front(p, blocks) -> None:
+    back = drop_path_rates(p, blocks)[::-1]
+    assert drop_path_rates(p, blocks, "falling") == pytest.approx(back, abs=1e-15)
+
+
+@given(st.floats(0.0, 1.0), st.integers(1, 60))
+def test_linear0_is_linear1_one_block_later(p, blocks) -> None:
+    after = drop_path_rates(p, blocks, "linear1")
+    assert drop_path_rates(p, blocks, "linear0") == [0.0, *after[:-1]]
 
 
 @given(
@@ -404,7 +422,7 @@ def test_rates_count_through_the_stages_and_end_at_p_max(p, stages, schedule) ->
         ((0.1, [2, "3"]), TypeError, "num_blocks .*whole number.*str"),
         ((0.1, -1), ValueError, "num_blocks .*at least 0.*-1"),
         ((0.1, [2, -3]), ValueError, "num_blocks .*at least 0.*-3"),
-        ((0.1, 2, "cosine"), ValueError, "'linear', 'linear1', 'constant'.*'cosine'"),
+        ((0.1, 2, "cosine"), ValueError, "'linear', 'linear0'.*'cosine'"),
     ],
 )
 def test_wrong_depths_and_schedules_are_told(arguments, error, message) -> None:

@@ -1,4 +1,4 @@
-"""LinearRamp: the rates of a run, also of one that is resumed."""
+"""LinearRamp and DropWindow: the rates of a run, also of one that is resumed."""
 
 import copy
 import io
@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from regdrop_lite import DropBlock2d, DropPath, LinearRamp, SpatialDropout2d
+from regdrop_lite import (
+    DropBlock2d,
+    DropPath,
+    DropWindow,
+    LinearRamp,
+    SpatialDropout2d,
+    drop_path_rates,
+)
 
 
 def net(*rates: float) -> nn.Module:
@@ -61,6 +68,102 @@ def test_lists_give_each_layer_its_own_ramp_in_the_order_of_the_model() -> None:
     assert rates(model) == [0.05, 0.2, 0.2]
     ramp.step()
     assert rates(model) == [0.1, 0.2, 0.0]
+
+
+def test_present_rates_are_reached_and_left_without_a_list() -> None:
+    model = net(0.1, 0.2, 0.4)
+    ramp = LinearRamp(model, 0.0, "present", 2)
+    seen = [rates(model)]
+    for _ in range(3):
+        ramp.step()
+        seen.append(rates(model))
+    end = [0.1, 0.2, 0.4]
+    assert seen == [[0.0] * 3, [0.05, 0.1, 0.2], end, end]
+    fade = LinearRamp(model, "present", 0.0, 2)
+    assert rates(model) == end
+    fade.step()
+    assert rates(model) == [0.05, 0.1, 0.2]
+    fade.step()
+    assert rates(model) == [0.0] * 3
+
+
+@pytest.mark.parametrize("form", [list, torch.tensor])
+def test_a_list_keeps_a_schedule_so_that_the_other_end_may_be_one_number(form) -> None:
+    model = net(0.1, 0.2, 0.4)
+    ramp = LinearRamp(model, 0.0, form([0.25, 0.5, 0.75]), 2)
+    assert rates(model) == [0.0] * 3
+    ramp.step()
+    assert rates(model) == [0.125, 0.25, 0.375]
+
+
+@pytest.mark.parametrize("ends", [(0.0, "present"), ("present", 0.0)])
+def test_a_ramp_without_way_is_told(ends) -> None:
+    """Of a model that was built at rate 0."""
+    with pytest.raises(ValueError, match=r"nothing to ramp.*\[0.0\]"):
+        LinearRamp(net(), *ends, 10)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "inside"),
+    [(0, 2, [0, 1]), (2, None, [2, 3, 4, 5]), (1, 4, [1, 2, 3]), (9, 10, [])],
+)
+def test_a_window_drops_inside_and_not_outside(start, stop, inside) -> None:
+    model = net(0.1, 0.0, 0.4)
+    window = DropWindow(model, start, stop)
+    for step in range(6):
+        assert rates(model) == ([0.1, 0.0, 0.4] if step in inside else [0.0] * 3)
+        window.step()
+    assert model[0].p == 0.7
+
+
+@pytest.mark.parametrize("done", range(6))
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda model: DropWindow(model, 2, 4),
+        lambda model: DropWindow(model, 3),
+        lambda model: LinearRamp(model, 0.0, "present", 4),
+        lambda model: LinearRamp(model, "present", 0.0, 4),
+    ],
+)
+def test_a_schedule_of_present_rates_is_resumed_where_it_was(build, done) -> None:
+    """The rates of the checkpoint count, not those that the new model was built at."""
+    whole = build(first := net(0.1, 0.2, 0.3))
+    for _ in range(done):
+        whole.step()
+    torch.save(whole.state_dict(), file := io.BytesIO())
+    file.seek(0)
+    resumed = build(second := net(*drop_path_rates(0.9, 3)))
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    for _ in range(6):
+        assert rates(second) == rates(first)
+        whole.step()
+        resumed.step()
+    assert resumed.state_dict() == whole.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((nn.ReLU(), 0), ValueError, "regdrop_lite, but ReLU has none.*replace_layers"),
+        ((net(), 0), ValueError, "all rates are 0"),
+        ((DropPath(0.1), -1), ValueError, "start .*at least 0, but got -1"),
+        ((DropPath(0.1), 1.0), TypeError, "start .*whole number.*float"),
+        ((DropPath(0.1), 5, 5), ValueError, "stop .*at least 6, but got 5"),
+        ((DropPath(0.1), 0, True), TypeError, "stop .*whole number.*bool"),
+    ],
+)
+def test_a_window_that_cannot_be_is_told(arguments, error, message) -> None:
+    before = [m.p for m in arguments[0].modules() if hasattr(m, "p")]
+    with pytest.raises(error, match=message):
+        DropWindow(*arguments)
+    assert [m.p for m in arguments[0].modules() if hasattr(m, "p")] == before
+
+
+def test_a_state_of_the_other_schedule_is_told() -> None:
+    ramp = LinearRamp(net(0.1, 0.2, 0.3), 0.0, "present", 5)
+    with pytest.raises(ValueError, match="expected the keys"):
+        DropWindow(net(0.1, 0.2, 0.3), 0).load_state_dict(ramp.state_dict())
 
 
 def test_a_layer_drops_at_the_rate_of_its_ramp(generator) -> None:

@@ -1,0 +1,73 @@
+"""Evaluation with dropping layers at work, for Monte Carlo estimates."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from regdrop_lite.tools.find import Kinds, drop_layers
+
+
+@contextmanager
+def monte_carlo_mode(model: nn.Module, *, also: Kinds = ()) -> Iterator[None]:
+    """In this context only the dropping layers of ``model`` are in training.
+
+    Args:
+        model: any module.
+        also: further classes that drop, as in :func:`~regdrop_lite.tools.drop_layers`;
+            or a class that calls ``torch.nn.functional.dropout`` by its own flag. Only
+            the flag of the layer itself is set, not those of the layers inside it.
+
+    Raises:
+        ValueError: nothing in ``model`` drops, so that all samples would be alike.
+
+    Everything else is in evaluation: BatchNorm uses its running statistics and leaves
+    them alone. ``nn.MultiheadAttention``, ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` with
+    ``dropout`` above 0 are in training too; their flag has no other use. Afterwards
+    every module has the mode that it had, also after an exception.
+
+    PyTorch's fast path for ``nn.TransformerEncoderLayer`` in evaluation without
+    gradients leaves out the dropout layers inside, whatever their mode. It is off in
+    this context, for all models.
+
+    Reference: Gal, Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from regdrop_lite.tools import monte_carlo_mode
+        >>> model = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        >>> x = torch.ones(2, 8)
+        >>> with torch.no_grad(), monte_carlo_mode(model):
+        ...     samples = torch.stack([model(x) for _ in range(50)])  # (50, N, 3)
+        >>> samples.std(dim=0).shape
+        torch.Size([2, 3])
+        >>> model.training
+        True
+    """
+    drops = [layer for _, layer in drop_layers(model, also=also)]
+    drops += [m for m in model.modules() if _has_dropout(m)]
+    if not drops:
+        raise ValueError(
+            f"expected a model with layers that drop, but {type(model).__name__} has "
+            "none: all samples would be alike"
+        )
+    modes = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        model.eval()
+        for module in drops:
+            module.training = True
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _has_dropout(module: nn.Module) -> bool:
+    return (
+        isinstance(module, (nn.MultiheadAttention, nn.RNNBase)) and module.dropout > 0
+    )

@@ -1,0 +1,461 @@
+"""audit: each warning on a net that is broken in one way, and none on a sound one.
+
+The share is also compared with a count of one's own. Every net has at most three layers
+and inputs of a few hundred values; 200 masks of each layer, the default.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from regdrop_lite import (
+    DropBlock2d,
+    DropPath,
+    SpatialDropout1d,
+    SpatialDropout2d,
+    set_generator,
+)
+from regdrop_lite.tools import audit
+
+
+class Residual(nn.Module):
+    """``around(x) + drop(branch(x))``."""
+
+    def __init__(
+        self, drop: nn.Module, around: nn.Module | None = None, channels: int = 6
+    ) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(channels), nn.Linear(channels, channels)
+        self.drop, self.around = drop, around or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.around(x) + self.drop(self.linear(self.norm(x)))
+
+
+class OnSkip(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x) + self.linear(self.norm(x))
+
+
+TOKENS = torch.ones(4, 5, 6)  # (N, T, C)
+MAPS = torch.ones(4, 6, 8, 8)
+
+
+def conv(drop: nn.Module) -> nn.Module:
+    layers = [nn.Conv2d(6, 6, 1), drop, nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6)]
+    return nn.Sequential(*layers)
+
+
+# ------------------------------------------------------------------- what is in a row
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "falls", "together"),
+    [
+        (nn.Dropout(0.3), MAPS, "element", []),
+        (nn.AlphaDropout(0.3), MAPS, "element", []),
+        (nn.Dropout2d(0.3), MAPS, "channel", [2, 3]),
+        (nn.FeatureAlphaDropout(0.3), MAPS, "channel", [2, 3]),
+        (SpatialDropout2d(0.3), MAPS, "channel", [2, 3]),
+        (SpatialDropout2d(0.3, channel_dim=-1), MAPS, "slice of dimension 3", [1, 2]),
+        (DropPath(0.3), MAPS, "sample", [1, 2, 3]),
+        (DropBlock2d(0.3, 3), MAPS, "block of a channel", []),
+        (DropBlock2d(0.3, 3, shared=True), MAPS, "block", [1]),
+        (DropBlock2d(0.3, 1, shared=True), MAPS, "place", [1]),
+        (DropPath(0.3, batch_dim=1), MAPS, "sample", [0, 2, 3]),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, nn.Module) else "",
+)
+def test_rate_and_unit_are_seen(layer, x, falls, together) -> None:
+    if isinstance(layer, DropPath) and layer.batch_dim == 1:
+        model: nn.Module = nn.Sequential(Turn(), layer, Turn())
+    else:
+        model = nn.Sequential(layer)
+    (row,) = audit(model, x).rows
+    assert (row.falls, row.together, row.asked) == (falls, together, 0.3)
+    assert row.low <= 0.3 <= row.high
+    assert 0.25 < row.low < row.share < row.high < 0.35 or falls == "sample"
+    assert row.calls == 1 and not row.active_in_eval
+
+
+class Turn(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "place", "norm"),
+    [
+        (Residual(DropPath(0.2)), TOKENS, "branch", "-"),
+        (
+            nn.Sequential(Residual(DropPath(0.2)), nn.LayerNorm(6)),
+            TOKENS,
+            "branch",
+            "LayerNorm",
+        ),
+        (
+            Residual(nn.Sequential(nn.Dropout(0.2), nn.Linear(6, 6))),
+            TOKENS,
+            "branch",
+            "-",
+        ),
+        (OnSkip(DropPath(0.2)), TOKENS, "skip", "-"),
+        (
+            Residual(DropPath(0.2), nn.Linear(6, 6)),
+            TOKENS,
+            "branch, weights around",
+            "-",
+        ),
+        (conv(nn.Dropout2d(0.2)), MAPS, "main path", "BatchNorm"),
+        (
+            nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.2), Residual(nn.Identity())),
+            TOKENS,
+            "main path",
+            "LayerNorm",
+        ),
+        (
+            nn.Sequential(nn.Dropout2d(0.2), nn.GroupNorm(2, 6)),
+            MAPS,
+            "main path",
+            "GroupNorm",
+        ),
+    ],
+)
+def test_the_place_is_that_of_the_drawing(model, x, place, norm) -> None:
+    (row,) = audit(model, x, draws=20).rows
+    assert (row.place, row.norm) == (place, norm)
+
+
+def test_a_position_embedding_is_no_way_around() -> None:
+    class Embed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.table = nn.Dropout(0.2), nn.Embedding(9, 6)
+            self.position = nn.Parameter(torch.ones(5, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.drop(self.table(x)) + self.position
+
+    report = audit(Embed(), torch.ones(4, 5, dtype=torch.int64))
+    assert report.rows[0].place == "main path" and report.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (nn.Sequential(Residual(DropPath(0.0)), Residual(DropPath(0.2))), TOKENS),
+        (conv(DropBlock2d(0.2, 3)), MAPS),
+        (Residual(nn.Sequential(nn.GELU(), nn.Dropout(0.2))), TOKENS),
+        (nn.Sequential(nn.Dropout2d(0.2, inplace=True), nn.Conv2d(6, 6, 1)), MAPS),
+        (nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0), TOKENS.transpose(0, 1)),
+    ],
+)
+def test_a_sound_net_gets_no_warning(model, x) -> None:
+    if isinstance(model, nn.TransformerEncoderLayer):
+        model.dropout1.p = 0.2
+        assert audit(model, x, batch_dim=1).warnings == []
+    else:
+        assert audit(model, x).warnings == []
+
+
+def test_nothing_of_the_model_is_changed() -> None:
+    model = conv(SpatialDropout2d(0.3)).train()
+    model[0].weight.requires_grad_(False)
+    model[3].eval()
+    generator = torch.Generator().manual_seed(3)
+    set_generator(model, generator)
+    x = torch.randn(4, 6, 8, 8)
+    before = copy.deepcopy((model, generator.get_state(), torch.get_rng_state()))
+    audit(model, x, draws=3)
+    assert [m.training for m in model.modules()] == [
+        m.training for m in before[0].modules()
+    ]
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[0].state_dict()[key])
+    assert [p.requires_grad for p in model.parameters()] == [False] + [True] * 5
+    assert all(p.grad is None for p in model.parameters())
+    assert model[1].generator is generator
+    assert torch.equal(generator.get_state(), before[1])
+    assert torch.equal(torch.get_rng_state(), before[2])
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_model_that_fails_is_put_back_too() -> None:
+    model = nn.Sequential(nn.Dropout(0.1), nn.Linear(7, 7)).eval()
+    with pytest.raises(RuntimeError):
+        audit(model, TOKENS)
+    assert not model.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_table_and_json_say_the_same() -> None:
+    report = audit(
+        nn.Sequential(Residual(DropPath(0.2)), OnSkip(nn.Dropout(0.1))), TOKENS
+    )
+    lines = repr(report).splitlines()
+    assert re.split("  +", lines[0])[3:] == [
+        "share (4 SE)",
+        "falls",
+        "calls",
+        "place",
+        "norm",
+    ]
+    assert [line.split()[0] for line in lines[1:3]] == ["0.drop", "1.drop"]
+    assert lines[3].startswith("warning: 1.drop: stands on the skip")
+    stored = json.loads(report.to_json())
+    assert [row["name"] for row in stored["rows"]] == ["0.drop", "1.drop"]
+    assert stored["rows"][0]["share"] == report.rows[0].share
+    assert stored["warnings"] == report.warnings
+
+
+def test_arguments_may_be_a_tuple_or_named() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.2)
+
+        def forward(self, x: Tensor, *, scale: float) -> dict[str, Any]:
+            return {"out": [self.drop(x) * scale]}
+
+    assert audit(Two(), {"x": TOKENS, "scale": 2.0}).rows[0].calls == 1
+    attention = nn.MultiheadAttention(6, 2, dropout=0.1)
+    with pytest.raises(ValueError, match="MultiheadAttention has no layer that drops"):
+        audit(attention, (TOKENS, TOKENS, TOKENS))
+    with pytest.raises(ValueError, match="draws has to be at least 1"):
+        audit(Two(), TOKENS, draws=0)
+
+
+# ------------------------------------------------------------------------- warnings
+
+
+class Unused(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.linear(x)
+
+
+class Fused(Residual):
+    """The rate of a layer is handed to a function, as in fused attention."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.drop.p if self.training else 0.0
+        return x + F.scaled_dot_product_attention(x, x, x, dropout_p=p)
+
+
+class Always(nn.Dropout):
+    """Ignores its mode."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(input, self.p, training=True)
+
+
+class Forgotten(Residual):
+    """``training`` was not passed on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x) + F.dropout(self.linear(x), 0.4)
+
+
+class Noisy(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn_like(x)
+
+
+class Frozen(Residual):
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.drop.eval()
+        return self
+
+
+class Windows(Residual):
+    """Two windows of each sample become samples of their own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, c = x.shape
+        return super().forward(x.reshape(2 * n, t // 2, c)).reshape(n, t, c)
+
+
+class OneMask(nn.Dropout):
+    """A mask without the batch dimension."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return input
+        keep = (torch.rand(input.shape[1:]) >= self.p).to(input.dtype)
+        return input * keep / (1 - self.p)
+
+
+class TooMuch(nn.Dropout):
+    """Keeps with probability p."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(input, 1 - self.p, self.training)
+
+
+def heads() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0)
+    layer.dropout1 = DropPath(0.2)
+    return layer
+
+
+SIX = torch.ones(3, 4, 6)
+BROKEN: list[tuple[str, nn.Module, Tensor, list[str]]] = [
+    (
+        "never called",
+        Unused(DropPath(0.2)),
+        TOKENS,
+        [r"^drop: never called: it drops n"],
+    ),
+    (
+        "fused",
+        Fused(nn.Dropout(0.2)),
+        TOKENS,
+        ["calls scaled_dot_product_attention with p=0.2", "function may use its rate"],
+    ),
+    ("always", Residual(Always(0.2)), TOKENS, ["^drop: works in evaluation"]),
+    (
+        "functional",
+        Forgotten(nn.Dropout(0.0)),
+        TOKENS,
+        [
+            "^dropout with p=0.4 works in eval",
+            "^calls dropout with p=0.4",
+            "rates are 0",
+        ],
+    ),
+    (
+        "noise",
+        Noisy(DropPath(0.2)),
+        TOKENS,
+        ["evaluation is random, but no layer here"],
+    ),
+    ("frozen", Frozen(DropPath(0.2)), TOKENS, ["^drop: stays in evaluation mode"]),
+    (
+        "time steps",
+        heads(),
+        SIX,
+        [r"^dropout1: .*of 3\) for all.*dimension 1 are the sam"],
+    ),
+    (
+        "windows",
+        Windows(DropPath(0.2)),
+        SIX,
+        ["^drop: drops each of 2 parts of a samp"],
+    ),
+    ("skip", OnSkip(DropPath(0.2)), TOKENS, ["^drop: stands on the skip"]),
+    (
+        "no way around",
+        nn.Sequential(nn.Linear(6, 6), DropPath(0.2)),
+        TOKENS,
+        ["^1: drops whole samples where nothing goes around"],
+    ),
+    ("one mask", Residual(OneMask(0.2)), TOKENS, ["^drop: has one mask for the whole"]),
+    (
+        "batch",
+        Residual(DropPath(0.5, mode="batch")),
+        TOKENS,
+        ["has one mask for the whol"],
+    ),
+    (
+        "rate",
+        Residual(TooMuch(0.2)),
+        TOKENS,
+        [r"^drop: drops 0\.[78]\d+ .*asked for 0.2"],
+    ),
+    ("all 0", Residual(DropPath(0.0)), TOKENS, ["no layer drops: all rates are 0"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "expected"),
+    [case[1:] for case in BROKEN],
+    ids=[case[0] for case in BROKEN],
+)
+def test_a_fault_is_told_and_no_other(model, x, expected) -> None:
+    options = {"batch_dim": 1} if isinstance(model, nn.TransformerEncoderLayer) else {}
+    found = audit(model, x, **options).warnings
+    assert len(found) == len(expected), found
+    for text in expected:
+        assert any(re.search(text, line) for line in found), (text, found)
+
+
+def test_places_that_were_left_empty_are_told() -> None:
+    first, second = Residual(nn.Identity()), Residual(DropPath(0.2))
+    first.drop_path = nn.Identity()
+    (warning,) = audit(nn.Sequential(first, second), TOKENS).warnings
+    assert warning.startswith("1 places (0.drop_path ...) hold no DropPath")
+
+
+def test_the_samples_are_found_where_they_are() -> None:
+    """(T, N, C) with the right setting: no warning."""
+    layer = heads()
+    layer.dropout1 = DropPath(0.2, batch_dim=1)
+    report = audit(layer, SIX, batch_dim=1)
+    assert report.warnings == []
+    assert [row.falls for row in report.rows if row.name == "dropout1"] == ["sample"]
+
+
+def test_a_layer_of_ones_own_is_measured_by_what_it_does() -> None:
+    class Mine(nn.Module):
+        """Puts 7 into every second place."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            fell = torch.rand(x.shape) < 0.5
+            return torch.where(fell, 7.0, 2 * x) if self.training else x
+
+    (row,) = audit(nn.Sequential(Mine()), TOKENS, also=Mine).rows
+    assert row.asked is None and row.falls == "element"
+    assert row.low < 0.5 < row.high
+
+
+def test_a_model_that_takes_no_other_batch_is_looked_at_all_the_same() -> None:
+    class Fixed(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.reshape(4, 5, 6))
+
+    report = audit(Fixed(DropPath(0.2)), TOKENS)
+    assert report.warnings == [] and report.rows[0].falls == "sample"
+
+
+# ---------------------------------------------------------------------------- ranks
+
+
+def on_rank(rank: int, rendezvous: str, seed_by_rank: bool, own: bool) -> None:
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
+    )
+    model = nn.Sequential(Residual(DropPath(0.5)), SpatialDropout1d(0.0))
+    seed = rank if seed_by_rank else 0
+    torch.manual_seed(seed)
+    if own:  # the global generators differ all the same
+        torch.manual_seed(100 + rank)
+        set_generator(model, torch.Generator().manual_seed(seed))
+    found = audit(model, TOKENS, draws=2).warnings
+    same = ["0.drop: has the same masks on ranks 0 and 1: seed them by rank"]
+    assert found == ([] if seed_by_rank else same), found
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="PyTorch without distributed")
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("seed_by_rank", [False, True])
+def test_the_same_masks_on_two_ranks_are_told(
+    tmp_path: Path, seed_by_rank, own
+) -> None:
+    run: Callable[..., Any] = mp.spawn
+    run(on_rank, (str(tmp_path / "meet"), seed_by_rank, own), nprocs=2)
