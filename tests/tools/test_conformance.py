@@ -1,4 +1,4 @@
-"""The suite for everybody's layers: it finds what is broken, and the page is its run."""
+"""The suite for all layers: it finds what is broken, and the page is its run."""
 
 import json
 from pathlib import Path
