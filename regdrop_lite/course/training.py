@@ -36,40 +36,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regdrop_lite import DropLayer, set_generator
-from regdrop_lite.course.data import (
-    Dataset,
-    Split,
-    as_tensors,
-    make_generator,
-    shift_flip,
+from regdrop_lite.course.data import Dataset, as_tensors, make_generator, shift_flip
+from regdrop_lite.course.evaluation import (
+    check_batch,
+    check_logits,
+    draw_masks_from,
+    predict,
+    score,
 )
 from regdrop_lite.course.extras import needs
+from regdrop_lite.course.history import EpochRecord, History, NonFiniteLossError
+from regdrop_lite.course.measures.predictions import memorisation
 
 __all__ = [
-    "EpochRecord",
-    "History",
-    "Metrics",
-    "NonFiniteLossError",
     "TrainConfig",
-    "check_batch",
-    "draw_masks_from",
-    "eval_step",
-    "evaluate",
     "flip_labels",
     "given_labels",
     "learning_rate",
-    "predict",
-    "score",
     "train",
     "train_step",
 ]
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 AUGMENTATIONS = ("none", "shift-flip")
-
-
-# --- one step -------------------------------------------------------------------------
 
 
 def train_step(
@@ -189,9 +178,6 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 100) -> Metrics:
     parameter = next(model.parameters())
     images, labels = _load(split, parameter.dtype, parameter.device)
     return score(predict(model, images, batch_size), labels)
-
-
-# --- whole runs -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -385,9 +371,11 @@ def train(
     history = History() if history is None else history
     dtype, device = DTYPES[config.dtype], torch.device(config.device)
     model.to(device=device, dtype=dtype)
-    images, true_labels = _load(data.train, dtype, device)
+    (images, true_labels), validation = (
+        tuple(values.to(device) for values in as_tensors(split, dtype))
+        for split in (data.train, data.validation)
+    )
     given = given_labels(data, config).to(device)
-    validation = _load(data.validation, dtype, device)
     fast = dtype == torch.float32
     if fast:
         # Convolutions of float32 are a fifth faster with the channels last. In float64
@@ -426,9 +414,19 @@ def train(
                     after_step()
                 advance(loss)
             if epoch % config.eval_every == 0 or epoch == config.epochs:
-                record = _measure(model, epoch, images, given, true_labels, validation)
-                if not math.isfinite(loss := record.validation_loss):
-                    raise NonFiniteLossError("validation", loss, step, last_loss)
+                logits = predict(model, images)
+                learnt = score(logits, given)
+                unseen = score(predict(model, validation[0]), validation[1])
+                if not math.isfinite(unseen.loss):
+                    raise NonFiniteLossError("validation", unseen.loss, step, last_loss)
+                record = EpochRecord(
+                    epoch,
+                    learnt.loss,
+                    learnt.accuracy,
+                    unseen.loss,
+                    unseen.accuracy,
+                    **memorisation(logits.argmax(dim=1), given, true_labels),
+                )
                 history.epochs.append(record)
     return history
 

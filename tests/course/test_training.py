@@ -23,18 +23,13 @@ from regdrop_lite.course.data import (
     subset,
 )
 from regdrop_lite.course.models import REGULARISERS, TinyCNN
+from regdrop_lite.course.evaluation import Metrics, evaluate, predict, score
+from regdrop_lite.course.history import History, NonFiniteLossError
 from regdrop_lite.course.training import (
-    History,
-    Metrics,
-    NonFiniteLossError,
     TrainConfig,
-    eval_step,
-    evaluate,
     flip_labels,
     given_labels,
     learning_rate,
-    predict,
-    score,
     train,
     train_step,
 )
@@ -101,7 +96,7 @@ def test_train_step_is_nesterov_with_weight_decay():
         np.testing.assert_allclose(model[1].bias.detach().numpy(), b, rtol=1e-10)
 
 
-def test_steps_choose_the_mode_of_the_model(data):
+def test_steps_and_predictions_choose_the_mode_of_the_model(data):
     model = TinyCNN(regulariser="spatial", p=0.5)
     images, labels = as_tensors(data.train)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -109,9 +104,9 @@ def test_steps_choose_the_mode_of_the_model(data):
     train_step(model, optimizer, images, labels)
     assert all(module.training for module in model.modules())
     state = {key: values.clone() for key, values in model.state_dict().items()}
-    first = eval_step(model, images, labels)
+    first = predict(model, images)
     assert not any(module.training for module in model.modules())
-    assert eval_step(model, images, labels) == first, "no masks, so no chance"
+    assert torch.equal(predict(model, images), first), "no masks, so no chance"
     for key, values in model.state_dict().items():
         assert torch.equal(values, state[key]), f"evaluation changed {key}"
 
@@ -662,14 +657,12 @@ def test_an_interrupt_leaves_the_model_usable_and_the_records_at_hand(data):
     assert math.isfinite(evaluate(model, data.validation).loss)
 
 
-@pytest.mark.parametrize("step", [train_step, eval_step])
-def test_steps_refuse_unfitting_batches(step):
+def test_a_step_refuses_unfitting_batches():
     model = linear(3, size=4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    arguments = (model, optimizer) if step is train_step else (model,)
     images = torch.zeros(5, 1, 4, 4, dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 0, 1])
-    step(*arguments, images, labels)
+    train_step(model, optimizer, images, labels)
     for bad_images, bad_labels, kind, message in (
         (images, labels[:4], ValueError, r"\(5, 1, 4, 4\) and \(4,\)"),
         (images, labels[:, None], ValueError, r"\(5, 1, 4, 4\) and \(5, 1\)"),
@@ -680,7 +673,7 @@ def test_steps_refuse_unfitting_batches(step):
         (images, labels - 1, ValueError, "from 0 to 2, .* but got -1 to 1"),
     ):
         with pytest.raises(kind, match=message):
-            step(*arguments, bad_images, bad_labels)
+            train_step(model, optimizer, bad_images, bad_labels)
 
 
 def test_logits_of_another_shape_are_refused():

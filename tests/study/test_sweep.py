@@ -43,7 +43,7 @@ from regdrop_lite.course.study.store import (
     select,
 )
 from regdrop_lite.course.study.sweep import apart, main
-from regdrop_lite.course.training import TrainConfig, evaluate, given_labels, train
+from regdrop_lite.course.training import TrainConfig, given_labels, train
 
 ROOT = Path(__file__).parents[2]
 TEXT = """

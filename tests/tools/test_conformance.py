@@ -11,7 +11,7 @@ BOOK = Path(__file__).parents[2] / "book"
 HEAD = "from torch import nn; import torch; "
 # What is broken, and the property that has to notice.
 BROKEN = {
-    "rate": ("rate", "layer = nn.Dropout1d(0.5 * {p})"),
+    "rate": ("rate", "layer = nn.Dropout2d(0.5 * {p})"),
     "no scale": (
         "expectation",
         "layer = lambda x: x * (torch.rand(len(x), 1, 1, 1) >= {p})",

@@ -10,7 +10,7 @@ from regdrop_lite._checks import check_probability
 from regdrop_lite._random import sample_keep
 from regdrop_lite.course.measures.subject import Result, Subject, measure
 from regdrop_lite.course.models import ResidualBlock
-from regdrop_lite.course.training import predict, score
+from regdrop_lite.course.evaluation import predict, score
 
 __all__ = ["ablate_channels", "delete_branch", "occlude", "residual_blocks"]
 

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from regdrop_lite.course.measures.damage import residual_blocks
 from regdrop_lite.course.measures.subject import Result, Subject, measure
-from regdrop_lite.course.training import check_batch, draw_masks_from, predict
+from regdrop_lite.course.evaluation import check_batch, draw_masks_from, predict
 
 __all__ = ["effective_rank", "features", "gradient_norms"]
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regdrop_lite.course.evaluation import check_batch, score
 from regdrop_lite.course.measures.subject import Result, Subject, forward, measure
-from regdrop_lite.course.training import check_batch, score
 
 __all__ = [
     "filter_normalised_direction",

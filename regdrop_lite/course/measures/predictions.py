@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from regdrop_lite import DropLayer
 from regdrop_lite.course.measures.subject import Result, Subject, forward, measure
-from regdrop_lite.course.training import draw_masks_from, predict, score
+from regdrop_lite.course.evaluation import draw_masks_from, predict, score
 
 __all__ = ["classification", "ensemble", "memorisation", "monte_carlo"]
 

@@ -89,7 +89,8 @@ with needs("course", "pydantic"):
 
 from regdrop_lite.course.measures import MEASURES
 from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.training import EpochRecord, TrainConfig
+from regdrop_lite.course.history import EpochRecord
+from regdrop_lite.course.training import TrainConfig
 
 __all__ = [
     "METRICS",

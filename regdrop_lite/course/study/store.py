@@ -99,7 +99,7 @@ def load_histories(plan: Plan | str | Path) -> dict[str, Row]:
     """Give the figures of the epochs, by ``row["run"]``.
 
     Each is a dictionary of lists, one entry for each record of
-    :class:`~regdrop_lite.course.training.History`, and ``noisy_loss``, the mean loss of
+    :class:`~regdrop_lite.course.history.History`, and ``noisy_loss``, the mean loss of
     the training steps since the record before.
     """
     path = _plan(plan).file("histories", ".jsonl")
