@@ -197,6 +197,16 @@ CHECKS = [
         "1 (0.0001)",
     ),
     Check(
+        "bfloat16 stays bfloat16",
+        ALL,
+        0.1,
+        f"({RANDOM}).bfloat16()",
+        "layer(x).dtype",
+        lambda value: value == torch.bfloat16,
+        "torch.bfloat16",
+        3,
+    ),
+    Check(
         "float16, 524,288 values",
         ALL,
         0.1,
@@ -389,8 +399,8 @@ def matrix(stored: dict[str, Any]) -> str:
     text = [
         "# Everybody's layers, one suite",
         "",
-        "What each library's layer does with the same questions. The tables are made of "
-        "a stored run, `book/results/conformance.json`:",
+        "What each library's layer does with the same questions. The tables are made "
+        "of a stored run, `book/results/conformance.json`:",
         "",
         ", ".join(f"{name} {v}" for name, v in have.items())
         + f"; Python {stored['python']}, on a CPU.",
@@ -403,7 +413,9 @@ def matrix(stored: dict[str, Any]) -> str:
         "",
         "✓ holds, ✗ does not, E raises an error. Rates and means are those of 20,000 "
         "maps or 100,000 samples and hold within four standard errors. Some rows are a "
-        "matter of taste; [Other libraries](peers.md) says which, and why.",
+        "matter of taste; [Other libraries](peers.md) says which, and why. Keras "
+        "computes in the dtype of its policy, here float32, and has a generator of its "
+        "own, which `torch.manual_seed` does not reach.",
         "",
         "To try a layer of your own, write the code that makes it:",
         "",

@@ -1,0 +1,75 @@
+"""The suite for all layers: it finds what is broken, and the page is its run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.conformance import CHECKS, Layer, main, matrix, run
+
+BOOK = Path(__file__).parents[2] / "book"
+HEAD = "from torch import nn; import torch; "
+# What is broken, and the property that has to notice.
+BROKEN = {
+    "rate": ("rate", "layer = nn.Dropout2d(0.5 * {p})"),
+    "no scale": (
+        "expectation",
+        "layer = lambda x: x * (torch.rand(len(x), 1, 1, 1) >= {p})",
+    ),
+    "float32": ("bfloat16 stays bfloat16", "layer = lambda x: x.float()"),
+    "low precision": ("bfloat16 without bias", "layer = nn.Dropout2d({p})"),
+    "always on": (
+        "evaluation returns the input",
+        "layer = type('L', (nn.Module,), "
+        "dict(forward=lambda self, x: torch.dropout(x, {p}, True)))()",
+    ),
+    "by the batch": (
+        "samples do not scale each other",
+        "layer = lambda x: x * (m := torch.rand(len(x), 1, 1, 1) >= {p}) / "
+        "m.float().mean().clamp(min=.1)",
+    ),
+    "detached": ("gradient is mask times scale", "layer = lambda x: x + x.detach()"),
+    "seeded apart": (
+        "torch.manual_seed repeats",
+        "g = torch.Generator(); "
+        "layer = lambda x: x * (torch.rand(x.shape, generator=g) > .5)",
+    ),
+    "raises": ("empty batch", "layer = lambda x: x / (1 // len(x) + 1)"),
+}
+SOUND = "from regdrop_lite import DropPath; layer = DropPath({p})"
+
+
+def check(name: str):
+    return next(c for c in CHECKS if c.name == name)
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_fault_is_found_and_a_sound_layer_passes(fault) -> None:
+    name, code = BROKEN[fault]
+    cell = run(Layer("x", "torch", "path", HEAD + code), check(name))
+    assert cell["result"] == ("error" if fault == "raises" else "fails"), cell
+    first, *others = cell["reproduction"].splitlines()
+    assert first.startswith(HEAD) and len(others) == 2
+    cell = run(Layer("x", "torch", "path", SOUND), check(name))
+    assert cell["result"] == "holds" and "reproduction" not in cell
+
+
+def test_the_page_is_that_of_the_stored_run() -> None:
+    stored = json.loads((BOOK / "results/conformance.json").read_text("utf-8"))
+    page = (BOOK / "reference/conformance.md").read_text("utf-8")
+    assert page == matrix(stored)
+    assert len([v for v in stored["versions"].values() if v]) >= 5
+    ours = [c for c in stored["cells"] if c["layer"].startswith("regdrop_lite")]
+    assert {c["result"] for c in ours} == {"holds"}
+    names = {c["property"] for c in stored["cells"]}
+    assert names == {c.name for c in CHECKS}, "run the suite again"
+
+
+def test_a_layer_of_ones_own_is_tried_by_the_command(capsys, monkeypatch) -> None:
+    kept = [check("p = 0 changes nothing"), check("empty batch")]
+    monkeypatch.setattr("benchmarks.conformance.CHECKS", kept)
+    main(["--kind", "path", "--code", HEAD + BROKEN["raises"][1]])
+    holds, fails, *lines = capsys.readouterr().out.splitlines()
+    assert holds.startswith("holds  torch layer: p = 0 changes nothing: True")
+    assert fails.startswith("error  torch layer: empty batch: ZeroDivisionError")
+    assert lines[2].strip() == "tuple(layer(x).shape)"
