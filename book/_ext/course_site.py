@@ -87,6 +87,7 @@ def plain_buttons(
         for button in buttons:
             if button["text"] in leads:
                 button["url"] = leads[button["text"]]
+                button["icon"] = ""  # a picture that every page would load
 
 
 def plain_download(
@@ -109,16 +110,6 @@ def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
 def mend(html: str) -> str:
     """Mend a page: faults of the theme that readers or their tools stumble over."""
     page = BeautifulSoup(html, "html.parser")
-    # Thebe runs code on another host. It is not used here, and its set-up, which the
-    # theme repeats, is an error on every page.
-    for part in page.select("script, link"):
-        text = part.string or part.get("src") or part.get("href") or ""
-        kind = part.get("type") or ""
-        if (
-            re.search(r"THEBE_JS_URL|sphinx-thebe|kernelName =", text)
-            or "thebe" in kind
-        ):
-            part.decompose()
     for title in page.select("head title"):
         name, _, site = title.get_text().partition(" — ")
         if name == site:
