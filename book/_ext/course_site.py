@@ -24,9 +24,10 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.search.en import SearchEnglish
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.inspect import stringify_signature
 from sphinx.writers.html5 import HTML5Translator
-from sphinx_design.dropdown import dropdown_main, dropdown_title
+from sphinx_design.shared import create_component
 from sphinx_exercise.nodes import exercise_node, solution_node
 
 from regdrop_lite.course.author.plain import Book, write_plain
@@ -71,26 +72,40 @@ def shorten_tracebacks(app: Sphinx, doctree: nodes.document, docname: str) -> No
             )
 
 
-def title_exercises(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+class TitleExercises(SphinxPostTransform):
     """Title an exercise by its task, the heading above it, and fold its solution."""
-    if app.builder.format != "html":
-        return
-    task = "Exercise"
-    for node in list(
-        doctree.findall(lambda n: isinstance(n, exercise_node | solution_node))
-    ):
-        if isinstance(node, exercise_node):
-            section = node.parent
-            while not isinstance(section, nodes.section):
-                section = section.parent
-            number, _, words = section[0].astext().partition(". ")
-            task = f"{number}: {words}" if number.isdigit() else section[0].astext()
-            node[0].replace_self(nodes.title("", f"Exercise {task}"))
-        else:
-            title = dropdown_title("", nodes.Text(f"Solution {task}"))
-            body = [part.deepcopy() for part in node[1:]]
-            names = {"ids": node["ids"], "classes": ["solution"]}
-            node.replace_self(dropdown_main("", title, *body, opened=False, **names))
+
+    default_priority = 100  # sphinx_exercise has done its part, sphinx_design has not
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Go over the page's exercises and solutions, in order."""
+        kinds = exercise_node | solution_node
+        task = ""
+        for node in list(self.document.findall(lambda n: isinstance(n, kinds))):
+            if isinstance(node, exercise_node):
+                section = node.parent
+                while not isinstance(section, nodes.section):
+                    section = section.parent
+                number, _, words = section[0].astext().partition(". ")
+                task = f"{number}: {words}" if number.isdigit() else number
+                node[0].replace_self(nodes.title("", f"Exercise {task}"))
+            else:
+                fold = create_component(
+                    "dropdown",
+                    classes=["solution"],
+                    opened=False,
+                    type="dropdown",
+                    has_title=True,
+                    icon=None,
+                    chevron=None,
+                    container_classes=["solution"],
+                    title_classes=[],
+                    body_classes=[],
+                )
+                title = nodes.rubric("", f"Solution {task}", ids=node["ids"])
+                fold += [title, *node.children[1:]]
+                node.replace_self(fold)
 
 
 def describe(doctree: nodes.document) -> str:
@@ -288,7 +303,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", insert_address)
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)
-    app.connect("doctree-resolved", title_exercises)
+    app.add_post_transform(TitleExercises)
     app.connect("autodoc-process-signature", plain_signature)
     # Before the theme leaves out templates that are empty, and behind the handlers
     # that make its buttons.

@@ -48,5 +48,7 @@ if (location.protocol === "file:") {
   note.textContent =
     "Opened as a file, the search finds pages but cannot quote them. To see excerpts, " +
     "run “python -m http.server” in this folder and open the address that it names.";
-  document.querySelector("#search-results").before(note);
+  addEventListener("DOMContentLoaded", () =>
+    document.querySelector("#search-results").before(note),
+  );
 }
