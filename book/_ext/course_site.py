@@ -138,9 +138,7 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     exercises = {m[1]: m[0] for m in map(EXERCISES.fullmatch, pages) if m}
     number = next(iter(re.findall(r"/(\d\d)", page)), "")
     later = [name for name in chapters if name.split("/")[1][:2] > number]
-    second = [
-        name for name in pages if re.fullmatch(rf"book/{number}[a-z]_\w+", name)
-    ]
+    second = [name for name in pages if re.fullmatch(rf"book/{number}[a-z]_\w+", name)]
     if not number:
         return []
     way = [("Second page", name) for name in second]
@@ -181,9 +179,10 @@ def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
 class Questions(SearchEnglish):
     """English, where the words of a question are no search terms."""
 
-    stopwords = SearchEnglish.stopwords | set(
-        "can could do does how i me my should use what when where which why you".split()
-    )
+    stopwords = SearchEnglish.stopwords | {
+        *("can", "could", "do", "does", "how", "i", "me", "my", "should", "use"),
+        *("what", "when", "where", "which", "why", "you"),
+    }
 
 
 def visit_entry(self: HTML5Translator, node: nodes.entry) -> None:

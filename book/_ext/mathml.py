@@ -53,6 +53,8 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the renderer."""
     app.add_html_math_renderer(
-        "mathml", inline_renderers=(visit_math, None), block_renderers=(visit_math_block, None)
+        "mathml",
+        inline_renderers=(visit_math, None),
+        block_renderers=(visit_math_block, None),
     )
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -155,10 +155,7 @@ def test_a_page_says_what_it_is_about(site, page):
     html = soup(built(site, page))
     (description,) = html.select('meta[name="description"]')
     assert 60 < len(description["content"]) <= 200
-    card = {
-        tag["property"]: tag["content"]
-        for tag in html.select("meta[property]")
-    }
+    card = {tag["property"]: tag["content"] for tag in html.select("meta[property]")}
     assert card["og:description"] == description["content"]
     assert card["og:url"] == f"{CONFIG['html']['baseurl']}{page}.html"
     assert card["og:title"] in html.h1.get_text()
