@@ -15,9 +15,11 @@ USES = {
     "clipboard": "highlight",
     "copybutton": "highlight",
     "design-tabs": "sd-tab-",
+    "doctools": "search",
     "exercise": "exercise",
     "mystnb": "cell",
     "sphinx-design": "sd-",
+    "sphinx_highlight": "search",
 }
 
 
@@ -25,6 +27,8 @@ def leave_out_what_is_not_used(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Take files off a page without the classes that they are for."""
+    if page == "search":  # its script needs the others
+        return
     classes = set()
     for names in re.findall(r'class="([^"]*)"', context.get("body", "")):
         classes.update(names.split())
