@@ -5,21 +5,30 @@
   that it takes its colours from the page in light and in dark mode.
 * An error that a cell shows on purpose is reduced to its message. The lines above it
   name files of the machine that ran the notebook and tell the reader nothing.
+* Exercises and solutions are titled by their task, and a solution is folded.
+* A page says what it is about, for searches and links, and ends with the way on.
 * The plain edition of the notebooks is written into ``notebooks/`` of the site, and the
   buttons for Colab, Binder and download lead there.
-* Faults of the stock theme that a screen reader stumbles over are mended.
+* What no template or option reaches, and a screen reader stumbles over, is mended.
 """
 
 import inspect
 import re
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, get_type_hints
+from urllib.parse import urlparse
 
 from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.search.en import SearchEnglish
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.inspect import stringify_signature
+from sphinx.writers.html5 import HTML5Translator
+from sphinx_design.shared import create_component
+from sphinx_exercise.nodes import exercise_node, solution_node
 
 from regdrop_lite.course.author.plain import Book, write_plain
 
@@ -63,6 +72,134 @@ def shorten_tracebacks(app: Sphinx, doctree: nodes.document, docname: str) -> No
             )
 
 
+class TitleExercises(SphinxPostTransform):
+    """Title an exercise by its task, the heading above it, and fold its solution."""
+
+    default_priority = 100  # sphinx_exercise has done its part, sphinx_design has not
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Go over the page's exercises and solutions, in order."""
+        kinds = exercise_node | solution_node
+        task = ""
+        for node in list(self.document.findall(lambda n: isinstance(n, kinds))):
+            if isinstance(node, exercise_node):
+                section = node.parent
+                while not isinstance(section, nodes.section):
+                    section = section.parent
+                number, _, words = section[0].astext().partition(". ")
+                task = f"{number}: {words}" if number.isdigit() else number
+                node[0].replace_self(nodes.title("", f"Exercise {task}"))
+            else:
+                fold = create_component(
+                    "dropdown",
+                    classes=["solution"],
+                    opened=False,
+                    type="dropdown",
+                    has_title=True,
+                    icon=None,
+                    chevron=None,
+                    container_classes=["solution"],
+                    title_classes=[],
+                    body_classes=[],
+                )
+                title = nodes.rubric("", f"Solution {task}", ids=node["ids"])
+                fold += [title, *node.children[1:]]
+                node.replace_self(fold)
+
+
+def describe(doctree: nodes.document) -> str:
+    """The first paragraph that is text, cut at a word."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if isinstance(paragraph.parent, nodes.section) and len(text) > 60:
+            return shorten(text, 180, placeholder=" …")
+    return ""
+
+
+def add_description(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """What the template "layout.html" says of a page to those who link to it."""
+    if doctree is not None:
+        texts = app.config.html_context["descriptions"]
+        context["description"] = texts.get(page) or describe(doctree)
+    # The path below which the site is served, for the page "404" that has no place.
+    context["html_root"] = urlparse(app.config.html_baseurl).path
+
+
+CHAPTER = re.compile(r"book/\d\d_\w+")
+EXERCISES = re.compile(r"book/exercises/(\d\d)_\w+")
+
+
+def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
+    """Where to go from a page, as (what, page): the table of contents says it."""
+    chapters = [name for name in pages if CHAPTER.fullmatch(name)]
+    exercises = {m[1]: m[0] for m in map(EXERCISES.fullmatch, pages) if m}
+    number = next(iter(re.findall(r"/(\d\d)", page)), "")
+    later = [name for name in chapters if name.split("/")[1][:2] > number]
+    second = [name for name in pages if re.fullmatch(rf"book/{number}[a-z]_\w+", name)]
+    if not number:
+        return []
+    way = [("Second page", name) for name in second]
+    way += [("Exercises", exercises[number])] if number in exercises else []
+    way += [("Next chapter", name) for name in later[:1]]
+    way += [("Reference", "book/reference/api")]
+    return [(what, name) for what, name in way if name != page]
+
+
+def add_way_on(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Tell the template "way-on.html" where to go from here."""
+    pages = sorted(app.env.found_docs)
+    context["way_on"] = [
+        (what, context["pathto"](name), app.env.titles[name].astext())
+        for what, name in find_way_on(pages, page)
+    ]
+    if context["way_on"]:  # which says it better than "previous" and "next"
+        context["theme_show_prev_next"] = False
+
+
+def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
+    """Name all pages to search engines."""
+    if exception is None and app.builder.name == "html":
+        base = app.config.html_baseurl
+        pages = [f"{base}{page}.html" for page in sorted(app.env.found_docs)]
+        urls = "".join(f"<url><loc>{page}</loc></url>\n" for page in pages)
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
+            f"{urls}</urlset>\n"
+        )
+        path = Path(app.outdir) / "sitemap.xml"
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+class Questions(SearchEnglish):
+    """English, where the words of a question are no search terms."""
+
+    stopwords = SearchEnglish.stopwords | {
+        *("can", "could", "do", "does", "how", "i", "me", "my", "should", "use"),
+        *("what", "when", "where", "which", "why", "you"),
+    }
+
+
+def visit_entry(self: HTML5Translator, node: nodes.entry) -> None:
+    """The empty corner of a table is no header."""
+    if isinstance(node.parent.parent, nodes.thead) and not node.astext():
+        node.parent.column += 1
+        self.body.append("<td>")
+        self.context.append("</td>\n")
+    else:
+        HTML5Translator.visit_entry(self, node)
+
+
+def depart_entry(self: HTML5Translator, node: nodes.entry) -> None:
+    """Close what was opened."""
+    self.body.append(self.context.pop())
+
+
 def plain_buttons(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
@@ -87,6 +224,7 @@ def plain_buttons(
         for button in buttons:
             if button["text"] in leads:
                 button["url"] = leads[button["text"]]
+                button["icon"] = ""  # a picture that every page would load
 
 
 def plain_download(
@@ -109,32 +247,9 @@ def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
 def mend(html: str) -> str:
     """Mend a page: faults of the theme that readers or their tools stumble over."""
     page = BeautifulSoup(html, "html.parser")
-    # Thebe runs code on another host. It is not used here, and its set-up, which the
-    # theme repeats, is an error on every page.
-    for part in page.select("script, link"):
-        text = part.string or part.get("src") or part.get("href") or ""
-        kind = part.get("type") or ""
-        if (
-            re.search(r"THEBE_JS_URL|sphinx-thebe|kernelName =", text)
-            or "thebe" in kind
-        ):
-            part.decompose()
-    for title in page.select("head title"):
-        name, _, site = title.get_text().partition(" — ")
-        if name == site:
-            title.string = site
-    for heading in page.select(".onlyprint h1"):
-        heading.name = "p"  # the title a second time, for paper
-    for bar in page.select("div.bd-sidebar-primary"):
-        bar["role"], bar["aria-label"] = "region", "Sidebar"
     for summary in page.select(".bd-links summary"):
         above = summary.find_parent("li").find("a")
         summary["aria-label"] = f"Pages under {above.get_text(strip=True)}"
-    # The name that is read out has to contain the text that is seen.
-    for icon in page.select(".theme-switch-button i[title]"):
-        del icon["title"]
-    for button in page.select("button.search-button-field"):
-        del button["title"], button["aria-label"], button["data-bs-toggle"]
     for summary in page.select("article summary[aria-label]"):
         del summary["aria-label"]
     # Lists that are none: parameters in a signature, entries of the bibliography.
@@ -143,9 +258,6 @@ def mend(html: str) -> str:
         part.name = "div"
     for part in page.select(".citation-list, .citation"):
         del part["role"]
-    for cell in page.select("th"):
-        if not cell.contents:  # the corner of a table is no header
-            cell.name = "td"
     return str(page)
 
 
@@ -190,11 +302,17 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", insert_address)
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)
+    app.add_post_transform(TitleExercises)
     app.connect("autodoc-process-signature", plain_signature)
     # Before the theme leaves out templates that are empty, and behind the handlers
     # that make its buttons.
     app.connect("html-page-context", plain_download, priority=100)
     app.connect("html-page-context", plain_buttons, priority=900)
+    app.connect("html-page-context", add_description)
+    app.connect("html-page-context", add_way_on, priority=100)
+    app.add_search_language(Questions)
+    app.add_node(nodes.entry, override=True, html=(visit_entry, depart_entry))
+    app.connect("build-finished", write_sitemap)
     app.connect("build-finished", write_notebooks)
     app.connect("build-finished", mend_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

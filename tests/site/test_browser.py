@@ -1,96 +1,12 @@
 """What a browser shows of the built site: Chromium or Chrome of the system."""
 
-import functools
-import http.server
 import re
-import shutil
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from pages import PAGES, built, every_page
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from window import DESK, PHONE
 
 pytestmark = pytest.mark.slow
-
-DESK, PHONE = (1440, 900), (390, 844)
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def server(site: Path) -> Iterator[str]:
-    """The address of a server for the site, on this machine only."""
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
-        threading.Thread(target=http_server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http_server.server_port}"
-        http_server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all pages."""
-    executable = next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
-    with sync_playwright() as playwright:
-        # Containers run tests as root, where Chromium's sandbox does not start.
-        running = playwright.chromium.launch(
-            executable_path=executable, chromium_sandbox=False
-        )
-        yield running
-        running.close()
-
-
-@dataclass
-class Visit:
-    """A page in a window of its own, and what the browser said of it."""
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        def answered(response: Response) -> None:
-            if response.status >= 400:
-                self.complaints.append(f"{response.status} {response.url}")
-
-        page, say = self.page, self.complaints.append
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("response", answered)
-        page.on("requestfailed", lambda request: say(f"failed: {request.url}"))
-        page.on("pageerror", lambda error: say(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                say(f"{message.type}: {message.text}")
-                if message.type in ("error", "warning", "assert")
-                else None
-            ),
-        )
-
-    def go(self, url: str) -> None:
-        """Load a page, and wait until its formulas are set and the network is quiet."""
-        self.page.goto(url, wait_until="load")
-        self.page.evaluate("window.MathJax && MathJax.startup?.promise.then(() => 0)")
-        self.page.wait_for_load_state("networkidle")
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    """A new window, as wide as at a desk."""
-    width, height = DESK
-    context = browser.new_context(viewport={"width": width, "height": height})
-    yield Visit(context.new_page())
-    context.close()
-
 
 OVERFLOWING = """
 [...document.querySelectorAll("article *")].filter(element => {
@@ -104,11 +20,9 @@ OVERFLOWING = """
 
 MATHS = """
 [...document.querySelectorAll("article .math")].map(element => {
-  const box = element.querySelector("mjx-container");
-  // MathJax shows a macro that it does not know in red.
-  const error = element.querySelector("mjx-merror, [data-mjx-error], [style*='red']");
-  const shown = box && !error && box.getBoundingClientRect().width > 0;
-  return shown ? "" : element.textContent;
+  const formula = element.querySelector("math");
+  const shown = formula && formula.getBoundingClientRect().width > 0;
+  return shown && !formula.querySelector("merror") ? "" : element.outerHTML;
 }).filter(Boolean)
 """
 
@@ -144,7 +58,7 @@ def test_formulas_work_without_a_server(site, visit):
     """Opened as a file, as the README says."""
     visit.go(built(site, "book/01_spatial_dropout").as_uri())
     assert visit.page.evaluate(MATHS) == []
-    assert visit.page.locator("mjx-container").count() > 20
+    assert visit.page.locator("article math").count() > 20
     assert [url for url in visit.requests if url.startswith("http")] == []
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
+from fontTools.ttLib import TTFont
 from pages import ADDRESS, CONFIG, PAGES, ROOT, SOURCES, built, every_page, soup
 
 import regdrop_lite
@@ -34,7 +35,7 @@ def test_nothing_else_is_built(site):
     found = {p.relative_to(site).as_posix() for p in site.rglob("*.html")}
     found = {path for path in found if not path.startswith("_static/")}
     expected = {f"{page}.html" for page in PAGES}
-    assert found == expected | {"index.html", "search.html"}
+    assert found == expected | {"index.html", "search.html", "404.html"}
 
 
 @every_page
@@ -147,6 +148,99 @@ def test_notebook_can_be_launched(site, page):
     assert target.resolve() == (Path(site) / "notebooks" / name).resolve()
     assert ":::" not in target.read_text(encoding="utf-8")
     assert not [link for link in links if "_sources" in link and ".ipynb" in link]
+
+
+@every_page
+def test_a_page_says_what_it_is_about(site, page):
+    html = soup(built(site, page))
+    (description,) = html.select('meta[name="description"]')
+    assert 60 < len(description["content"]) <= 200
+    card = {tag["property"]: tag["content"] for tag in html.select("meta[property]")}
+    assert card["og:description"] == description["content"]
+    assert card["og:url"] == f"{CONFIG['html']['baseurl']}{page}.html"
+    assert card["og:title"] in html.h1.get_text()
+    title = html.title.get_text().strip()
+    assert title.startswith(card["og:title"]) and title.count(CONFIG["title"]) == 1
+
+
+def test_descriptions_differ(site):
+    texts = [
+        soup(built(site, page)).select_one('meta[name="description"]')["content"]
+        for page in PAGES
+    ]
+    assert len(set(texts)) == len(texts)
+
+
+def test_the_sitemap_names_every_page(site):
+    text = (site / "sitemap.xml").read_text(encoding="utf-8")
+    found = re.findall(r"<loc>(.*?)</loc>", text)
+    base = CONFIG["html"]["baseurl"]
+    assert sorted(found) == sorted(f"{base}{page}.html" for page in PAGES)
+
+
+def test_no_font_awesome_and_no_search_index_on_a_page(site):
+    for page in PAGES:
+        for tag in soup(built(site, page)).select("script[src], link[href]"):
+            target = tag.get("src") or tag["href"]
+            assert not re.search(r"fontawesome|searchindex|thebe|mathjax", target)
+
+
+def test_every_icon_is_drawn(site):
+    """An icon that the theme asks for and course.css does not know is a square."""
+    css = (site / "_static" / "course.css").read_text(encoding="utf-8")
+    asked = set()
+    for page in [*PAGES, "search"]:
+        for icon in soup(built(site, page)).select(":is(i, span)[class*='fa-']"):
+            asked.update(name for name in icon["class"] if name.startswith("fa-"))
+    asked -= {"fa-solid", "fa-lg"}
+    assert len(asked) > 8
+    assert {name for name in asked if f".{name} {{" not in css} == set()
+
+
+def test_the_font_of_formulas_has_their_signs(site):
+    font = TTFont(ROOT / "book" / "_static" / "fonts" / "stix-two-math.woff2")
+    known = {*font.getBestCmap(), 0xFE00}  # the last one chooses a form, and is no sign
+    for page in PAGES:
+        for sign in soup(built(site, page)).select("math :is(mi, mo, mn)"):
+            # A letter alone is set in italics, by a sign of its own.
+            missing = {c for c in sign.get_text() if ord(c) not in known}
+            assert not missing, (page, sign)
+
+
+NUMBER = re.compile(r"/(\d\d)")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if NUMBER.search(p)])
+def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
+    way = {
+        link.select_one(".way-on-what").get_text(): link["href"]
+        for link in soup(built(site, page)).select(".way-on a")
+    }
+    assert "Reference" in way
+    number = NUMBER.search(page)[1]
+    for what, pattern in {
+        "Second page": rf"book/{number}[a-z]_",
+        "Exercises": rf"book/exercises/{number}_",
+        "Next chapter": rf"book/{int(number) + 1:02}_",
+    }.items():
+        pages = [p for p in PAGES if re.match(pattern, p) and p != page]
+        targets = {(built(site, page).parent / way[what]).resolve()} if pages else set()
+        assert targets == {built(site, p).resolve() for p in pages}
+        assert pages or what not in way
+
+
+def test_exercises_and_solutions_are_titled_by_their_task(site):
+    for page in [p for p in PAGES if p.startswith("book/exercises/")]:
+        html = soup(built(site, page))
+        exercises = html.select(".exercise > .admonition-title")
+        tasks = [e.get_text().removeprefix("Exercise ") for e in exercises]
+        assert len(set(tasks)) == len(tasks) > 4
+        solutions = [
+            fold.summary.get_text(strip=True).removeprefix("Solution ")
+            for fold in html.select("details.solution")
+        ]
+        assert [s for s in solutions if s not in tasks] == []
+        assert set(solutions) == set(tasks)
 
 
 def test_figures_and_equations_are_numbered(site):

@@ -94,10 +94,22 @@ def test_every_work_in_the_bibliography_is_cited():
     assert [key for key in keys if key not in pages] == []
 
 
-def test_mathjax_comes_with_its_licence():
-    folder = BOOK / "_static" / "mathjax"
-    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
-    assert '"3.2.2"' in (folder / "es5" / "tex-chtml.js").read_text(encoding="utf-8")
+def test_the_fonts_come_with_their_licence():
+    """All of them together weigh no more than one photograph."""
+    folder = BOOK / "_static" / "fonts"
+    licence = (folder / "OFL.txt").read_text(encoding="utf-8")
+    assert "SIL OPEN FONT LICENSE Version 1.1" in licence
+    fonts = sorted(folder.glob("*.woff2"))
+    assert {path.name for path in folder.iterdir()} == {
+        "OFL.txt",
+        *(path.name for path in fonts),
+    }
+    css = (BOOK / "_static" / "course.css").read_text(encoding="utf-8")
+    for path in fonts:
+        family = path.stem.removesuffix("-italic").replace("-", " ").title()
+        assert family.replace("Stix", "STIX") in licence
+        assert f'url("fonts/{path.name}")' in css
+    assert sum(path.stat().st_size for path in fonts) <= 150_000
 
 
 def test_actions_are_pinned_and_may_do_little():

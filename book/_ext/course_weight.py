@@ -1,0 +1,69 @@
+"""What a page loads: what it uses, images when they come into view."""
+
+import posixpath
+import re
+from typing import Any
+from urllib.parse import quote
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.images import get_image_size
+from sphinx.writers.html5 import HTML5Translator
+
+# A file that an extension puts into every page, and what it is for.
+USES = {
+    "clipboard": "highlight",
+    "copybutton": "highlight",
+    "design-tabs": "sd-tab-",
+    "doctools": "search",
+    "exercise": "exercise",
+    "mystnb": "cell",
+    "sphinx-design": "sd-",
+    "sphinx_highlight": "search",
+}
+
+
+def leave_out_what_is_not_used(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Take files off a page without the classes that they are for."""
+    if page == "search":  # its script needs the others
+        return
+    classes = set()
+    for names in re.findall(r'class="([^"]*)"', context.get("body", "")):
+        classes.update(names.split())
+    for kind in ("css_files", "script_files"):
+        context[kind] = [
+            file
+            for file in context[kind]
+            if all(
+                any(name.startswith(use) for name in classes)
+                for start, use in USES.items()
+                if posixpath.basename(str(file.filename or "")).startswith(start)
+            )
+        ]
+
+
+def visit_image(self: HTML5Translator, node: nodes.image) -> None:
+    """Load an image when it comes into view; its place is kept free until then."""
+    size = get_image_size(posixpath.join(self.builder.srcdir, node["uri"]))
+    if size is None:
+        HTML5Translator.visit_image(self, node)
+        return
+    name = quote(self.builder.images[node["uri"]])
+    source = posixpath.join(self.builder.imgpath, name)
+    width, height = map(str, size)
+    attributes = {"src": source, "alt": node["alt"], "width": width, "height": height}
+    self.body.append(self.emptytag(node, "img", "\n", loading="lazy", **attributes))
+
+
+def depart_image(self: HTML5Translator, node: nodes.image) -> None:
+    """Nothing is left to close."""
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.add_node(nodes.image, override=True, html=(visit_image, depart_image))
+    # Behind all handlers that add files.
+    app.connect("html-page-context", leave_out_what_is_not_used, priority=950)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

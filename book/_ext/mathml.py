@@ -1,0 +1,60 @@
+"""Formulas as MathML, made when the site is built.
+
+Every browser sets MathML by itself: a page needs no script for its formulas, shows them
+without a server and in print, and a screen reader can read them. A formula that cannot
+be converted is a warning, so ``-W`` stops the build.
+"""
+
+from docutils import nodes
+from math_core import LatexError, LatexToMathML
+from sphinx.application import Sphinx
+from sphinx.locale import _
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+from sphinx.writers.html5 import HTML5Translator
+
+LOGGER = logging.getLogger(__name__)
+CONVERTER = LatexToMathML(fancy_error=False)
+LONG = 60  # characters of TeX: on a phone, such a formula may be wider than a line
+
+
+def convert(node: nodes.Element, displaystyle: bool) -> str:
+    """The MathML of a formula, or a warning that names its place."""
+    try:
+        return CONVERTER.convert_with_local_state(
+            node.astext(), displaystyle=displaystyle
+        )
+    except LatexError as error:
+        LOGGER.warning("%s in the formula %r", error, node.astext(), location=node)
+        return ""
+
+
+def visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    """Set a formula within a sentence."""
+    kind = "math long" if len(node.astext()) > LONG else "math"
+    self.body.append(self.starttag(node, "span", "", CLASS=f"{kind} notranslate"))
+    self.body.append(convert(node, displaystyle=False) + "</span>")
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    """Set a formula on a line of its own, with its number if it has one."""
+    self.body.append(self.starttag(node, "div", CLASS="math notranslate"))
+    self.body.append(convert(node, displaystyle=True))
+    if node["number"]:
+        number = get_node_equation_number(self, node)
+        self.body.append(f'<span class="eqno">({number})')
+        self.add_permalink_ref(node, _("Link to this equation"))
+        self.body.append("</span>")
+    self.body.append("</div>")
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the renderer."""
+    app.add_html_math_renderer(
+        "mathml",
+        inline_renderers=(visit_math, None),
+        block_renderers=(visit_math_block, None),
+    )
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

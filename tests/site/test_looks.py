@@ -1,0 +1,235 @@
+"""Weight, print, focus and type of the built site, as a browser has them."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from pages import CONFIG, built
+from playwright.sync_api import Page
+from window import DESK, PHONE, serving
+
+pytestmark = pytest.mark.slow
+
+CHAPTER = "book/01_spatial_dropout"
+OTHERS = ["book/02_implicit_ensembles", "book/03_drop_path", "book/04_drop_block"]
+
+
+class Compressed(SimpleHTTPRequestHandler):
+    """Serves text compressed, lets the browser keep it, and knows the page "404"."""
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        root = re.sub("^https?://[^/]+", "", CONFIG["html"]["baseurl"])
+        self.path = "/" + self.path.removeprefix(root).lstrip("/")
+        path = Path(self.translate_path(self.path))
+        found = path.is_file()
+        if not found:
+            path = Path(self.directory) / "404.html"
+        data = path.read_bytes()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        if path.suffix in {".html", ".css", ".js", ".svg"}:
+            data = gzip.compress(data)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Cache-Control", "max-age=600")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture(scope="module")
+def compressed(site: Path) -> Iterator[str]:
+    """The address of a server as the site's own is."""
+    with serving(site, Compressed) as address:
+        yield address
+
+
+@dataclass
+class Scale:
+    """Bytes that a page makes the network carry."""
+
+    page: Page
+    sizes: dict[str, float] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Network.enable")
+        session.on(
+            "Network.requestServedFromCache", lambda e: self.kept.add(e["requestId"])
+        )
+        session.on(
+            "Network.responseReceived",
+            lambda e: (
+                self.kept.add(e["requestId"]) if e["response"]["fromDiskCache"] else 0
+            ),
+        )
+        session.on(
+            "Network.loadingFinished",
+            lambda e: self.sizes.update({e["requestId"]: e["encodedDataLength"]}),
+        )
+
+    def weigh(self, url: str) -> tuple[int, float]:
+        """Requests and bytes of a visit."""
+        self.page.goto(url, wait_until="load")
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(300)
+        sent = {k: v for k, v in self.sizes.items() if k not in self.kept}
+        return len(sent), sum(sent.values())
+
+
+def test_a_chapter_keeps_its_budget(compressed, visit):
+    """First visit, and the next chapters with what the browser has kept."""
+    context = visit.page.context
+    requests, sent = Scale(visit.page).weigh(f"{compressed}/{CHAPTER}.html")
+    assert requests <= 25 and 100_000 < sent <= 500_000, (requests, sent)
+    for page in OTHERS:
+        requests, sent = Scale(context.new_page()).weigh(f"{compressed}/{page}.html")
+        assert requests <= 25 and 5_000 < sent <= 60_000, (page, requests, sent)
+
+
+@pytest.mark.parametrize("address", ["not-there", "book/a/b/not-there.html"])
+def test_a_wrong_address_leads_back(compressed, visit, address):
+    """At any depth: the page "404" has its looks, and its links lead somewhere."""
+    page = visit.page
+    page.goto(f"{compressed}/{address}", wait_until="load")
+    visit.complaints.clear()  # the answer 404 itself
+    assert "not here" in page.locator("h1").inner_text()
+    family = page.evaluate(
+        "getComputedStyle(document.querySelector('article')).fontFamily"
+    )
+    assert "Source Serif" in family
+    page.locator("article a").first.click()
+    page.wait_for_load_state("load")
+    assert page.locator("h1").first.inner_text() == CONFIG["title"]
+    assert [said for said in visit.complaints if "not-there" not in said] == []
+
+
+def test_the_switch_keeps_the_focus(server, visit):
+    visit.go(f"{server}/{CHAPTER}.html")
+    visit.page.locator(".theme-switch-button:visible").first.focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_timeout(200)
+    assert visit.page.evaluate(
+        "document.activeElement.classList.contains('theme-switch-button')"
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [DESK, PHONE], ids=["desk", "phone"])
+def test_every_stop_of_the_tab_key_is_seen(server, visit, width, height):
+    """A ring at each, and no formula that fits is a stop."""
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": height})
+    visit.go(f"{server}/{CHAPTER}.html")
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.append(
+            page.evaluate("""() => {
+              const e = document.activeElement, s = getComputedStyle(e);
+              const wide = e.scrollWidth > e.clientWidth;
+              const fits = e.matches(".math, .math *") && !wide;
+              const ring = s.outlineStyle == "solid" && parseFloat(s.outlineWidth) >= 2;
+              return [e.outerHTML.slice(0, 80), ring && !fits];
+            }""")
+        )
+    assert len({html for html, _ in seen}) > 30
+    assert [html for html, good in seen if not good] == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_headings_are_graded_and_lines_are_short(server, visit, width):
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 900})
+    visit.go(f"{server}/{CHAPTER}.html")
+    sizes = page.evaluate("""
+      ["h1", "h2", "h3", "p"].map(name => document.querySelector("article " + name))
+        .map(e => e ? parseFloat(getComputedStyle(e).fontSize) : null)
+    """)
+    sizes = [size for size in sizes if size is not None]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == len(sizes), sizes
+    lines = page.evaluate("""
+      [...document.querySelectorAll("article section > p")].flatMap(paragraph => {
+        const range = document.createRange(), lines = [];
+        const walker = document.createTreeWalker(paragraph, NodeFilter.SHOW_TEXT);
+        let bottom = -1e9;
+        for (let node; (node = walker.nextNode()); ) {
+          if (node.parentElement.closest("math")) continue;
+          for (let i = 0; i < node.length; i++) {
+            range.setStart(node, i); range.setEnd(node, i + 1);
+            const box = range.getBoundingClientRect();
+            if (box.top > bottom - 3) { lines.push(0); bottom = box.bottom; }
+            lines[lines.length - 1]++;
+          }
+        }
+        return lines.slice(0, -1);
+      })
+    """)
+    assert len(lines) > 50
+    assert sum(n > 70 for n in lines) <= len(lines) / 20, sorted(lines)[-20:]
+
+
+def test_motion_is_reduced_for_who_wants_that(server, browser):
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{server}/{CHAPTER}.html", wait_until="load")
+    longest = page.evaluate("""
+      Math.max(...[...document.querySelectorAll("*")].map(getComputedStyle).flatMap(
+        s => [s.transitionDuration, s.animationDuration].join().split(",")
+          .map(parseFloat)))
+    """)
+    context.close()
+    assert longest < 0.001
+
+
+def test_a_chapter_prints_whole(server, visit):
+    """Its title, no cut line, hints open."""
+    page = visit.page
+    visit.go(f"{server}/book/exercises/01_spatial_dropout_exercises.html")
+    page.set_viewport_size({"width": 700, "height": 990})
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_timeout(200)
+    assert page.locator("article h1").is_visible()
+    assert page.locator("h1:visible").count() == 1
+    hints = page.locator("article details:not(.solution) .sd-summary-content")
+    assert hints.count() > 5
+    assert all(hint.is_visible() for hint in hints.all())
+    solutions = page.locator("details.solution")
+    assert solutions.count() > 4
+    assert not any(solution.is_visible() for solution in solutions.all())
+    cut = page.evaluate("""
+      [...document.querySelectorAll("article pre, article table")]
+        .filter(e => e.getBoundingClientRect().width)
+        .filter(e => e.scrollWidth > e.clientWidth + 1)
+        .map(e => e.textContent.slice(0, 80))
+    """)
+    assert cut == []
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("article details[open]").count() == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["which dropout should I use", "stochastic depth", "gamma"]
+)
+def test_the_search_answers_a_question(server, visit, query):
+    """With the section, and an excerpt of its text."""
+    visit.go(f"{server}/search.html?q={query.replace(' ', '+')}")
+    excerpt = visit.page.locator("#search-results li p.context a[href*='#']").first
+    excerpt.wait_for(timeout=20_000)
+    text = visit.page.locator("#search-results li p.context").first.inner_text()
+    assert len(text) > 80 and "Binder" not in text and "Colab" not in text
+    assert visit.complaints == []
+
+
+def test_the_search_says_what_a_file_cannot_do(site, visit):
+    visit.go(built(site, "search").as_uri() + "?q=BatchNorm")
+    visit.page.locator("#search-results li a").first.wait_for(timeout=20_000)
+    assert "http.server" in visit.page.locator(".search-note").inner_text()
+    assert visit.complaints == []
