@@ -1,0 +1,286 @@
+// Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
+
+import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance } from "./laws.js";
+import { announcer, button, change, choice, fixed, h, hatching, numbers, short, slider, still, svg, tries, unique } from "./shared.js";
+
+const N = 4; // samples
+const C = 4; // feature maps
+const SIZE = 14; // a map is SIZE × SIZE
+const MOST = 1000; // draws that are kept in view
+
+/** @type {Record<string, import("./shared.js").Parameter>} */
+const parameters = {
+  method: {
+    label: "What falls together",
+    value: "element",
+    options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
+  },
+  p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
+  k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
+  border: {
+    label: "Blocks at the border",
+    value: "valid",
+    options: { valid: "stay inside", clip: "are cut off" },
+  },
+  seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
+  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
+};
+
+const NAMES = { element: "Element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
+const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
+
+/** What a setting means in numbers.
+ * @param {string} method @param {number} p @param {number} k @param {string} border */
+export function meaning(method, p, k, border) {
+  if (method !== "block") {
+    const asked = ASKED[/** @type {keyof typeof ASKED} */ (method)];
+    const keep = new Array(SIZE ** 2).fill(1 - p);
+    return { asked, rate: p, keep, spread: Math.sqrt((p * (1 - p)) / asked) };
+  }
+  const gamma = dropBlockGamma(SIZE, SIZE, k, p, border);
+  const positions = border === "clip" ? SIZE + k - 1 : SIZE - k + 1;
+  return {
+    asked: N * C * positions ** 2,
+    rate: gamma,
+    keep: keepProbability(SIZE, SIZE, k, gamma, border),
+    spread: Math.sqrt(shareVariance(SIZE, k, gamma, border) / (N * C)),
+  };
+}
+
+/** The law of the share that falls, in bins: [middle, probability] for each.
+ * @param {string} method @param {number} p @param {number} spread */
+export function law(method, p, spread) {
+  if (method === "channel" || method === "path") {
+    const n = ASKED[method];
+    return binomial(n, p).map((chance, i) => [i / n, chance]);
+  }
+  const bins = Array.from({ length: 51 }, (_, i) => [i / 50, 0]);
+  if (method === "element") {
+    const n = ASKED.element;
+    binomial(n, p).forEach((chance, i) => (bins[Math.round((i / n) * 50)][1] += chance));
+    return bins;
+  }
+  // No closed form is known for blocks: a normal curve with the exact mean and spread.
+  for (const bin of bins)
+    bin[1] = spread && (0.02 * Math.exp(-(((bin[0] - p) / spread) ** 2) / 2)) / (spread * Math.sqrt(2 * Math.PI));
+  return bins;
+}
+
+/** The mask of the draw with this number: the same for everyone.
+ * @param {Record<string, any>} state @param {number} number */
+export function draw({ method, p, k, border, seed }, number) {
+  return drawMask(method, { N, C, size: SIZE, p, k, border }, generator(seed, number, 14));
+}
+
+/** Squares as the data of one path.
+ * @param {ArrayLike<number>} chosen which of SIZE × SIZE are meant, from `start` on */
+function squares(chosen, start = 0) {
+  let d = "";
+  for (let i = 0; i < SIZE; i++)
+    for (let j = 0; j < SIZE; j++) {
+      let run = 0;
+      while (j + run < SIZE && chosen[start + i * SIZE + j + run]) run++;
+      if (run) d += `M${j} ${i}h${run}v1h-${run}z`;
+      j += run;
+    }
+  return d;
+}
+
+/** A picture of the maps under the mask. @param {any} data */
+function drawMaps(data) {
+  const id = unique();
+  const gap = 1.5;
+  const step = SIZE + gap;
+  const side = N * step - gap;
+  const paths = data.maps.flatMap((/** @type {string[]} */ sample, /** @type {number} */ n) =>
+    sample.map((text, c) => {
+      const levels = [...text].map((digit) => parseInt(digit, 16));
+      const shown = [...new Set(levels)].filter(Boolean).map((level) =>
+        svg("path", { d: squares(levels.map((l) => Number(l === level))), "fill-opacity": fixed(level / 15) }));
+      const fell = svg("path", { fill: `url(#${id})`, class: "explore-edge" });
+      return [fell, svg("g", { transform: `translate(${c * step} ${n * step})` },
+        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), shown, fell)];
+    }));
+  const el = svg(
+    "svg", { viewBox: `-6 -3.5 ${side + 6.3} ${side + 3.8}`, class: "explore-maps", role: "img" },
+    svg("defs", {}, hatching(id, 1.5)),
+    ["map 1", "map 2", "map 3", "map 4"].map((text, c) =>
+      svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, text)),
+    data.samples.map((/** @type {string} */ text, /** @type {number} */ n) =>
+      svg("text", { transform: `translate(-1.5 ${n * step + SIZE / 2}) rotate(-90)`, "text-anchor": "middle" }, text)),
+    paths.map((/** @type {any[]} */ [, group]) => group),
+  );
+  return {
+    el,
+    /** @param {Uint8Array} mask @param {string} text */
+    show(mask, text) {
+      paths.forEach((/** @type {any[]} */ [fell], /** @type {number} */ i) =>
+        fell.setAttribute("d", squares(mask, i * SIZE ** 2)));
+      el.setAttribute("aria-label", text);
+    },
+  };
+}
+
+/** Histogram of the shares so far (bars), and the law (dots). */
+function drawHistogram() {
+  const [width, height] = [300, 110];
+  const x = (/** @type {number} */ s) => 12 + s * (width - 24);
+  const bars = svg("path", { class: "explore-bar" });
+  const dots = svg("path", { class: "explore-dots" });
+  const asked = svg("path", { class: "explore-asked" });
+  const now = svg("path", { class: "explore-now" });
+  const el = svg(
+    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
+    bars, asked, dots, now,
+    svg("path", { d: `M${x(0)} ${height}H${x(1)}`, class: "explore-axis" }),
+    [0, 0.25, 0.5, 0.75, 1].map((s) => svg("text", { x: x(s), y: height + 14, "text-anchor": "middle" }, String(s))),
+    svg("text", { x: x(0.5), y: height + 29, "text-anchor": "middle" }, "share of all values that fell"),
+  );
+  return {
+    el,
+    /** @param {number[]} shares @param {number[][]} bins @param {number} p */
+    show(shares, bins, p) {
+      const n = bins.length - 1;
+      const counts = new Array(n + 1).fill(0);
+      for (const s of shares) counts[Math.round(s * n)]++;
+      const top = Math.max(...bins.map((bin) => bin[1]), ...counts.map((c) => c / shares.length));
+      const y = (/** @type {number} */ v) => height - (v / top) * (height - 12);
+      const half = Math.min(0.4 / n, 0.025) * (width - 24);
+      bars.setAttribute("d", counts.map((c, i) =>
+        c ? `M${x(i / n) - half} ${height}V${y(c / shares.length)}h${2 * half}V${height}z` : "").join(""));
+      dots.setAttribute("d", bins.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
+      asked.setAttribute("d", `M${x(p)} 6V${height}`);
+      const last = x(shares[shares.length - 1]);
+      now.setAttribute("d", `M${last} ${height + 1}l4 5h-8z`);
+      el.setAttribute("aria-label", `Shares of ${shares.length} draws as bars, the law as dots.`);
+    },
+  };
+}
+
+/** The probability to be kept, place by place. */
+function drawPlaces() {
+  const cells = Array.from({ length: SIZE ** 2 }, (_, i) =>
+    svg("rect", { x: i % SIZE, y: Math.floor(i / SIZE), width: 1.03, height: 1.03 }));
+  const el = svg("svg", { viewBox: `-0.2 -0.2 ${SIZE + 0.4} ${SIZE + 0.4}`, role: "img", class: "explore-places" },
+    cells, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
+  const words = h("span");
+  return {
+    el: h("div", { class: "explore-beside" }, el, words),
+    /** @param {number[]} keep */
+    show(keep) {
+      cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(keep[i], 3)));
+      const [corner, centre] = [keep[0], keep[(SIZE / 2) * SIZE + SIZE / 2]];
+      const text = Math.abs(corner - centre) < 5e-4
+        ? `${fixed(corner)} at every place`
+        : `corner ${fixed(corner)}, centre ${fixed(centre)}`;
+      words.textContent = text;
+      el.setAttribute("aria-label", `Probability of a place of the map to be kept: ${text}.`);
+    },
+  };
+}
+
+/** @param {{model: import("./shared.js").Model, el: HTMLElement}} place */
+function render({ model, el }) {
+  const maps = drawMaps(model.get("data"));
+  const histogram = drawHistogram();
+  const places = drawPlaces();
+  const formula = h("p", { class: "explore-formula" });
+  const table = numbers("Numbers of this setting");
+  const said = announcer();
+  const block = h("div", { class: "explore-row" }, slider(model, "k", /** @type {any} */ (parameters.k)),
+    choice(model, "border", /** @type {any} */ (parameters.border)));
+
+  let known = ""; // the setting that `shares` belong to
+  /** @type {number[]} */
+  let shares = [];
+  const state = () => Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
+
+  function show() {
+    const now = state();
+    const { method, p, k, border, draws } = now;
+    const setting = [method, p, method === "block" && [k, border], now.seed].join();
+    if (setting !== known || draws < shares.length) shares = [];
+    known = setting;
+    while (shares.length < draws - 1) shares.push(share(draw(now, shares.length + 1)));
+    const mask = draw(now, draws);
+    if (shares.length < draws) shares.push(share(mask));
+
+    const { asked, rate, keep, spread } = meaning(method, p, k, border);
+    const mean = shares.reduce((a, b) => a + b) / shares.length;
+    const dropped = shares[shares.length - 1];
+    const least = Math.min(...keep);
+    const most = Math.max(...keep);
+    const weights = most - least < 1e-12 ? short(1 / most) : `${short(1 / most)} to ${short(1 / least)}`;
+    block.hidden = method !== "block";
+    const name = NAMES[/** @type {keyof typeof NAMES} */ (method)];
+    formula.replaceChildren(h("strong", {}, name), h("span", {}, "y = x · ", h("b", {}, "mask"), ` · ${weights}`));
+    table.show([
+      ["random numbers drawn", `${asked}`],
+      [method === "block" ? "γ, chance of each to start a block" : "chance of each to drop", method === "block" ? short(rate) : fixed(rate)],
+      ["dropped in this draw", fixed(dropped, 3)],
+      [draws === 1 ? "mean of 1 draw" : `mean of ${draws} draws`, fixed(mean, 3)],
+      ["in the long run", fixed(p, 3)],
+      ["spread of a draw around it (s.d.)", fixed(spread, 3)],
+    ]);
+    maps.show(mask, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent of the values fell.`);
+    histogram.show(shares, law(method, p, spread), p);
+    places.show(keep);
+    said.say(`${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`);
+  }
+
+  let running = 0;
+  /** @param {number} goal */
+  function go(goal) {
+    cancelAnimationFrame(running);
+    const to = Math.min(goal, still() ? goal : model.get("draws") + 4);
+    change(model, { draws: Math.min(to, MOST) });
+    if (to < goal) running = requestAnimationFrame(() => go(goal));
+  }
+  /** @param {number} more */
+  function redraw(more) {
+    if (model.get("draws") + more > MOST) change(model, { seed: (model.get("seed") % 999) + 1, draws: 1 });
+    go(model.get("draws") + more);
+  }
+  // Another setting begins anew: draws of different laws have no common mean.
+  for (const key of ["method", "p", "k", "border"])
+    model.on(`change:${key}`, () => {
+      cancelAnimationFrame(running);
+      known = "";
+    });
+  model.on("change", show);
+
+  el.append(
+    h("div", { class: "explore-top" }, choice(model, "method", /** @type {any} */ (parameters.method))),
+    h("div", { class: "explore-columns" },
+      h("div", {}, maps.el,
+        h("p", { class: "explore-key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
+          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.")),
+      h("div", {},
+        formula,
+        slider(model, "p", /** @type {any} */ (parameters.p)),
+        block,
+        h("div", { class: "explore-buttons" }, button("Draw again", () => redraw(1)), button("100 more draws", () => redraw(100))),
+        table.el)),
+    h("div", { class: "explore-columns" },
+      h("div", {}, h("h4", { role: "presentation" }, "Share dropped, draw by draw"), histogram.el,
+        h("p", { class: "explore-note" })),
+      h("div", {}, h("h4", { role: "presentation" }, "P(keep), place by place"), places.el)),
+    tries(model, [
+      ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
+      ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
+    ]),
+    said.el,
+  );
+  const note = el.querySelector(".explore-note");
+  const explain = () => {
+    const method = model.get("method");
+    if (note) note.textContent = `Bars: the draws so far. Dots: ${
+      method === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
+    }. Line: p. Triangle: this draw.`;
+  };
+  model.on("change:method", explain);
+  explain();
+  show();
+}
+
+export default { parameters, render };
