@@ -16,11 +16,11 @@ The picture stands in the page, in print, in a notebook and where no script runs
 browser ``book/explore/mask.js`` replaces it and begins with ``state``; what it needs to
 know is in ``book/explore/mask.json``, if there is such a file.
 
-The modules are plain ES modules and run as they are from a server. Pages opened as files
-are another matter: from ``file://`` browsers load neither modules nor JSON. Therefore each
-module is written into ``_static/explore`` as a classic script, which puts into the object
-``explore`` what it exports and takes from there what it imports. Nothing else changes, so
-that a reader finds the source in the browser as it is here.
+The modules are plain ES modules and run as they are from a server. Pages opened as
+files are another matter: from ``file://`` browsers load neither modules nor JSON.
+Therefore each module is written into ``_static/explore`` as a classic script, which
+puts into the object ``explore`` what it exports and takes from there what it imports.
+Nothing else changes, so that a reader finds the source in the browser as it is here.
 """
 
 import json
@@ -113,10 +113,7 @@ def write_scripts(app: Sphinx) -> None:
             packed = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
             text += f"explore.data.{path.stem} = {packed};\n"
         if path.stem == LAST:
-            text += (
-                "explore.mount.mountAll(Object.fromEntries(Object.entries(explore)"
-                ".map(([name, { default: module }]) => [name, module])), explore.data);\n"
-            )
+            text += "explore.mount.mountAll(explore, explore.data);\n"
         (out / path.name).write_text(text, encoding="utf-8", newline="\n")
     style = (SOURCE / "explore.css").read_text(encoding="utf-8")
     (out / "explore.css").write_text(style, encoding="utf-8", newline="\n")

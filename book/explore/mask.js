@@ -47,6 +47,14 @@ export function meaning(method, p, k, border) {
   };
 }
 
+/** The method that a setting amounts to: blocks of one value, or as large as the map.
+ * @param {{method: string, k: number, border: string}} state */
+export function amounts({ method, k, border }) {
+  if (method !== "block") return method;
+  if (k === 1) return "element";
+  return k === SIZE && border === "valid" ? "channel" : "block";
+}
+
 /** The law of the share that falls, in bins: [middle, probability] for each.
  * @param {string} method @param {number} p @param {number} spread */
 export function law(method, p, spread) {
@@ -54,15 +62,15 @@ export function law(method, p, spread) {
     const n = ASKED[method];
     return binomial(n, p).map((chance, i) => [i / n, chance]);
   }
-  const bins = Array.from({ length: 51 }, (_, i) => [i / 50, 0]);
+  const bins = Array.from({ length: 41 }, (_, i) => [i / 40, 0]);
   if (method === "element") {
     const n = ASKED.element;
-    binomial(n, p).forEach((chance, i) => (bins[Math.round((i / n) * 50)][1] += chance));
+    binomial(n, p).forEach((chance, i) => (bins[Math.round((i / n) * 40)][1] += chance));
     return bins;
   }
   // No closed form is known for blocks: a normal curve with the exact mean and spread.
   for (const bin of bins)
-    bin[1] = spread && (0.02 * Math.exp(-(((bin[0] - p) / spread) ** 2) / 2)) / (spread * Math.sqrt(2 * Math.PI));
+    bin[1] = spread && (0.025 * Math.exp(-(((bin[0] - p) / spread) ** 2) / 2)) / (spread * Math.sqrt(2 * Math.PI));
   return bins;
 }
 
@@ -86,6 +94,20 @@ function squares(chosen, start = 0) {
   return d;
 }
 
+/** The lines between what fell and what did not, as the data of one path.
+ * @param {Uint8Array} fell @param {number} start */
+function outline(fell, start) {
+  let d = "";
+  const at = (/** @type {number} */ i, /** @type {number} */ j) =>
+    i >= 0 && j >= 0 && i < SIZE && j < SIZE ? fell[start + i * SIZE + j] : 0;
+  for (let i = 0; i <= SIZE; i++)
+    for (let j = 0; j <= SIZE; j++) {
+      if (at(i, j) !== at(i - 1, j)) d += `M${j} ${i}h1`;
+      if (at(i, j) !== at(i, j - 1)) d += `M${j} ${i}v1`;
+    }
+  return d;
+}
+
 /** A picture of the maps under the mask. @param {any} data */
 function drawMaps(data) {
   const id = unique();
@@ -97,9 +119,10 @@ function drawMaps(data) {
       const levels = [...text].map((digit) => parseInt(digit, 16));
       const shown = [...new Set(levels)].filter(Boolean).map((level) =>
         svg("path", { d: squares(levels.map((l) => Number(l === level))), "fill-opacity": fixed(level / 15) }));
-      const fell = svg("path", { fill: `url(#${id})`, class: "explore-edge" });
-      return [fell, svg("g", { transform: `translate(${c * step} ${n * step})` },
-        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), shown, fell)];
+      const fell = svg("path", { style: `fill: url(#${id})` });
+      const edge = svg("path", { class: "explore-edge" });
+      return [fell, edge, svg("g", { transform: `translate(${c * step} ${n * step})` },
+        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), shown, fell, edge)];
     }));
   const el = svg(
     "svg", { viewBox: `-6 -3.5 ${side + 6.3} ${side + 3.8}`, class: "explore-maps", role: "img" },
@@ -108,14 +131,16 @@ function drawMaps(data) {
       svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, text)),
     data.samples.map((/** @type {string} */ text, /** @type {number} */ n) =>
       svg("text", { transform: `translate(-1.5 ${n * step + SIZE / 2}) rotate(-90)`, "text-anchor": "middle" }, text)),
-    paths.map((/** @type {any[]} */ [, group]) => group),
+    paths.map((/** @type {any[]} */ [, , group]) => group),
   );
   return {
     el,
     /** @param {Uint8Array} mask @param {string} text */
     show(mask, text) {
-      paths.forEach((/** @type {any[]} */ [fell], /** @type {number} */ i) =>
-        fell.setAttribute("d", squares(mask, i * SIZE ** 2)));
+      paths.forEach((/** @type {any[]} */ [fell, edge], /** @type {number} */ i) => {
+        fell.setAttribute("d", squares(mask, i * SIZE ** 2));
+        edge.setAttribute("d", outline(mask, i * SIZE ** 2));
+      });
       el.setAttribute("aria-label", text);
     },
   };
@@ -160,7 +185,7 @@ function drawHistogram() {
 /** The probability to be kept, place by place. */
 function drawPlaces() {
   const cells = Array.from({ length: SIZE ** 2 }, (_, i) =>
-    svg("rect", { x: i % SIZE, y: Math.floor(i / SIZE), width: 1.03, height: 1.03 }));
+    svg("rect", { x: i % SIZE, y: Math.floor(i / SIZE), width: 1, height: 1, "shape-rendering": "crispEdges" }));
   const el = svg("svg", { viewBox: `-0.2 -0.2 ${SIZE + 0.4} ${SIZE + 0.4}`, role: "img", class: "explore-places" },
     cells, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
   const words = h("span");
@@ -219,11 +244,11 @@ function render({ model, el }) {
       [method === "block" ? "γ, chance of each to start a block" : "chance of each to drop", method === "block" ? short(rate) : fixed(rate)],
       ["dropped in this draw", fixed(dropped, 3)],
       [draws === 1 ? "mean of 1 draw" : `mean of ${draws} draws`, fixed(mean, 3)],
-      ["in the long run", fixed(p, 3)],
+      ["expected share, p", fixed(p, 3)],
       ["spread of a draw around it (s.d.)", fixed(spread, 3)],
     ]);
     maps.show(mask, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent of the values fell.`);
-    histogram.show(shares, law(method, p, spread), p);
+    histogram.show(shares, law(amounts({ method, k, border }), p, spread), p);
     places.show(keep);
     said.say(`${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`);
   }
@@ -273,12 +298,11 @@ function render({ model, el }) {
   );
   const note = el.querySelector(".explore-note");
   const explain = () => {
-    const method = model.get("method");
     if (note) note.textContent = `Bars: the draws so far. Dots: ${
-      method === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
+      amounts(/** @type {any} */ (state())) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
     }. Line: p. Triangle: this draw.`;
   };
-  model.on("change:method", explain);
+  model.on("change", explain);
   explain();
   show();
 }

@@ -123,13 +123,13 @@ function mount(place, module, data) {
   place.classList.add("explore-mounted");
 }
 
-/** Mount every figure of the page whose module is at hand.
- * @param {Record<string, any>} modules @param {Record<string, any>} data */
+/** Mount every figure of the page.
+ * @param {Record<string, {default: any}>} modules @param {Record<string, any>} data */
 export function mountAll(modules, data) {
   for (const place of document.querySelectorAll("[data-explore]")) {
     const name = place.getAttribute("data-explore") ?? "";
     try {
-      mount(place, modules[name], data[name]);
+      mount(place, modules[name].default, data[name]);
     } catch (error) {
       console.error(`The interactive figure ${name} could not start.`, error); // its picture stays
     }

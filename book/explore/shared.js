@@ -205,7 +205,7 @@ export function readState(parameters, query) {
       const value = Number(text);
       if (text.trim() === "" || !(value >= min && value <= max)) continue;
       values[key] = Number((min + Math.round((value - min) / step) * step).toFixed(9));
-    } else if ("options" in parameter ? text in parameter.options : parameter.pattern.test(text))
+    } else if ("options" in parameter ? Object.hasOwn(parameter.options, text) : parameter.pattern.test(text))
       values[key] = text;
   }
   return values;
