@@ -12,6 +12,10 @@ The directive ``explore`` is a figure with the name of a module of ``book/explor
     The caption.
     :::
 
+A figure that a cell of a notebook draws needs no second picture: with the option
+``figure``, its name, the module takes the place of that one, and the directive itself
+shows nothing.
+
 The picture stands in the page, in print, in a notebook and where no script runs. In a
 browser ``book/explore/mask.js`` replaces it and begins with ``state``; what it needs to
 know is in ``book/explore/mask.json``, if there is such a file.
@@ -54,6 +58,7 @@ class Explore(Figure):
     option_spec: ClassVar[dict[str, Any]] = {
         **Figure.option_spec,
         "image": directives.unchanged_required,
+        "figure": directives.unchanged_required,
         "state": directives.unchanged,
     }
 
@@ -62,15 +67,15 @@ class Explore(Figure):
         name = self.arguments[0].strip()
         if name not in modules():
             raise self.error(f"no module {name!r}: expected one of {modules()}")
+        state = self.options.pop("state", "")
+        if figure := self.options.pop("figure", None):
+            return [explore(module=name, state=state, figure=figure)]
         for option in ("image", "name", "alt"):
             if not self.options.get(option):
                 raise self.error(f"an interactive figure needs the option {option!r}")
         self.arguments[0] = self.options.pop("image")
-        place = explore(module=name, state=self.options.pop("state", ""))
+        place = explore(module=name, state=state)
         place += super().run()
-        self.env.metadata[self.env.docname].setdefault("explore", "")
-        used = set(self.env.metadata[self.env.docname]["explore"].split()) | {name}
-        self.env.metadata[self.env.docname]["explore"] = " ".join(sorted(used))
         return [place]
 
 
@@ -123,8 +128,10 @@ def add_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Name the scripts in the pages that have such figures, and in no other."""
-    used = app.env.metadata.get(page, {}).get("explore", "").split()
-    if doctree is None or not used:
+    if doctree is None:
+        return
+    used = sorted({place["module"] for place in doctree.findall(explore)})
+    if not used:
         return
     app.add_css_file("explore/explore.css")
     for name in (*FIRST, *used, LAST):
@@ -133,14 +140,12 @@ def add_scripts(
 
 def open_place(self: Any, node: explore) -> None:
     """Begin the place."""
-    self.body.append(
-        self.starttag(
-            node,
-            "div",
-            CLASS="explore",
-            **{"data-explore": node["module"], "data-state": node["state"]},
-        )
-    )
+    data = {
+        f"data-{key}": node[name]
+        for key, name in (("explore", "module"), ("state", "state"), ("figure", "figure"))
+        if node.get(name)
+    }
+    self.body.append(self.starttag(node, "div", CLASS="explore", **data))
 
 
 def close_place(self: Any, node: explore) -> None:

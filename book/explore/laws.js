@@ -40,6 +40,26 @@ export function coverTable(height, width, block, border) {
   return coverCounts(height, block, border).flatMap((a) => across.map((b) => a * b));
 }
 
+/** The share of a square map that falls, when seeds with this probability cover the
+ * elements of a line so many times. @param {number[]} line @param {number} gamma */
+export function droppedShare(line, gamma) {
+  let kept = 0;
+  for (const a of line) for (const b of line) kept += (1 - gamma) ** (a * b);
+  return 1 - kept / line.length ** 2;
+}
+
+/** Cover counts of a line whose seeds are the middles of blocks, and lie on the map.
+ * @param {number} size @param {number} block */
+export function centredCounts(size, block) {
+  const before = Math.floor(block / 2);
+  return Array.from({ length: size }, (_, i) =>
+    Math.min(i, size - 1 - before) - Math.max(i - block + 1, -before) + 1);
+}
+
+/** The seed probability of the DropBlock paper.
+ * @param {number} size @param {number} block @param {number} p */
+export const textbookGamma = (size, block, p) => (p * size ** 2) / block ** 2 / (size - block + 1) ** 2;
+
 /** How often each value occurs.
  * @param {number[]} values @returns {[number, number][]} */
 function tally(values) {

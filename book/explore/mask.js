@@ -287,9 +287,9 @@ function render({ model, el }) {
         h("div", { class: "explore-buttons" }, button("Draw again", () => redraw(1)), button("100 more draws", () => redraw(100))),
         table.el)),
     h("div", { class: "explore-columns" },
-      h("div", {}, h("h4", { role: "presentation" }, "Share dropped, draw by draw"), histogram.el,
+      h("div", {}, h("p", { class: "explore-title" }, "Share dropped, draw by draw"), histogram.el,
         h("p", { class: "explore-note" })),
-      h("div", {}, h("h4", { role: "presentation" }, "P(keep), place by place"), places.el)),
+      h("div", {}, h("p", { class: "explore-title" }, "P(keep), place by place"), places.el)),
     tries(model, [
       ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
       ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],

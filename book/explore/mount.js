@@ -91,7 +91,8 @@ function pick(parameters, query) {
 
 /** @param {Element} place @param {any} module @param {any} data */
 function mount(place, module, data) {
-  const figure = /** @type {Element} */ (place.querySelector("figure"));
+  const figure = place.querySelector("figure") ?? document.getElementById(place.getAttribute("data-figure") ?? "");
+  if (!figure) throw new Error(`there is no figure for ${place.outerHTML}`);
   const parameters = module.parameters;
   const initial = readState(parameters, place.getAttribute("data-state") ?? "");
   const model = new State({ ...initial, data }, save);
@@ -120,7 +121,7 @@ function mount(place, module, data) {
   module.render({ model, el });
   const live = h("div", { class: "explore-live" }, el, h("div", { class: "explore-foot" }, back, link), said.el);
   figure.insertBefore(live, figure.querySelector("figcaption"));
-  place.classList.add("explore-mounted");
+  figure.classList.add("explore", "explore-mounted");
 }
 
 /** Mount every figure of the page.

@@ -5,7 +5,7 @@ change; a test compares the stored files with what this script makes.
 
 ``book/explore/mask.json`` has for each of four photographs four maps of 14 by 14
 values, each value one hexadecimal digit. The pictures stand where no script runs, each
-with one draw of real layers: ``mask.svg`` of four methods, ``mask-blocks.svg`` of blocks.
+with one draw of real layers: of methods (``mask.svg``) and blocks.
 """
 
 import itertools

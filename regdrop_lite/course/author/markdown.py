@@ -256,8 +256,10 @@ class _Writer:
                 title, body = name.capitalize(), "\n".join([title, body]).strip()
             heading = self.write(title) if title else name.capitalize()
             return _quote(f"**{heading}**\n\n{self.write(body)}")
+        if name == "explore" and "figure" in directive.options:
+            return ""  # where no script runs, the figure that it names is enough
         if name in ("figure", "image", "explore"):
-            # Where no script runs, an interactive figure is its picture.
+            # The same: the picture of an interactive figure.
             address = directive.options.get("image", title)
             alt = directive.options.get("alt", "")
             image = f"![{alt}]({self.resolver.link(address)})"

@@ -184,7 +184,7 @@ class Book:
                     label = box.options.get("label") or box.options.get("name", "")
                     if box.name == "math" and label:
                         self.labels[label] = Target(page, number=number("equation"))
-                    elif box.name in ("figure", "explore"):
+                    elif box.name in ("figure", "explore") and label:
                         self.labels[label] = Target(page, box.body, number("figure"))
                     elif label:
                         self.labels[label] = Target(page, box.argument)
