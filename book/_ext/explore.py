@@ -142,7 +142,11 @@ def open_place(self: Any, node: explore) -> None:
     """Begin the place."""
     data = {
         f"data-{key}": node[name]
-        for key, name in (("explore", "module"), ("state", "state"), ("figure", "figure"))
+        for key, name in (
+            ("explore", "module"),
+            ("state", "state"),
+            ("figure", "figure"),
+        )
         if node.get(name)
     }
     self.body.append(self.starttag(node, "div", CLASS="explore", **data))

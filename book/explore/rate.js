@@ -23,7 +23,7 @@ const RULES = [
     gamma: textbookGamma, line: centredCounts,
   },
   {
-    name: "p/k²", words: "another rate, seeds everywhere, blocks cut",
+    name: "miguelvr/dropblock", words: "the rate p/k², seeds everywhere, blocks cut",
     gamma: (_, k, p) => p / k ** 2, line: centredCounts,
   },
   {
@@ -78,8 +78,8 @@ function render({ model, el }) {
         (Math.abs(times - 1) < 5e-4 ? ", as asked" : `, ${fixed(times, 2)} × p`);
       rows[i].rate.textContent = `γ = ${short(gamma)}`;
     });
-    formula.replaceChildren(h("span", {}, "textbook: γ = p H² / k² (H−k+1)² = ",
-      `${fixed(p)} · ${size}² / ${k}² · ${size - k + 1}² = ${short(textbookGamma(size, k, p))}`));
+    formula.replaceChildren(h("span", {}, "textbook: γ = p H² / (k² (H−k+1)²) = ",
+      `${fixed(p)} · ${size}² / (${k}² · ${size - k + 1}²) = ${short(textbookGamma(size, k, p))}`));
     said.say(`Map ${size}, block ${k}, asked ${fixed(p)}: ` +
       results.map(({ name, share }) => `${name} drops ${fixed(share, 3)}`).join("; ") + ".");
   }

@@ -165,7 +165,7 @@ export function hatching(id, size = 4) {
   return svg(
     "pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" },
     svg("rect", { width: size, height: size, class: "explore-fell" }),
-    svg("path", { d: `M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`, class: "explore-stroke" }),
+    svg("path", { d: `M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`, class: "explore-stroke", "stroke-width": size / 4 }),
   );
 }
 

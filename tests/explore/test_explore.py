@@ -82,6 +82,49 @@ def binomial_cases() -> list[dict[str, object]]:
     ]
 
 
+def rate_cases() -> list[dict[str, object]]:
+    """Five rules on 210 settings, each place counted by itself."""
+    rules = load(ROOT / "book" / "figures" / "explore_rate.py").rules
+    return [
+        {
+            "size": size,
+            "block": block,
+            "p": p,
+            "rules": [
+                {"gamma": gamma, "share": share}
+                for _, gamma, share in rules(size, min(block, size), p).values()
+            ],
+        }
+        for size in (4, 7, 9, 14, 28, 56)
+        for block in (1, 2, 3, 4, 7, 12, 28)
+        for p in (0.05, 0.1, 0.3, 0.5, 0.9)
+    ]
+
+
+def place_cases() -> list[dict[str, object]]:
+    """Cover counts and P(keep) of 240 places of a map of 14 by 14."""
+    cases = []
+    for k, p, border in itertools.product(
+        (1, 2, 5, 7, 14), (0.05, 0.3, 0.9), ("valid", "clip")
+    ):
+        gamma = drop_block_gamma((14, 14), k, p, border)
+        keep = drop_block_keep_prob((14, 14), k, gamma, border)
+        line = cover_counts(14, k, border)
+        for row, column in itertools.product((0, 3, 6, 13), (2, 7)):
+            cases.append(
+                {
+                    "row": row,
+                    "column": column,
+                    "k": k,
+                    "p": p,
+                    "border": border,
+                    "covers": line[row] * line[column],
+                    "keep": keep[row, column].item(),
+                }
+            )
+    return cases
+
+
 def test_the_modules_compute_what_the_package_computes(tmp_path):
     node = shutil.which("node")
     if node is None:
@@ -90,6 +133,8 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
         "blocks": block_cases(),
         "binomial": binomial_cases(),
         "variance": variance_cases(),
+        "rates": rate_cases(),
+        "places": place_cases(),
     }
     path = tmp_path / "reference.json"
     path.write_text(json.dumps(reference), encoding="utf-8")

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import test_browser
 from pages import SOURCES, built
 from playwright.sync_api import Browser, Locator
-from test_browser import Visit, browser, contrast, server  # noqa: F401
+from test_browser import Visit, contrast
 
 pytestmark = pytest.mark.slow
+browser, server = test_browser.browser, test_browser.server  # fixtures
 
-FENCE = re.compile(r"\{explore\} (\w+)\\?n?\s.*?name: (fig-[\w-]+)", flags=re.S)
+FENCE = re.compile(r"\{explore\} (\w+)\b.*?(?:name|figure): (fig-[\w-]+)", flags=re.S)
 PLACES = [
     (page, name, figure)
     for page, path in SOURCES.items()
@@ -62,9 +64,7 @@ def test_there_are_interactive_figures():
 
 @every_place
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_it_takes_the_place_of_its_picture(
-    browser, server, page, name, figure, width
-):
+def test_it_takes_the_place_of_its_picture(browser, server, page, name, figure, width):
     with window(browser, width, reduced_motion="reduce") as visit:
         visit.go(f"{server}/{page}.html")
         place = figure_of(visit, figure)
@@ -139,7 +139,10 @@ def test_the_keyboard_does_everything(visit, server, page, name, figure):
     tried = 0
     for i in range(inputs.count()):
         one = inputs.nth(i)
-        if not one.is_visible() or one.locator("xpath=ancestor::*[@class='explore-tries']").count():
+        if (
+            not one.is_visible()
+            or one.locator("xpath=ancestor::*[@class='explore-tries']").count()
+        ):
             continue
         one.focus()
         assert one.evaluate("e => e === document.activeElement")
