@@ -145,6 +145,24 @@ export function binomial(n, p) {
   });
 }
 
+/** Drop probabilities of L blocks, by depth. @param {number} pMax @param {number} L
+ * @param {string} schedule "linear", "linear1" or "constant" */
+export function dropPathRates(pMax, L, schedule) {
+  return Array.from({ length: L }, (_, l) => {
+    if (schedule === "linear") return pMax * (l / Math.max(L - 1, 1));
+    return schedule === "linear1" ? pMax * ((l + 1) / L) : pMax;
+  });
+}
+
+/** The law of the number of open blocks: the probabilities of 0 ... L.
+ * @param {number[]} rates */
+export function depthLaw(rates) {
+  let law = [1];
+  for (const p of rates)
+    law = Array.from({ length: law.length + 1 }, (_, d) => p * (law[d] ?? 0) + (1 - p) * (law[d - 1] ?? 0));
+  return law;
+}
+
 /** Which elements of a batch of maps fall, sample by sample, map by map, row by row.
  * @param {string} method "element", "channel", "block" or "path"
  * @param {{N: number, C: number, size: number, p: number, k?: number, border?: string}}

@@ -1,7 +1,7 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
 import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance } from "./laws.js";
-import { announcer, button, change, choice, fixed, h, hatching, numbers, short, slider, still, svg, tries, unique } from "./shared.js";
+import { announcer, button, change, choice, fixed, h, hatching, histogram, numbers, short, slider, still, svg, tries, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
@@ -146,42 +146,6 @@ function drawMaps(data) {
   };
 }
 
-/** Histogram of the shares so far (bars), and the law (dots). */
-function drawHistogram() {
-  const [width, height] = [300, 110];
-  const x = (/** @type {number} */ s) => 12 + s * (width - 24);
-  const bars = svg("path", { class: "explore-bar" });
-  const dots = svg("path", { class: "explore-dots" });
-  const asked = svg("path", { class: "explore-asked" });
-  const now = svg("path", { class: "explore-now" });
-  const el = svg(
-    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
-    bars, asked, dots, now,
-    svg("path", { d: `M${x(0)} ${height}H${x(1)}`, class: "explore-axis" }),
-    [0, 0.25, 0.5, 0.75, 1].map((s) => svg("text", { x: x(s), y: height + 14, "text-anchor": "middle" }, String(s))),
-    svg("text", { x: x(0.5), y: height + 29, "text-anchor": "middle" }, "share of all values that fell"),
-  );
-  return {
-    el,
-    /** @param {number[]} shares @param {number[][]} bins @param {number} p */
-    show(shares, bins, p) {
-      const n = bins.length - 1;
-      const counts = new Array(n + 1).fill(0);
-      for (const s of shares) counts[Math.round(s * n)]++;
-      const top = Math.max(...bins.map((bin) => bin[1]), ...counts.map((c) => c / shares.length));
-      const y = (/** @type {number} */ v) => height - (v / top) * (height - 12);
-      const half = Math.min(0.4 / n, 0.025) * (width - 24);
-      bars.setAttribute("d", counts.map((c, i) =>
-        c ? `M${x(i / n) - half} ${height}V${y(c / shares.length)}h${2 * half}V${height}z` : "").join(""));
-      dots.setAttribute("d", bins.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
-      asked.setAttribute("d", `M${x(p)} 6V${height}`);
-      const last = x(shares[shares.length - 1]);
-      now.setAttribute("d", `M${last} ${height + 1}l4 5h-8z`);
-      el.setAttribute("aria-label", `Shares of ${shares.length} draws as bars, the law as dots.`);
-    },
-  };
-}
-
 /** The probability to be kept, place by place. */
 function drawPlaces() {
   const cells = Array.from({ length: SIZE ** 2 }, (_, i) =>
@@ -207,7 +171,7 @@ function drawPlaces() {
 /** @param {{model: import("./shared.js").Model, el: HTMLElement}} place */
 function render({ model, el }) {
   const maps = drawMaps(model.get("data"));
-  const histogram = drawHistogram();
+  const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
   const formula = h("p", { class: "explore-formula" });
   const table = numbers("Numbers of this setting");
@@ -248,7 +212,7 @@ function render({ model, el }) {
       ["spread of a draw around it (s.d.)", fixed(spread, 3)],
     ]);
     maps.show(mask, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent of the values fell.`);
-    histogram.show(shares, law(amounts({ method, k, border }), p, spread), p);
+    chart.show(shares, law(amounts({ method, k, border }), p, spread), p, dropped);
     places.show(keep);
     said.say(`${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`);
   }
@@ -287,7 +251,7 @@ function render({ model, el }) {
         h("div", { class: "explore-buttons" }, button("Draw again", () => redraw(1)), button("100 more draws", () => redraw(100))),
         table.el)),
     h("div", { class: "explore-columns" },
-      h("div", {}, h("p", { class: "explore-title" }, "Share dropped, draw by draw"), histogram.el,
+      h("div", {}, h("p", { class: "explore-title" }, "Share dropped, draw by draw"), chart.el,
         h("p", { class: "explore-note" })),
       h("div", {}, h("p", { class: "explore-title" }, "P(keep), place by place"), places.el)),
     tries(model, [

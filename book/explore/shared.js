@@ -169,6 +169,42 @@ export function hatching(id, size = 4) {
   );
 }
 
+/** A histogram of what was drawn (bars) beside its law (dots), with a line at the mean
+ * and a triangle at the last draw. @param {number[]} ticks @param {string} title */
+export function histogram(ticks, title) {
+  const [width, height] = [300, 110];
+  const [low, high] = [ticks[0], ticks[ticks.length - 1]];
+  const x = (/** @type {number} */ s) => 12 + ((s - low) / (high - low)) * (width - 24);
+  const [bars, asked, dots, now] = ["bar", "asked", "dots", "now"].map((name) => svg("path", { class: `explore-${name}` }));
+  const el = svg(
+    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
+    bars, asked, dots, now,
+    svg("path", { d: `M${x(low)} ${height}H${x(high)}`, class: "explore-axis" }),
+    ticks.map((s) => svg("text", { x: x(s), y: height + 14, "text-anchor": "middle" }, String(s))),
+    svg("text", { x: width / 2, y: height + 29, "text-anchor": "middle" }, title),
+  );
+  return {
+    el,
+    /** @param {number[]} draws @param {number[][]} law [value, probability] at equal steps
+     * @param {number} mean @param {number} last */
+    show(draws, law, mean, last) {
+      const step = law[1][0] - law[0][0];
+      const counts = law.map(() => 0);
+      for (const value of draws) counts[Math.round((value - law[0][0]) / step)]++;
+      const shares = counts.map((count) => count / draws.length);
+      const top = Math.max(...law.map(([, chance]) => chance), ...shares);
+      const y = (/** @type {number} */ v) => height - (v / top) * (height - 12);
+      const half = Math.min((x(step) - x(0)) * 0.4, 7);
+      bars.setAttribute("d", law.map(([s], i) =>
+        shares[i] ? `M${x(s) - half} ${height}V${y(shares[i])}h${2 * half}V${height}z` : "").join(""));
+      dots.setAttribute("d", law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
+      asked.setAttribute("d", `M${x(mean)} 6V${height}`);
+      now.setAttribute("d", `M${x(last)} ${height + 1}l4 5h-8z`);
+      el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
+    },
+  };
+}
+
 // The state of a page is in its address: "#anchor;name?key=value&...;name?...". What is
 // as at first is left out. `name` is that of a figure, so that a figure alone is an anchor.
 

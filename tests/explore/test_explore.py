@@ -14,13 +14,14 @@ import pytest
 import torch
 from scipy import stats
 
-from regdrop_lite import drop_block_gamma, drop_block_keep_prob
+from regdrop_lite import drop_block_gamma, drop_block_keep_prob, drop_path_rates
 from regdrop_lite.drop_block_gamma import cover_counts
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 EXPLORE = ROOT / "book" / "explore"
 KILOBYTE = 1000
+SCHEDULES = ("linear", "linear1", "constant")
 SHARED = {"laws", "shared", "mount"}
 
 
@@ -125,6 +126,23 @@ def place_cases() -> list[dict[str, object]]:
     return cases
 
 
+def depth_cases() -> list[dict[str, object]]:
+    """Rates of the package, and the law of the depth over all masks."""
+    cases = []
+    for L, p, schedule in itertools.product(
+        (1, 2, 5, 8, 10), (0.0, 0.05, 0.25, 0.5, 0.7, 0.9, 1.0), SCHEDULES
+    ):
+        rates = drop_path_rates(p, L, schedule)
+        masks = torch.tensor(list(itertools.product((0.0, 1.0), repeat=L))).double()
+        q = 1 - torch.tensor(rates, dtype=torch.float64)
+        chances = (q * masks + (1 - q) * (1 - masks)).prod(dim=1)
+        law = torch.zeros(L + 1, dtype=torch.float64)
+        law.index_add_(0, masks.sum(dim=1).long(), chances)
+        case = {"L": L, "p": p, "schedule": schedule, "rates": rates}
+        cases.append({**case, "law": law.tolist()})
+    return cases
+
+
 def test_the_modules_compute_what_the_package_computes(tmp_path):
     node = shutil.which("node")
     if node is None:
@@ -135,6 +153,7 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
         "variance": variance_cases(),
         "rates": rate_cases(),
         "places": place_cases(),
+        "depths": depth_cases(),
     }
     path = tmp_path / "reference.json"
     path.write_text(json.dumps(reference), encoding="utf-8")
