@@ -1,7 +1,7 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
 import { depthLaw, dropPathRates, generator } from "./laws.js";
-import { announcer, button, change, choice, fixed, h, histogram, numbers, slider, still, svg, tries } from "./shared.js";
+import { announcer, button, change, choice, fixed, h, histogram, numbers, raised, slider, still, svg, tries } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
@@ -118,7 +118,7 @@ function render({ model, el }) {
       ["expected depth, Σ q", fixed(mean)],
       ["spread of a sample’s depth (s.d.)", fixed(spread)],
       ["spread of a mini-batch’s mean", fixed(ofMean)],
-      [`paths of sample 0: 2^${depth[0]}`, String(2 ** depth[0])],
+      [`paths of sample 0: 2${raised(depth[0])}`, String(2 ** depth[0])],
       ["paths on average, Π(1 + q)", fixed(paths, 0)],
     ]);
     chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);

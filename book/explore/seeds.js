@@ -1,7 +1,7 @@
 // DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
 
 import { coverCounts, dropBlockGamma, generator } from "./laws.js";
-import { announcer, button, change, choice, fixed, h, hatching, numbers, short, slider, svg, tries, unique } from "./shared.js";
+import { announcer, button, change, choice, fixed, h, hatching, numbers, raised, short, slider, svg, tries, unique } from "./shared.js";
 
 const SIZE = 14; // the map is SIZE × SIZE
 
@@ -148,7 +148,7 @@ function render({ model, el }) {
       ...(border === "clip" ? [/** @type {[string, string]} */ (["lost over the border", String(seeds.length * k ** 2 - area)])] : []),
       ["γ that drops p on average", short(known.gamma)],
       [`seeds that can drop (${row}, ${column})`, String(known.covers)],
-      ["its P(drop) = 1 − (1 − γ)" + sup(known.covers), fixed(known.drop, 3)],
+      ["its P(drop) = 1 − (1 − γ)" + raised(known.covers), fixed(known.drop, 3)],
       ["its weight, 1 / P(keep)", short(known.weight)],
     ]);
     const words = `${many}; ${dropped} of ${SIZE ** 2} elements fall, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seeds can drop it, with probability ${fixed(known.drop)}.`;
@@ -172,8 +172,5 @@ function render({ model, el }) {
   );
   show();
 }
-
-/** A whole number, raised. @param {number} n */
-const sup = (n) => [...String(n)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)]).join("");
 
 export default { parameters, render };

@@ -46,6 +46,9 @@ export function fixed(value, digits = 2) {
   return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
 }
 
+/** A whole number as an exponent. @param {number} n */
+export const raised = (n) => [...String(n)].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("");
+
 /** A number with about three digits that count, whatever its size.
  * @param {number} value */
 export function short(value, digits = 3) {
@@ -53,8 +56,7 @@ export function short(value, digits = 3) {
   const size = Math.floor(Math.log10(Math.abs(value)));
   if (size < -4 || size > 5) {
     const [lead, power] = value.toExponential(digits - 1).split("e");
-    const raised = [...String(Number(power))].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
-    return `${lead.replace("-", "−")} · 10${raised.join("")}`;
+    return `${lead.replace("-", "−")} · 10${raised(Number(power))}`;
   }
   return fixed(value, Math.max(digits - 1 - size, 0));
 }
