@@ -31,8 +31,19 @@ def window(browser: Browser, width: int = 1440, **more: Any) -> Iterator[Visit]:
     """A window of its own."""
     viewport = {"width": width, "height": 900}
     context = browser.new_context(viewport=viewport, **more)
+    # Formulas take most of the time of a page, and are tested elsewhere.
+    context.route("**/mathjax/**", lambda route: route.fulfill(body=""))
     yield Visit(context.new_page())
     context.close()
+
+
+def go(visit: Visit, url: str) -> None:
+    """Load a page, and wait for its interactive figures."""
+    visit.page.goto(url, wait_until="load")
+    visit.page.wait_for_function(
+        "[...document.querySelectorAll('[data-explore]')].length =="
+        " document.querySelectorAll('.explore-mounted').length"
+    )
 
 
 @pytest.fixture
@@ -66,7 +77,7 @@ def test_there_are_interactive_figures():
 @pytest.mark.parametrize("width", [360, 768, 1440])
 def test_it_takes_the_place_of_its_picture(browser, server, page, name, figure, width):
     with window(browser, width, reduced_motion="reduce") as visit:
-        visit.go(f"{server}/{page}.html")
+        go(visit, f"{server}/{page}.html")
         place = figure_of(visit, figure)
         assert place.locator(".explore-live").is_visible()
         assert not place.locator(PICTURE).first.is_visible()
@@ -108,7 +119,7 @@ def test_where_no_script_runs_the_picture_stands(browser, server, page, name, fi
 
 @every_place
 def test_on_paper_the_picture_stands(visit, server, page, name, figure):
-    visit.go(f"{server}/{page}.html")
+    go(visit, f"{server}/{page}.html")
     visit.page.emulate_media(media="print")
     place = visit.page.locator(f"figure#{figure}")
     assert place.locator(PICTURE).first.is_visible()
@@ -117,7 +128,7 @@ def test_on_paper_the_picture_stands(visit, server, page, name, figure):
 
 @every_place
 def test_it_works_without_a_server(visit, site, page, name, figure):
-    visit.go(built(site, page).as_uri())
+    go(visit, built(site, page).as_uri())
     assert figure_of(visit, figure).locator(".explore-live").is_visible()
     assert visit.complaints == []
     assert [url for url in visit.requests if url.startswith("http")] == []
@@ -126,7 +137,7 @@ def test_it_works_without_a_server(visit, site, page, name, figure):
 @every_place
 def test_the_keyboard_does_everything(visit, server, page, name, figure):
     """Every input can be reached by Tab, and each changes what is shown."""
-    visit.go(f"{server}/{page}.html")
+    go(visit, f"{server}/{page}.html")
     place = figure_of(visit, figure)
     inputs = place.locator(
         ".explore-body :is(button, input[type=range], input:checked, [tabindex='0'])"
@@ -166,14 +177,13 @@ def test_the_keyboard_does_everything(visit, server, page, name, figure):
 
 @every_place
 def test_the_address_brings_the_state_back(visit, server, page, name, figure):
-    visit.go(f"{server}/{page}.html")
+    go(visit, f"{server}/{page}.html")
     place = figure_of(visit, figure)
     place.locator(".explore-tries button").last.click()
     visit.page.wait_for_timeout(400)
     address, state = visit.page.url, shown(place)
     assert f"#{figure}?" in address
     visit.page.reload()
-    visit.page.wait_for_load_state("networkidle")
     assert shown(place) == state
     visit.page.goto("about:blank")
     visit.page.goto(address)
@@ -193,10 +203,10 @@ def test_the_address_brings_the_state_back(visit, server, page, name, figure):
 
 @every_place
 def test_a_wrong_address_changes_nothing(visit, server, page, name, figure):
-    visit.go(f"{server}/{page}.html")
+    go(visit, f"{server}/{page}.html")
     state = shown(figure_of(visit, figure))
-    visit.go("about:blank")
-    visit.go(f"{server}/{page}.html#{figure}?p=7&k=-1&method=x&draws=1e9&open=<b>")
+    go(visit, "about:blank")
+    go(visit, f"{server}/{page}.html#{figure}?p=7&k=-1&method=x&draws=1e9&open=<b>")
     assert shown(figure_of(visit, figure)) == state
     assert visit.complaints == []
 
@@ -204,7 +214,7 @@ def test_a_wrong_address_changes_nothing(visit, server, page, name, figure):
 @every_place
 def test_a_finger_does_it_too(browser, server, page, name, figure):
     with window(browser, 390, has_touch=True, is_mobile=True) as visit:
-        visit.go(f"{server}/{page}.html")
+        go(visit, f"{server}/{page}.html")
         place = figure_of(visit, figure)
         heights = place.evaluate(
             "f => [...f.querySelectorAll('button, input[type=range],"
@@ -221,7 +231,7 @@ def test_a_finger_does_it_too(browser, server, page, name, figure):
 
 @every_place
 def test_results_are_announced(visit, server, page, name, figure):
-    visit.go(f"{server}/{page}.html")
+    go(visit, f"{server}/{page}.html")
     place = figure_of(visit, figure)
     status = place.locator(".explore-body [role=status]")
     place.locator(".explore-tries button").first.click()
@@ -237,7 +247,7 @@ def test_results_are_announced(visit, server, page, name, figure):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_can_be_read(browser, server, page, name, figure, scheme):
     with window(browser, color_scheme=scheme) as visit:
-        visit.go(f"{server}/{page}.html")
+        go(visit, f"{server}/{page}.html")
         colours = figure_of(visit, figure).evaluate(
             "f => [...f.querySelectorAll('.explore-live *')].filter(e =>"
             " e.checkVisibility() && [...e.childNodes].some(n => n.nodeType == 3 &&"
@@ -253,7 +263,7 @@ def test_words_can_be_read(browser, server, page, name, figure, scheme):
 
 def test_copied_links_lead_to_what_is_seen(browser, server):
     with window(browser, permissions=["clipboard-read", "clipboard-write"]) as visit:
-        visit.go(f"{server}/book/intro.html")
+        go(visit, f"{server}/book/intro.html")
         place = figure_of(visit, "fig-one-idea")
         place.locator(".explore-tries button").last.click()
         place.get_by_role("button", name="Copy link").click()
@@ -268,7 +278,7 @@ def test_copied_links_lead_to_what_is_seen(browser, server):
 def test_a_hundred_draws_come_at_once_or_one_after_another(browser, server):
     for motion in ("reduce", "no-preference"):
         with window(browser, reduced_motion=motion) as visit:
-            visit.go(f"{server}/book/intro.html")
+            go(visit, f"{server}/book/intro.html")
             place = figure_of(visit, "fig-one-idea")
             place.get_by_role("button", name="100 more draws").click()
             if motion == "reduce":
@@ -278,6 +288,6 @@ def test_a_hundred_draws_come_at_once_or_one_after_another(browser, server):
 
 def test_pages_without_interactive_figures_load_nothing_for_them(visit, server):
     without = next(page for page in SOURCES if page not in {p for p, *_ in PLACES})
-    visit.go(f"{server}/{without}.html")
+    go(visit, f"{server}/{without}.html")
     assert visit.requests
     assert [url for url in visit.requests if "explore" in url] == []
