@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import mdformat_tables
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from mdformat.renderer import DEFAULT_RENDERERS, MDRenderer, RenderContext
@@ -73,19 +74,21 @@ def parse_directive(info: str, content: str) -> Directive | None:
     match = _DIRECTIVE.fullmatch(info.strip())
     if match is None:
         return None
-    lines, options = content.splitlines(), {}
+    lines = content.splitlines()
+    options: dict[str, str] = {}
     if lines and lines[0].strip() == "---" and "---" in map(str.strip, lines[1:]):
         end = [line.strip() for line in lines].index("---", 1)
-        block, lines = [f":{line.strip()}" for line in lines[1:end]], lines[end + 1 :]
+        block, lines = "\n".join(lines[1:end]), lines[end + 1 :]
+        options = {k: str(v or "") for k, v in (yaml.safe_load(block) or {}).items()}
     else:
         end = next(
             (i for i, line in enumerate(lines) if not re.match(r":[\w-]+:", line)),
             len(lines),
         )
-        block, lines = lines[:end], lines[end:]
-    for line in block:
-        key, _, value = line[1:].partition(":")
-        options[key.strip()] = value.strip()
+        for line in lines[:end]:
+            key, _, value = line[1:].partition(":")
+            options[key.strip()] = value.strip()
+        lines = lines[end:]
     return Directive(match[1], match[2].strip(), options, "\n".join(lines).strip("\n"))
 
 
@@ -253,9 +256,13 @@ class _Writer:
                 title, body = name.capitalize(), "\n".join([title, body]).strip()
             heading = self.write(title) if title else name.capitalize()
             return _quote(f"**{heading}**\n\n{self.write(body)}")
-        if name in ("figure", "image"):
+        if name == "explore" and "figure" in directive.options:
+            return ""  # where no script runs, the figure that it names is enough
+        if name in ("figure", "image", "explore"):
+            # The same: the picture of an interactive figure.
+            address = directive.options.get("image", title)
             alt = directive.options.get("alt", "")
-            image = f"![{alt}]({self.resolver.link(title)})"
+            image = f"![{alt}]({self.resolver.link(address)})"
             return f"{image}\n\n{self.write(body)}".strip()
         if name == "table":
             return f"**{self.write(title)}**\n\n{self.write(body)}"

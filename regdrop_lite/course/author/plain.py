@@ -44,6 +44,14 @@ from regdrop_lite.course.author.student import has_solutions, student_version
 __all__ = ["Book", "main", "plain_edition", "write_plain"]
 
 GLUE = "application/papermill.record/text/plain"
+_LEAVES = {
+    "math",
+    "code",
+    "code-block",
+    "figure",
+    "explore",
+}  # their bodies name nothing
+
 _FIRST_CELL = """\
 # Prepares this notebook where it stands alone, as in Colab. Elsewhere it does nothing.
 import importlib.util
@@ -175,11 +183,17 @@ class Book:
                     label = box.options.get("label") or box.options.get("name", "")
                     if box.name == "math" and label:
                         self.labels[label] = Target(page, number=number("equation"))
-                    elif box.name == "figure":
+                    elif box.name in ("figure", "explore") and label:
                         self.labels[label] = Target(page, box.body, number("figure"))
                     elif label:
                         self.labels[label] = Target(page, box.argument)
-                    if box.name not in ("math", "code", "code-block", "figure"):
+                    if box.name not in (
+                        "math",
+                        "code",
+                        "code-block",
+                        "figure",
+                        "explore",
+                    ):
                         walk(box.body)
             for label in waiting:
                 self.labels[label] = Target(page)

@@ -1,0 +1,166 @@
+// Sixteen samples flow through twelve residual blocks, some of them closed.
+
+import { depthLaw, dropPathRates, generator } from "./laws.js";
+import { announcer, button, change, choice, fixed, h, histogram, numbers, raised, slider, still, svg, tries } from "./shared.js";
+
+const N = 16; // samples
+const L = 12; // blocks
+const MOST = 500; // mini-batches that are kept in view
+
+/** @type {Record<string, any>} */
+const parameters = {
+  p: { label: "p_max, largest rate", value: 0.5, min: 0, max: 0.9, step: 0.05 },
+  schedule: {
+    label: "Rates by depth", value: "linear",
+    options: { linear: "linear", linear1: "linear, from p_max/L", constant: "constant" },
+  },
+  mode: { label: "One coin per", value: "row", options: { row: "sample", batch: "mini-batch" } },
+  // Block by block: "." by its coin, "x" closed, "o" open.
+  blocks: { value: "............", pattern: /^[.xo]{12}$/ },
+  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
+  seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
+};
+
+/** The rates of a setting: 1 for a block that is closed, 0 for one that is open.
+ * @param {number} p @param {string} schedule @param {string} blocks */
+export const rates = (p, schedule, blocks) =>
+  dropPathRates(p, L, schedule).map((rate, l) => ({ x: 1, o: 0 })[blocks[l]] ?? rate);
+
+/** What the law says: mean and spread of one depth, and of the mean depth of a batch.
+ * @param {number[]} rate @param {string} mode */
+export function moments(rate, mode) {
+  const mean = rate.reduce((sum, p) => sum + 1 - p, 0);
+  const spread = Math.sqrt(rate.reduce((sum, p) => sum + p * (1 - p), 0));
+  const paths = rate.reduce((product, p) => product * (2 - p), 1);
+  return { mean, spread, paths, ofMean: mode === "row" ? spread / Math.sqrt(N) : spread };
+}
+
+/** Which sample (row) takes which branch, in the mini-batch with this number.
+ * @param {number[]} rate @param {string} mode @param {number} seed @param {number} number
+ * @returns {boolean[][]} */
+export function batch(rate, mode, seed, number) {
+  const random = generator(seed, number, 12);
+  const coins = () => rate.map((p) => random() >= p);
+  const first = coins();
+  return Array.from({ length: N }, (_, n) => (mode === "batch" || !n ? first : coins()));
+}
+
+const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
+
+/** @param {{model: import("./shared.js").Model, el: HTMLElement}} place */
+function render({ model, el }) {
+  const said = announcer();
+  const table = numbers("Numbers of this setting");
+  const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
+  const right = LEFT + L * STEP + 6;
+  const bars = svg("path", { class: "explore-drop" });
+  const skips = svg("path", { class: "explore-skip" });
+  const open = svg("path", { class: "explore-open" });
+  const depths = Array.from({ length: N }, (_, n) =>
+    svg("text", { x: right + 24, y: TOP + n * ROW + 12, "text-anchor": "end" }));
+  const flow = svg(
+    "svg", { viewBox: `0 0 ${right + 26} ${TOP + N * ROW + 4}`, class: "explore-flow", role: "img" },
+    svg("text", { x: LEFT, y: 9 }, "p of each block"), svg("text", { x: right + 24, y: 9, "text-anchor": "end" }, "depth"),
+    bars, skips, open, depths,
+  );
+  // The heads of the blocks are buttons below the picture, so that keys reach them.
+  const heads = Array.from({ length: L }, (_, l) =>
+    button("", () => {
+      const blocks = [...model.get("blocks")];
+      blocks[l] = { ".": "x", x: "o", o: "." }[blocks[l]] ?? ".";
+      change(model, { blocks: blocks.join("") });
+    }));
+  const state = () => Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
+
+  let known = "";
+  /** @type {number[][]} */
+  let seen = []; // the depths of each mini-batch
+
+  function show() {
+    const { p, schedule, mode, blocks, draws, seed } = state();
+    const rate = rates(p, schedule, blocks);
+    const setting = [p, schedule, mode, blocks, seed].join();
+    if (setting !== known || draws < seen.length) seen = [];
+    known = setting;
+    const count = (/** @type {boolean[][]} */ grid) => grid.map((row) => row.filter(Boolean).length);
+    while (seen.length < draws) seen.push(count(batch(rate, mode, seed, seen.length + 1)));
+    const grid = batch(rate, mode, seed, draws);
+    const depth = seen[draws - 1];
+
+    bars.setAttribute("d", rate.map((r, l) => `M${LEFT + l * STEP + 3} 40v${-26 * r}h${STEP - 6}V40z`).join(""));
+    let [lines, boxes] = ["", ""];
+    grid.forEach((row, n) => {
+      const y = TOP + n * ROW + 8;
+      lines += `M0 ${y}H${right}`;
+      row.forEach((taken, l) => {
+        const x = LEFT + l * STEP;
+        if (taken) boxes += `M${x + 3} ${y - 5}h${STEP - 6}v10h${6 - STEP}z`;
+      });
+    });
+    skips.setAttribute("d", lines);
+    open.setAttribute("d", boxes);
+    depths.forEach((text, n) => (text.textContent = String(depth[n])));
+    heads.forEach((head, l) => {
+      head.textContent = { ".": String(l), x: "✕", o: "●" }[blocks[l]] ?? "";
+      head.setAttribute("aria-label", `Block ${l}: ${{ ".": `dropped with ${fixed(rate[l])}`, x: "always closed", o: "always open" }[blocks[l]]}`);
+    });
+
+    const { mean, spread, paths, ofMean } = moments(rate, mode);
+    const all = seen.flat();
+    const average = all.reduce((a, b) => a + b) / all.length;
+    const batchMean = depth.reduce((a, b) => a + b) / N;
+    const least = Math.min(...depth);
+    const most = Math.max(...depth);
+    table.show([
+      ["depth in this mini-batch", least === most ? `${least}, all ${N} samples` : `${least} to ${most}`],
+      ["its mean", fixed(batchMean)],
+      [draws === 1 ? "mean of 1 mini-batch" : `mean of ${draws} mini-batches`, fixed(average)],
+      ["expected depth, Σ q", fixed(mean)],
+      ["spread of a sample’s depth (s.d.)", fixed(spread)],
+      ["spread of a mini-batch’s mean", fixed(ofMean)],
+      [`paths of sample 0: 2${raised(depth[0])}`, String(2 ** depth[0])],
+      ["paths on average, Π(1 + q)", fixed(paths, 0)],
+    ]);
+    chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
+    const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: depths ${least} to ${most} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
+    flow.setAttribute("aria-label", `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
+    said.say(words);
+  }
+
+  let running = 0;
+  /** @param {number} goal */
+  function go(goal) {
+    cancelAnimationFrame(running);
+    const to = Math.min(goal, still() ? goal : model.get("draws") + 3);
+    change(model, { draws: to });
+    if (to < goal) running = requestAnimationFrame(() => go(goal));
+  }
+  /** @param {number} more */
+  function draw(more) {
+    if (model.get("draws") + more > MOST) change(model, { seed: (model.get("seed") % 999) + 1, draws: 1 });
+    go(model.get("draws") + more);
+  }
+  for (const key of ["p", "schedule", "mode", "blocks"]) model.on(`change:${key}`, () => cancelAnimationFrame(running));
+  model.on("change", show);
+
+  el.append(
+    h("div", { class: "explore-columns" },
+      h("div", {}, flow,
+        h("div", { class: "explore-heads", role: "group", "aria-label": "Blocks" }, heads),
+        h("p", { class: "explore-note" }, "Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin.")),
+      h("div", {}, slider(model, "p", parameters.p), choice(model, "schedule", parameters.schedule), choice(model, "mode", parameters.mode),
+        h("div", { class: "explore-buttons" }, button("Next mini-batch", () => draw(1)), button("100 more", () => draw(100))),
+        table.el)),
+    h("div", { class: "explore-columns" },
+      h("div", {}, h("p", { class: "explore-title" }, "Depth of the samples so far"), chart.el,
+        h("p", { class: "explore-note" }, "Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
+      h("div", {}, tries(model, [
+        ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
+        ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
+      ]))),
+    said.el,
+  );
+  show();
+}
+
+export default { parameters, render };

@@ -1,0 +1,176 @@
+// DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
+
+import { coverCounts, dropBlockGamma, generator } from "./laws.js";
+import { announcer, button, change, choice, fixed, h, hatching, numbers, raised, short, slider, svg, tries, unique } from "./shared.js";
+
+const SIZE = 14; // the map is SIZE × SIZE
+
+/** @type {Record<string, any>} */
+const parameters = {
+  k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
+  p: { label: "p, probability to drop", value: 0.45, min: 0.05, max: 0.9, step: 0.05 },
+  border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
+  seeds: { value: "2.7_3.0_4.1_8.4", pattern: /^(-?\d{1,2}\.-?\d{1,2}(_-?\d{1,2}\.-?\d{1,2})*)?$/ },
+  at: { value: "5.5", pattern: /^-?\d{1,2}\.-?\d{1,2}$/ },
+  throw: { label: "throw", value: 0, min: 0, max: 9999, step: 1 },
+};
+
+/** Where a block may begin along a line: [first, last].
+ * @param {number} k @param {string} border */
+export const range = (k, border) => (border === "clip" ? [1 - k, SIZE - 1] : [0, SIZE - k]);
+
+/** The places of a text like "2.7_3.0" at which a block may begin.
+ * @param {string} text @param {number} k @param {string} border @returns {number[][]} */
+export function places(text, k, border) {
+  const [first, last] = range(k, border);
+  const all = text ? text.split("_").map((one) => one.split(".").map(Number)) : [];
+  return all.filter((one) => one.every((v) => v >= first && v <= last));
+}
+
+/** How many blocks lie over each element, row by row.
+ * @param {number[][]} seeds @param {number} k */
+export function lying(seeds, k) {
+  const counts = new Array(SIZE ** 2).fill(0);
+  for (const [row, column] of seeds)
+    for (let i = Math.max(row, 0); i < Math.min(row + k, SIZE); i++)
+      for (let j = Math.max(column, 0); j < Math.min(column + k, SIZE); j++) counts[i * SIZE + j]++;
+  return counts;
+}
+
+/** What is known of one element before any seed falls.
+ * @param {number} row @param {number} column @param {number} k @param {number} p
+ * @param {string} border */
+export function place(row, column, k, p, border) {
+  const line = coverCounts(SIZE, k, border);
+  const covers = line[row] * line[column];
+  const gamma = dropBlockGamma(SIZE, SIZE, k, p, border);
+  const keep = (1 - gamma) ** covers;
+  return { covers, gamma, drop: 1 - keep, weight: 1 / keep };
+}
+
+/** @param {{model: import("./shared.js").Model, el: HTMLElement}} where */
+function render({ model, el }) {
+  const id = unique();
+  const said = announcer();
+  const table = numbers("Numbers of the map and of the place");
+  const ground = svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" });
+  const [fell, edge, twice, grid, marks, could, cursor] = Array.from({ length: 7 }, () => svg("g"));
+  const board = svg(
+    "svg", {
+      class: "explore-board", tabindex: 0, role: "application",
+      "aria-roledescription": "map", onclick: click, onkeydown: key,
+    },
+    svg("defs", {}, hatching(id, 0.5)), ground, fell, edge, grid, could, marks, twice, cursor,
+  );
+  const state = () => Object.fromEntries(Object.keys(parameters).map((name) => [name, model.get(name)]));
+
+  /** Put a seed where there is none, or take it away. @param {number} row
+   * @param {number} column */
+  function toggle(row, column) {
+    const { k, border, seeds } = state();
+    const [first, last] = range(k, border);
+    const at = `${row}.${column}`;
+    if (Math.min(row, column) < first || Math.max(row, column) > last) {
+      change(model, { at });
+      said.say("No block may begin here: it would not lie inside the map.");
+      return;
+    }
+    const now = places(seeds, k, border).map((one) => one.join("."));
+    const next = now.includes(at) ? now.filter((one) => one !== at) : [...now, at];
+    change(model, { at, seeds: next.join("_") });
+  }
+  /** @param {MouseEvent} event */
+  function click(event) {
+    const matrix = board.getScreenCTM();
+    if (!matrix) return;
+    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
+    toggle(Math.floor(y), Math.floor(x));
+  }
+  /** @param {KeyboardEvent} event */
+  function key(event) {
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const step = steps[/** @type {keyof typeof steps} */ (event.key)];
+    const [row, column] = model.get("at").split(".").map(Number);
+    if (step) {
+      const least = Math.min(range(model.get("k"), model.get("border"))[0], 0);
+      const [i, j] = [row + step[0], column + step[1]].map((v) => Math.max(least, Math.min(v, SIZE - 1)));
+      change(model, { at: `${i}.${j}` });
+    } else if (event.key === " " || event.key === "Enter") toggle(row, column);
+    else return;
+    event.preventDefault();
+  }
+  /** Throw a seed at every place with probability gamma. */
+  function throwSeeds() {
+    const { k, p, border } = state();
+    const number = model.get("throw") + 1;
+    const random = generator(number, k, 5);
+    const gamma = dropBlockGamma(SIZE, SIZE, k, p, border);
+    const [first, last] = range(k, border);
+    const seeds = [];
+    for (let i = first; i <= last; i++) for (let j = first; j <= last; j++) if (random() < gamma) seeds.push(`${i}.${j}`);
+    change(model, { seeds: seeds.join("_"), throw: number });
+  }
+
+  function show() {
+    const { k, p, border, seeds: text, at } = state();
+    const seeds = places(text, k, border);
+    const counts = lying(seeds, k);
+    const dropped = counts.filter(Boolean).length;
+    const area = counts.reduce((a, b) => a + b, 0);
+    const [row, column] = at.split(".").map((/** @type {string} */ v) => Math.max(0, Math.min(Number(v), SIZE - 1)));
+    const known = place(row, column, k, p, border);
+    const [first, last] = range(k, border);
+    const margin = border === "clip" ? k - 1 : 0;
+    board.setAttribute("viewBox", `${-margin - 0.2} ${-margin - 0.2} ${SIZE + margin + 0.4} ${SIZE + margin + 0.4}`);
+    const cells = counts.map((count, i) => ({ count, x: i % SIZE, y: Math.floor(i / SIZE) })).filter(({ count }) => count);
+    fell.replaceChildren(svg("path", { style: `fill: url(#${id})`, d: cells.map(({ x, y }) => `M${x} ${y}h1v1h-1z`).join("") }));
+    edge.replaceChildren(svg("path", { class: "explore-edge", d: seeds.map(([y, x]) => `M${x} ${y}h${k}v${k}h-${k}z`).join("") }));
+    twice.replaceChildren(...cells.filter(({ count }) => count > 1).map(({ count, x, y }) =>
+      svg("text", { x: x + 0.5, y: y + 0.78, "text-anchor": "middle" }, String(count))));
+    const lines = Array.from({ length: SIZE + margin + 1 }, (_, i) => i - margin);
+    grid.replaceChildren(svg("path", { class: "explore-grid", d: lines.map((v) => `M${-margin} ${v}H${SIZE}M${v} ${-margin}V${SIZE}`).join("") }),
+      svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
+    marks.replaceChildren(svg("path", { class: "explore-cross", d: seeds.map(([y, x]) => `M${x + 0.25} ${y + 0.25}l.5 .5m0 -.5l-.5 .5`).join("") }));
+    // The seed places that would cover the place: a rectangle.
+    const from = [row, column].map((v) => Math.max(v - k + 1, first));
+    const to = [row, column].map((v) => Math.min(v, last));
+    could.replaceChildren(svg("rect", {
+      class: "explore-could", x: from[1], y: from[0], width: to[1] - from[1] + 1, height: to[0] - from[0] + 1,
+    }));
+    const [i, j] = at.split(".").map(Number);
+    cursor.replaceChildren(svg("rect", { class: "explore-cursor", x: j, y: i, width: 1, height: 1 }));
+
+    const many = seeds.length === 1 ? "1 seed" : `${seeds.length} seeds`;
+    table.show([
+      [`${many} × k²`, `${seeds.length} · ${k ** 2} = ${seeds.length * k ** 2}`],
+      ["elements that fall", `${dropped} of ${SIZE ** 2}: ${fixed(dropped / SIZE ** 2, 3)}`],
+      ["lost to overlaps", String(area - dropped)],
+      ...(border === "clip" ? [/** @type {[string, string]} */ (["lost over the border", String(seeds.length * k ** 2 - area)])] : []),
+      ["γ that drops p on average", short(known.gamma)],
+      [`seeds that can drop (${row}, ${column})`, String(known.covers)],
+      ["its P(drop) = 1 − (1 − γ)" + raised(known.covers), fixed(known.drop, 3)],
+      ["its weight, 1 / P(keep)", short(known.weight)],
+    ]);
+    const words = `${many}; ${dropped} of ${SIZE ** 2} elements fall, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seeds can drop it, with probability ${fixed(known.drop)}.`;
+    board.setAttribute("aria-label", `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter sets a seed or takes it away. ${words}`);
+    said.say(words);
+  }
+  model.on("change", show);
+  el.append(
+    h("div", { class: "explore-columns" },
+      h("div", {}, board,
+        h("p", { class: "explore-note" }, "Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
+      h("div", {},
+        slider(model, "k", parameters.k), slider(model, "p", parameters.p), choice(model, "border", parameters.border),
+        h("div", { class: "explore-buttons" }, button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
+        table.el)),
+    tries(model, [
+      ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
+      ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
+    ]),
+    said.el,
+  );
+  show();
+}
+
+export default { parameters, render };

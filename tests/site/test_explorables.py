@@ -1,0 +1,293 @@
+"""The interactive figures in their pages, as a reader uses them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import test_browser
+from pages import SOURCES, built
+from playwright.sync_api import Browser, Locator
+from test_browser import Visit, contrast
+
+pytestmark = pytest.mark.slow
+browser, server = test_browser.browser, test_browser.server  # fixtures
+
+FENCE = re.compile(r"\{explore\} (\w+)\b.*?(?:name|figure): (fig-[\w-]+)", flags=re.S)
+PLACES = [
+    (page, name, figure)
+    for page, path in SOURCES.items()
+    for name, figure in FENCE.findall(path.read_text(encoding="utf-8"))
+]
+every_place = pytest.mark.parametrize(
+    ("page", "name", "figure"), PLACES, ids=[figure for _, _, figure in PLACES]
+)
+PICTURE = "> img, > svg"
+
+
+@contextmanager
+def window(browser: Browser, width: int = 1440, **more: Any) -> Iterator[Visit]:
+    """A window of its own."""
+    viewport = {"width": width, "height": 900}
+    context = browser.new_context(viewport=viewport, **more)
+    # Formulas take most of the time of a page, and are tested elsewhere.
+    context.route("**/mathjax/**", lambda route: route.fulfill(body=""))
+    yield Visit(context.new_page())
+    context.close()
+
+
+def go(visit: Visit, url: str) -> None:
+    """Load a page, and wait for its interactive figures."""
+    visit.page.goto(url, wait_until="load")
+    visit.page.wait_for_function(
+        "[...document.querySelectorAll('[data-explore]')].length =="
+        " document.querySelectorAll('.explore-mounted').length"
+    )
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Visit]:
+    """A window as wide as at a desk, of a reader who does not want motion."""
+    with window(browser, reduced_motion="reduce") as visit:
+        yield visit
+
+
+def figure_of(visit: Visit, name: str) -> Locator:
+    figure = visit.page.locator(f"figure#{name}")
+    figure.scroll_into_view_if_needed()
+    return figure
+
+
+def shown(figure: Locator) -> str:
+    """All that a figure shows: its words, and its drawings."""
+    return figure.locator(".explore-body").evaluate(
+        "e => e.innerText + [...e.querySelectorAll('svg *')].map(s =>"
+        " ['d', 'fill-opacity', 'transform', 'class', 'x', 'y', 'width', 'height']"
+        ".map(a => s.getAttribute(a)).join()).join()"
+    )
+
+
+def test_there_are_interactive_figures():
+    assert ("book/intro", "mask", "fig-one-idea") in PLACES
+    assert len({page for page, *_ in PLACES}) >= 3
+
+
+@every_place
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_it_takes_the_place_of_its_picture(browser, server, page, name, figure, width):
+    with window(browser, width, reduced_motion="reduce") as visit:
+        go(visit, f"{server}/{page}.html")
+        place = figure_of(visit, figure)
+        assert place.locator(".explore-live").is_visible()
+        assert not place.locator(PICTURE).first.is_visible()
+        assert visit.complaints == []
+        assert all(url.startswith((server, "data:")) for url in visit.requests)
+        wide = "document.documentElement.scrollWidth - innerWidth"
+        assert visit.page.evaluate(wide) <= 0
+        sticking_out = place.evaluate(
+            "f => { const r = f.getBoundingClientRect().right + 1;"
+            "return [...f.querySelectorAll('*')].filter(e => e.checkVisibility()"
+            " && !e.closest('.explore-unseen')"
+            " && e.getBoundingClientRect().right > r).map(e => e.outerHTML) }"
+        )
+        assert sticking_out == []
+        small = place.evaluate(
+            "f => [...f.querySelectorAll('button, input, [tabindex=\"0\"]')]"
+            ".filter(e => e.checkVisibility()).map(e => [e.outerHTML,"
+            " e.getBoundingClientRect()]).filter(([, b]) => b.height < 24"
+            " || b.width < 24).map(([h]) => h)"
+        )
+        assert small == []
+        letters = place.evaluate(
+            "f => [...f.querySelectorAll('.explore-live svg text')].filter(t =>"
+            " t.checkVisibility()).map(t => parseFloat(getComputedStyle(t).fontSize)"
+            " * t.getScreenCTM().a).concat(99)"
+        )
+        # Words that stand upright in the picture are scaled in the other direction.
+        assert min(x for x in letters if x > 0.5) >= 8.5
+
+
+@every_place
+def test_where_no_script_runs_the_picture_stands(browser, server, page, name, figure):
+    with window(browser, java_script_enabled=False) as visit:
+        visit.page.goto(f"{server}/{page}.html")
+        place = visit.page.locator(f"figure#{figure}")
+        assert place.locator(PICTURE).first.is_visible()
+        assert not place.locator(".explore-live").count()
+
+
+@every_place
+def test_on_paper_the_picture_stands(visit, server, page, name, figure):
+    go(visit, f"{server}/{page}.html")
+    visit.page.emulate_media(media="print")
+    place = visit.page.locator(f"figure#{figure}")
+    assert place.locator(PICTURE).first.is_visible()
+    assert not place.locator(".explore-live").is_visible()
+
+
+@every_place
+def test_it_works_without_a_server(visit, site, page, name, figure):
+    go(visit, built(site, page).as_uri())
+    assert figure_of(visit, figure).locator(".explore-live").is_visible()
+    assert visit.complaints == []
+    assert [url for url in visit.requests if url.startswith("http")] == []
+
+
+@every_place
+def test_the_keyboard_does_everything(visit, server, page, name, figure):
+    """Every input can be reached by Tab, and each changes what is shown."""
+    go(visit, f"{server}/{page}.html")
+    place = figure_of(visit, figure)
+    inputs = place.locator(
+        ".explore-body :is(button, input[type=range], input:checked, [tabindex='0'])"
+    )
+    for text in [*place.locator(".explore-tries button").all_inner_texts()]:
+        before = shown(place)
+        place.get_by_role("button", name=text, exact=True).focus()
+        visit.page.keyboard.press("Enter")
+        assert shown(place) != before, text
+    tried = 0
+    for i in range(inputs.count()):
+        one = inputs.nth(i)
+        if (
+            not one.is_visible()
+            or one.locator("xpath=ancestor::*[@class='explore-tries']").count()
+        ):
+            continue
+        one.focus()
+        assert one.evaluate("e => e === document.activeElement")
+        focused = one.evaluate(
+            "e => [e, e.nextElementSibling].filter(Boolean).some(x =>"
+            " getComputedStyle(x).outlineStyle != 'none')"
+        )
+        assert focused, "the focus has to be seen"
+        kind = one.get_attribute("type") or ""
+        before = shown(place)
+        keys = ("ArrowRight", "ArrowLeft") if kind in ("range", "radio") else ("Enter",)
+        changed = False
+        for key in keys:
+            visit.page.keyboard.press(key)
+            changed = changed or shown(place) != before
+        assert changed, one.evaluate("e => e.outerHTML")
+        tried += 1
+    assert tried >= 2
+    assert visit.complaints == []
+
+
+@every_place
+def test_the_address_brings_the_state_back(visit, server, page, name, figure):
+    go(visit, f"{server}/{page}.html")
+    place = figure_of(visit, figure)
+    place.locator(".explore-tries button").last.click()
+    visit.page.wait_for_timeout(400)
+    address, state = visit.page.url, shown(place)
+    assert f"#{figure}?" in address
+    visit.page.reload()
+    assert shown(place) == state
+    visit.page.goto("about:blank")
+    visit.page.goto(address)
+    assert shown(place) == state
+    assert place.evaluate("f => f.getBoundingClientRect().top < innerHeight")
+    visit.page.locator("article a.headerlink").last.evaluate("a => a.click()")
+    visit.page.wait_for_timeout(400)
+    assert f";{figure}?" in visit.page.url  # anchor and state, side by side
+    assert shown(place) == state
+    visit.page.go_back()
+    assert shown(place) == state
+    place.get_by_role("button", name="Reset").click()
+    visit.page.wait_for_timeout(400)
+    assert shown(place) != state and "?" not in visit.page.url
+    assert visit.complaints == []
+
+
+@every_place
+def test_a_wrong_address_changes_nothing(visit, server, page, name, figure):
+    go(visit, f"{server}/{page}.html")
+    state = shown(figure_of(visit, figure))
+    go(visit, "about:blank")
+    go(visit, f"{server}/{page}.html#{figure}?p=7&k=-1&method=x&draws=1e9&open=<b>")
+    assert shown(figure_of(visit, figure)) == state
+    assert visit.complaints == []
+
+
+@every_place
+def test_a_finger_does_it_too(browser, server, page, name, figure):
+    with window(browser, 390, has_touch=True, is_mobile=True) as visit:
+        go(visit, f"{server}/{page}.html")
+        place = figure_of(visit, figure)
+        heights = place.evaluate(
+            "f => [...f.querySelectorAll('button, input[type=range],"
+            " .explore-choice span')].filter(e => e.checkVisibility())"
+            ".map(e => e.getBoundingClientRect().height)"
+        )
+        assert heights and min(heights) >= 43.9
+        before = shown(place)
+        place.locator(".explore-tries button").first.tap()
+        visit.page.wait_for_timeout(100)
+        assert shown(place) != before
+        assert visit.complaints == []
+
+
+@every_place
+def test_results_are_announced(visit, server, page, name, figure):
+    go(visit, f"{server}/{page}.html")
+    place = figure_of(visit, figure)
+    status = place.locator(".explore-body [role=status]")
+    place.locator(".explore-tries button").first.click()
+    visit.page.wait_for_timeout(900)
+    first = status.inner_text()
+    assert re.search(r"\d", first)
+    place.locator(".explore-tries button").last.click()
+    visit.page.wait_for_timeout(900)
+    assert status.inner_text() != first
+
+
+@every_place
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read(browser, server, page, name, figure, scheme):
+    with window(browser, color_scheme=scheme) as visit:
+        go(visit, f"{server}/{page}.html")
+        colours = figure_of(visit, figure).evaluate(
+            "f => [...f.querySelectorAll('.explore-live *')].filter(e =>"
+            " e.checkVisibility() && [...e.childNodes].some(n => n.nodeType == 3 &&"
+            " n.data.trim())).map(e => { let g = e; while (/rgba\\(0, 0, 0, 0\\)/.test("
+            "getComputedStyle(g).backgroundColor)) g = g.parentElement; const c ="
+            " getComputedStyle(e); return [e.namespaceURI.endsWith('svg') ? c.fill :"
+            " c.color, getComputedStyle(g).backgroundColor, e.textContent] })"
+        )
+        assert len(colours) > 10
+        for text, ground, words in colours:
+            assert contrast(text, ground) >= 4.5, (scheme, words, text, ground)
+
+
+def test_copied_links_lead_to_what_is_seen(browser, server):
+    with window(browser, permissions=["clipboard-read", "clipboard-write"]) as visit:
+        go(visit, f"{server}/book/intro.html")
+        place = figure_of(visit, "fig-one-idea")
+        place.locator(".explore-tries button").last.click()
+        place.get_by_role("button", name="Copy link").click()
+        place.get_by_role("button", name="Copied").wait_for()
+        link = visit.page.evaluate("navigator.clipboard.readText()")
+        state = shown(place)
+        visit.page.goto("about:blank")
+        visit.page.goto(link)
+        assert shown(figure_of(visit, "fig-one-idea")) == state
+
+
+def test_a_hundred_draws_come_at_once_or_one_after_another(browser, server):
+    for motion in ("reduce", "no-preference"):
+        with window(browser, reduced_motion=motion) as visit:
+            go(visit, f"{server}/book/intro.html")
+            place = figure_of(visit, "fig-one-idea")
+            place.get_by_role("button", name="100 more draws").click()
+            if motion == "reduce":
+                assert "mean of 101 draws" in place.inner_text()
+            place.get_by_text("mean of 101 draws").wait_for()
+
+
+def test_pages_without_interactive_figures_load_nothing_for_them(visit, server):
+    without = next(page for page in SOURCES if page not in {p for p, *_ in PLACES})
+    go(visit, f"{server}/{without}.html")
+    assert visit.requests
+    assert [url for url in visit.requests if "explore" in url] == []
