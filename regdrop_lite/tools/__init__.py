@@ -4,12 +4,15 @@ Layers of torchvision and timm are known by the name and the package of their cl
 that neither has to be installed.
 """
 
-from regdrop_lite.tools.audit import audit
-from regdrop_lite.tools.find import drop_layers
-from regdrop_lite.tools.monte_carlo import monte_carlo_mode
-from regdrop_lite.tools.replace import replace_layers, set_rates
+from regdrop_lite.tools._audit import Audit, Row, audit
+from regdrop_lite.tools._find import drop_layers
+from regdrop_lite.tools._monte_carlo import monte_carlo_mode
+from regdrop_lite.tools._replace import Replaced, replace_layers, set_rates
 
 __all__ = [
+    "Audit",
+    "Replaced",
+    "Row",
     "audit",
     "drop_layers",
     "monte_carlo_mode",

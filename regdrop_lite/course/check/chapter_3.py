@@ -1218,7 +1218,7 @@ def fold(function: Callable[[ResNetSmall], object]) -> Report:
     """Check the exercise "Mend a net that was trained without the scale".
 
     Args:
-        function: changes a :class:`~regdrop_lite.course.models.ResNetSmall` in place.
+        function: changes a ``ResNetSmall`` in place.
 
     Example:
         >>> from regdrop_lite.course.check import chapter_3 as check

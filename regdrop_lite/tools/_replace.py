@@ -14,14 +14,14 @@ from regdrop_lite.spatial_dropout import (
     SpatialDropout2d,
     SpatialDropout3d,
 )
-from regdrop_lite.tools.find import Place, known_class, original, places, rate_of
+from regdrop_lite.tools._find import Place, known_class, original, places, rate_of
 
 Rates = float | Sequence[float] | Callable[[str, int, int], float]
 DropKinds = type[DropLayer] | tuple[type[DropLayer], ...]
 
 
 class Replaced(NamedTuple):
-    """What :func:`replace_layers` did in one place of a model.
+    """What :func:`~regdrop_lite.tools.replace_layers` did in one place of a model.
 
     Attributes:
         name: the name of the place.
@@ -59,8 +59,8 @@ def replace_layers(
         model: any module. Parameters, buffers, the ``state_dict`` and the output in
             evaluation stay as they are, and each new layer has the training mode and
             the settings of the one before it.
-        rates: the new rates, as in :func:`set_rates`, counted over what is replaced. By
-            default each layer keeps the rate that it had.
+        rates: the new rates, as in :func:`~regdrop_lite.tools.set_rates`, counted over
+            what is replaced. By default each layer keeps the rate that it had.
         kind: swap only what becomes a layer of this class, or one of these classes.
         fill: where a library left out DropPath because the rate was 0, as timm does,
             ``True`` puts one in: ``nn.Identity`` or ``None`` under the name
@@ -68,8 +68,8 @@ def replace_layers(
             with the blocks. ``False`` leaves these places alone.
 
     Returns:
-        What was done: one record (name, old, new, p_old, p_new) for each place, in the
-        order of the model.
+        One record (name, old, new, p_old, p_new) for each place, in the order of the
+        model.
 
     Raises:
         TypeError: a rate is no number.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from regdrop_lite.tools.find import Kinds, drop_layers
+from regdrop_lite.tools._find import Kinds, drop_layers
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from regdrop_lite._checks import check_whole
 from regdrop_lite.drop_layer import DropLayer
+from regdrop_lite.tools._find import Kinds, drop_layers, places, rate_of
 from regdrop_lite.tools._masks import (
     Call,
     Masks,
@@ -25,14 +26,13 @@ from regdrop_lite.tools._masks import (
     set_rng_state,
 )
 from regdrop_lite.tools._structure import Graph
-from regdrop_lite.tools.find import Kinds, drop_layers, places, rate_of
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
 @dataclass
 class Row:
-    """What :func:`audit` found out about one layer."""
+    """What :func:`~regdrop_lite.tools.audit` found out about one layer."""
 
     name: str
     kind: str
@@ -51,10 +51,12 @@ class Row:
 
 @dataclass
 class Audit:
-    """The result of :func:`audit`. Printed, it is a table with the warnings below it.
+    """The result of :func:`~regdrop_lite.tools.audit`.
+
+    Printed, it is a table with the warnings below it.
 
     Attributes:
-        rows: one :class:`Row` for each layer, in the order of the model.
+        rows: one :class:`~regdrop_lite.tools.Row` for each layer, in the model's order.
         warnings: what looks wrong, in words; empty if nothing does.
     """
 
@@ -106,7 +108,8 @@ def audit(
         batch_dim: the dimension of the samples in the tensors of ``inputs``.
 
     Returns:
-        An :class:`Audit`: rows, warnings, a table when it is printed, ``to_json()``.
+        An :class:`~regdrop_lite.tools.Audit`: rows, warnings, a table when it is
+        printed, ``to_json()``.
 
     Raises:
         TypeError: ``draws`` is no whole number.
