@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import test_browser
 from pages import SOURCES, built
 from playwright.sync_api import Browser, Locator
-from test_browser import Visit, contrast
+from test_browser import contrast
+from window import Visit
 
 pytestmark = pytest.mark.slow
-browser, server = test_browser.browser, test_browser.server  # fixtures
 
 FENCE = re.compile(r"\{explore\} (\w+)\b.*?(?:name|figure): (fig-[\w-]+)", flags=re.S)
 PLACES = [
@@ -31,8 +30,6 @@ def window(browser: Browser, width: int = 1440, **more: Any) -> Iterator[Visit]:
     """A window of its own."""
     viewport = {"width": width, "height": 900}
     context = browser.new_context(viewport=viewport, **more)
-    # Formulas take most of the time of a page, and are tested elsewhere.
-    context.route("**/mathjax/**", lambda route: route.fulfill(body=""))
     yield Visit(context.new_page())
     context.close()
 
