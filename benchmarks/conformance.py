@@ -419,7 +419,7 @@ def matrix(stored: dict[str, Any]) -> str:
         "",
         "To try a layer of your own, write the code that makes it:",
         "",
-        "<!-- not run: `mine` is yours -->",
+        "<!-- not run: `mine` is a module of your own -->",
         "```bash",
         "python -m benchmarks.conformance --kind block \\",
         '    --code "from mine import DropBlock; layer = DropBlock({p}, {k})"',
@@ -444,7 +444,7 @@ def matrix(stored: dict[str, Any]) -> str:
         if cell["result"] != "holds":
             text += [f"**{cell['layer']}, {cell['property']}**: expected "]
             text[-1] += f"{cell['expected']}, got {_escaped(cell['got'])}"
-            text += ["", "```text", cell["reproduction"], "```", ""]
+            text += ["", "```{code-block} python", cell["reproduction"], "```", ""]
     return "\n".join(text).rstrip() + "\n"
 
 
