@@ -22,7 +22,7 @@ PLACES = [
 every_place = pytest.mark.parametrize(
     ("page", "name", "figure"), PLACES, ids=[figure for _, _, figure in PLACES]
 )
-PICTURE = "> img, > svg"
+PICTURE = "> img, > svg, > .inline-svg"
 
 
 @contextmanager
