@@ -134,17 +134,17 @@ def test_every_slip_of_the_trace_has_a_sentence_of_its_own(name):
     [
         ({"kept": [0, 0, 0, 1, 0, 1]}, {"kept": "expected 0 for element 3, got 1"}),
         ({"kept": [0.0] * 6}, {"kept": "expected 1 for element 5, got 0"}),
-        ({"kept": [0] * 5}, {"kept": "expected a list of 6 numbers, got 5 of them"}),
+        ({"kept": [0] * 5}, {"kept": "expected a list of 6 numbers, got 5"}),
         ({"kept": 5}, {"kept": "expected a list of 6 numbers, got a int"}),
-        ({"kept": ["no"] * 6}, {"kept": "list of 6 numbers, got ['no', 'no'"}),
-        ({"kept": [None] * 6}, {"kept": "kept is not written yet"}),
+        ({"kept": ["no"] * 6}, {"kept": "expected a number, got a str"}),
+        ({"kept": [None] * 6}, {"kept": "expected a number, got None"}),
         ({"cover": [1, 2, 3, 3, 2, 2]}, {"cover": "1 for element 5, got 2"}),
         ({"cover": torch.zeros(6)}, {"cover": "1 for element 0, got 0"}),
         ({"weight": [2, 4, 8, 8, 4, 4]}, {"weight": "2 for element 5, got 4: it is"}),
         ({"weight": [math.nan] * 6}, {"weight": "2 for element 0, got nan"}),
         ({"share": 0.6}, {"share": "expected 0.7083, got 0.6: it is the mean"}),
-        ({"share": None}, {"share": "share is not written yet"}),
-        ({"share": "17/24"}, {"share": "expected a number, got '17/24'"}),
+        ({"share": None}, {"share": "expected a number, got None"}),
+        ({"share": "17/24"}, {"share": "expected a number, got a str"}),
         (
             {"cover": [1, 2, 3, 4, 4, 4], "weight": [2, 4, 8, 16, 16, 16]},
             {"cover": "got every seed up to an element", "weight": "wrong c of your"},
@@ -316,7 +316,7 @@ SHARED = "expected a mask of its own for every map, got one that all"
                 "blocks": "got blocks of 3 x 3: count how far a seed grows",
                 "law": "expected the masks that 512 patterns of seeds can make",
                 "weights": "is each weight one over",
-                "large blocks": "",
+                "large blocks": "got maps of which a part falls",
             },
         ),
     ],
@@ -644,9 +644,10 @@ def test_the_slips_of_a_rate_can_be_told_apart(name):
     size, k, p, starts = check._BORDERS[name][0]
     rates = [rate for rate in check._slips(size, k, p, starts).values() if rate == rate]
     rates.append(by_root(size, k, p, starts))
-    for one, other in itertools.combinations(sorted(rates), 2):
-        if one == pytest.approx(other, rel=1e-5):
-            assert name in ("inside", "touching"), "their own formulas"
+    pairs = itertools.combinations(rates, 2)
+    same = [pair for pair in pairs if math.isclose(*pair, rel_tol=1e-5)]
+    # Inside, the textbook divides by the mean count; both know a formula of their own.
+    assert len(same) == {"inside": 2, "touching": 1}.get(name, 0)
 
 
 # --- exercise 4: diagnose -------------------------------------------------------------
@@ -673,7 +674,7 @@ def by_law(function):
 def by_share(function):
     g = torch.Generator().manual_seed(1)
     fell = function(torch.ones(3_000, 1, 9, 9), 0.1, 4, g) == 0
-    if torch.equal(fell[0], fell[1]) and torch.equal(fell[0], fell[2:].all(dim=0)):
+    if (fell == fell[0]).all():
         return "shared by the batch"
     y = function(-torch.ones(3_000, 1, 10, 10), 0.5, 5, g)
     numbers = set(
@@ -681,7 +682,7 @@ def by_share(function):
         .sum((1, 2, 3))
         .tolist()
     )
-    if numbers & {4, 6, 8, 12}:
+    if numbers & {4, 6, 8}:
         return "seeds everywhere"
     if 9 in numbers:
         return "smaller block"
@@ -704,7 +705,7 @@ LIMIT = "< 4 * error"
     [
         (
             [('"ok" if abs', '"OK" if abs')],
-            {"ok": "expected one of the table's answers, got 'OK': spell it 'ok'"},
+            {"ok": "expected one of the answers, got 'OK': spell it 'ok'"},
         ),
         (
             [('"smaller block"', '"small block"')],
@@ -741,23 +742,17 @@ LIMIT = "< 4 * error"
         ),
         (
             [("    fell = (y", '    return "one scale"\n    fell = (y')],
-            dict.fromkeys(
-                FAULTS, "expected six different answers, got 'one scale' for"
-            ),
+            dict.fromkeys(FAULTS, "handed over, got 'one scale' every time: which"),
         ),
         (
             [("    fell = (y", "    return function.__name__\n    fell = (y")],
-            dict.fromkeys(FAULTS, ""),
+            dict.fromkeys(FAULTS, "AttributeError: 'Given' object has no attribute"),
         ),
     ],
 )
 def test_wrong_diagnoses(slips, expected, few):
     names = solution("diagnose-answer", *slips)
-    report = check.diagnose(names["diagnose"])
-    if "AttributeError" in str(expected):
-        assert report.passed == 0 and "AttributeError" in str(report)
-    else:
-        assert_found(report, 6, expected)
+    assert_found(check.diagnose(names["diagnose"]), 6, expected)
 
 
 def test_a_careless_limit_does_not_survive_twenty_runs():
@@ -864,6 +859,8 @@ def calls(answer):
         (
             smallest_number,
             {
+                "flat lines": "it drops lines: is every dropped element in a square",
+                "tall lines": "it drops standing lines",
                 "torn squares": "their numbers do not tell",
                 "tiles": "may overlap",
                 "shared channels": "compare channels",
@@ -900,8 +897,6 @@ def test_wrong_tests(function, expected, few):
         (name,) = expected
         assert expected[name] in report.diagnoses[name]
         assert "right" not in report.diagnoses
-    elif "AttributeError" in str(expected):
-        assert "AttributeError" in report.diagnoses["right"]
     else:
         assert_found(report, 10, expected)
 
@@ -962,10 +957,9 @@ def by_sample(x, k, generator=None):
     if k > H / 2:
         raise ValueError("too large")
     n, y = H - k + 1, x.clone()
-    for sample in y:
-        for channel in sample:
-            i, j = torch.randint(n, (2,), generator=generator).tolist()
-            channel[i : i + k, j : j + k] = 0
+    for sample, channel in itertools.product(range(len(x)), range(len(x[0]))):
+        i, j = torch.randint(n, (2,), generator=generator).tolist()
+        y[sample, channel, i : i + k, j : j + k] = 0
     c = torch.tensor([min(i, n - 1) - max(i - k + 1, 0) + 1 for i in range(H)]).to(x)
     return y / (1 - torch.outer(c, c) / n**2)
 
@@ -997,7 +991,7 @@ ONE = list(check.drop_one_block(lambda x, k, generator: x).diagnoses)
         ),
         (
             [(START, START.replace("k + 1", "k"))],
-            {"equal chances": "got none at 7 of them", "mean": "one over the"},
+            {"equal chances": "got none at 9 of them, [(0, 4), (1, 4), (2, 4)"},
         ),
         ([("generator=generator", "generator=None")], {"generator": "two different"}),
         ([("2 * k > H", "2 * k > H + 1")], {"no weight": "k = 3 on a map of 5, whose"}),
@@ -1006,17 +1000,21 @@ ONE = list(check.drop_one_block(lambda x, k, generator: x).diagnoses)
         ([(").to(x)", ")")], {"dtype": "expected torch.float32 out for torch.float32"}),
         ([("return x *", "return x.detach() *")], {"gradient": "cut off from its"}),
         ([("x * ~fell", "~fell")], dict.fromkeys(ONE, TOGETHER)),
-        ([("place < start + k", "place < start + k - 1")], {"one block": "got 4"}),
+        (
+            [("place < start + k", "place < start + k - 1")],
+            dict.fromkeys(("one block", "equal chances"), "got 4"),
+        ),
         (
             [("lines[1][..., None, :]", "~lines[1][..., None, :]")],
-            {"one block": "9 el"},
+            dict.fromkeys(
+                ("one block", "equal chances"), "9 elements that form a square"
+            ),
         ),
     ],
 )
 def test_wrong_single_blocks(slips, expected):
     report = check.drop_one_block(solution("design-answer", *slips)["drop_one_block"])
-    for name, words in expected.items():
-        assert words in report.diagnoses.get(name, ""), report
+    assert_found(report, 9, expected)
 
 
 @pytest.mark.parametrize(
@@ -1053,7 +1051,7 @@ def test_the_one_block_has_to_fall_everywhere_equally_often():
         line = (covers * often).sum(dim=1)
         return x * ~fell / (1 - line[:, None] * line).to(x)
 
-    expected = {"equal chances": "expected blocks at 16 places equally often, 1/16"}
+    expected = {"equal chances": "expected blocks at 25 places equally often, 1/25"}
     assert_found(check.drop_one_block(uneven), 9, expected)
 
 
@@ -1066,4 +1064,4 @@ def test_rows_and_columns_are_drawn_apart():
         return x * ~(line[..., :, None] & line[..., None, :])
 
     report = check.drop_one_block(diagonal)
-    assert "got none at 12 of them" in report.diagnoses["equal chances"]
+    assert "got none at 20 of them" in report.diagnoses["equal chances"]
