@@ -134,17 +134,17 @@ def test_every_slip_of_the_trace_has_a_sentence_of_its_own(name):
     [
         ({"kept": [0, 0, 0, 1, 0, 1]}, {"kept": "expected 0 for element 3, got 1"}),
         ({"kept": [0.0] * 6}, {"kept": "expected 1 for element 5, got 0"}),
-        ({"kept": [0] * 5}, {"kept": "expected a list of 6 numbers, got 5 of them"}),
+        ({"kept": [0] * 5}, {"kept": "expected a list of 6 numbers, got 5"}),
         ({"kept": 5}, {"kept": "expected a list of 6 numbers, got a int"}),
-        ({"kept": ["no"] * 6}, {"kept": "list of 6 numbers, got ['no', 'no'"}),
-        ({"kept": [None] * 6}, {"kept": "kept is not written yet"}),
+        ({"kept": ["no"] * 6}, {"kept": "expected a number, got a str"}),
+        ({"kept": [None] * 6}, {"kept": "expected a number, got None"}),
         ({"cover": [1, 2, 3, 3, 2, 2]}, {"cover": "1 for element 5, got 2"}),
         ({"cover": torch.zeros(6)}, {"cover": "1 for element 0, got 0"}),
         ({"weight": [2, 4, 8, 8, 4, 4]}, {"weight": "2 for element 5, got 4: it is"}),
         ({"weight": [math.nan] * 6}, {"weight": "2 for element 0, got nan"}),
         ({"share": 0.6}, {"share": "expected 0.7083, got 0.6: it is the mean"}),
-        ({"share": None}, {"share": "share is not written yet"}),
-        ({"share": "17/24"}, {"share": "expected a number, got '17/24'"}),
+        ({"share": None}, {"share": "expected a number, got None"}),
+        ({"share": "17/24"}, {"share": "expected a number, got a str"}),
         (
             {"cover": [1, 2, 3, 4, 4, 4], "weight": [2, 4, 8, 16, 16, 16]},
             {"cover": "got every seed up to an element", "weight": "wrong c of your"},
@@ -316,7 +316,7 @@ SHARED = "expected a mask of its own for every map, got one that all"
                 "blocks": "got blocks of 3 x 3: count how far a seed grows",
                 "law": "expected the masks that 512 patterns of seeds can make",
                 "weights": "is each weight one over",
-                "large blocks": "",
+                "large blocks": "got maps of which a part falls",
             },
         ),
     ],
@@ -332,6 +332,7 @@ def right(x, p, k, generator):
     return solution("fill-answer")["my_drop_block"](x, p, k, generator)
 
 
+PART = "got maps of which a part falls"
 OWN = torch.Generator().manual_seed(3)
 TOGETHER = "got the same output for another x: the output ignores the values"
 
@@ -381,7 +382,7 @@ TOGETHER = "got the same output for another x: the output ignores the values"
             lambda x, p, k, generator: right(
                 x, p / 2 if k > len(x[0, 0]) else p, k, generator
             ),
-            {"large blocks": "of which a share of 0.2"},
+            {"large blocks": "of which a share of 0.247 is dropped, got 0.119"},
         ),
         (
             lambda x, p, k, generator: (
@@ -392,8 +393,8 @@ TOGETHER = "got the same output for another x: the output ignores the values"
         (
             lambda x, p, k, generator: right(x.abs(), p, k, generator),
             {
-                "weights": "from -1.",
-                "large blocks": "-1.",
+                "weights": "at one place the weights go from -1.575 to 1.575",
+                "large blocks": "at one place the weights go from -1.333 to 1.333",
                 "p = 0": "multiplied by -1",
             },
         ),
@@ -427,7 +428,7 @@ TOGETHER = "got the same output for another x: the output ignores the values"
         ),
         (
             lambda x, p, k, generator: x[:, :1],
-            dict.fromkeys(NAMES, ", p = "),
+            dict.fromkeys(NAMES, " gives shape ("),
         ),
         (torch.nn.Identity, dict.fromkeys(NAMES, "gives a Identity, expected the")),
         (
@@ -453,14 +454,49 @@ def test_the_values_have_no_say_in_what_falls():
 @pytest.mark.parametrize(
     ("hidden", "expected"),
     [
-        (check._implementation("seeds everywhere", 0), {"blocks": "cut at the border"}),
+        (
+            check._implementation("seeds everywhere", 0),
+            {
+                "blocks": "got blocks that are cut at the border",
+                "rate": "expected that a share of 0.5 is dropped, got 0.561",
+                "law": "seeds can make, got 51% others",
+                "large blocks": PART,
+            },
+        ),
         (check._implementation("one scale", 0), {"weights": "one scale 1/(1 - p)"}),
-        (check._impostor("single elements"), {"blocks": "single elements fall"}),
-        (check._impostor("flat lines"), {"blocks": "what falls is no square"}),
-        (check._impostor("larger blocks"), {"blocks": "the blocks are too large"}),
+        (
+            check._impostor("single elements"),
+            {
+                "blocks": "got maps that lose 2: single elements fall",
+                "law": "seeds can make, got 99% others",
+                "p = 1": "expected zeros, got NaN",
+                "large blocks": PART,
+            },
+        ),
+        (
+            check._impostor("flat lines"),
+            {
+                "blocks": "got maps that lose 10: what falls is no square",
+                "law": "seeds can make, got 58% others",
+                "weights": "one scale 1/(1 - p)",
+                "large blocks": PART,
+            },
+        ),
+        (
+            check._impostor("larger blocks"),
+            {
+                "blocks": "got maps that lose 25 or more: the blocks are too large",
+                "law": "expected 22.6% maps that lose nothing, got 51.9%",
+                "weights": "is each weight one over the probability to be kept?",
+            },
+        ),
         (
             check._impostor("tiles"),
-            {"law": "expected blocks at 9 places, got them at 4"},
+            {
+                "law": "expected blocks at 9 places, got them at 4",
+                "weights": "one scale 1/(1 - p)",
+                "p = 1": "expected zeros, got NaN",
+            },
         ),
         (check._impostor("shared channels"), {"own masks": f"{SHARED} channels share"}),
         (check._impostor("shared samples"), {"own masks": f"{SHARED} samples share"}),
@@ -472,9 +508,7 @@ def test_the_hidden_impostors_are_wrong_drop_blocks(hidden, expected, monkeypatc
     def function(x, p, k, generator):
         return hidden(x, p, k, generator=generator)
 
-    report = check.drop_block(function)
-    for name, words in expected.items():
-        assert words in report.diagnoses[name], report
+    assert_found(check.drop_block(function), 12, expected)
 
 
 def test_blocks_that_fall_together_do_not_follow_the_law():
@@ -644,9 +678,10 @@ def test_the_slips_of_a_rate_can_be_told_apart(name):
     size, k, p, starts = check._BORDERS[name][0]
     rates = [rate for rate in check._slips(size, k, p, starts).values() if rate == rate]
     rates.append(by_root(size, k, p, starts))
-    for one, other in itertools.combinations(sorted(rates), 2):
-        if one == pytest.approx(other, rel=1e-5):
-            assert name in ("inside", "touching"), "their own formulas"
+    pairs = itertools.combinations(rates, 2)
+    same = [pair for pair in pairs if math.isclose(*pair, rel_tol=1e-5)]
+    # Inside, the textbook divides by the mean count; both know a formula of their own.
+    assert len(same) == {"inside": 2, "touching": 1}.get(name, 0)
 
 
 # --- exercise 4: diagnose -------------------------------------------------------------
@@ -673,7 +708,7 @@ def by_law(function):
 def by_share(function):
     g = torch.Generator().manual_seed(1)
     fell = function(torch.ones(3_000, 1, 9, 9), 0.1, 4, g) == 0
-    if torch.equal(fell[0], fell[1]) and torch.equal(fell[0], fell[2:].all(dim=0)):
+    if (fell == fell[0]).all():
         return "shared by the batch"
     y = function(-torch.ones(3_000, 1, 10, 10), 0.5, 5, g)
     numbers = set(
@@ -681,7 +716,7 @@ def by_share(function):
         .sum((1, 2, 3))
         .tolist()
     )
-    if numbers & {4, 6, 8, 12}:
+    if numbers & {4, 6, 8}:
         return "seeds everywhere"
     if 9 in numbers:
         return "smaller block"
@@ -704,7 +739,7 @@ LIMIT = "< 4 * error"
     [
         (
             [('"ok" if abs', '"OK" if abs')],
-            {"ok": "expected one of the table's answers, got 'OK': spell it 'ok'"},
+            {"ok": "expected one of the answers, got 'OK': spell it 'ok'"},
         ),
         (
             [('"smaller block"', '"small block"')],
@@ -741,23 +776,17 @@ LIMIT = "< 4 * error"
         ),
         (
             [("    fell = (y", '    return "one scale"\n    fell = (y')],
-            dict.fromkeys(
-                FAULTS, "expected six different answers, got 'one scale' for"
-            ),
+            dict.fromkeys(FAULTS, "handed over, got 'one scale' every time: which"),
         ),
         (
             [("    fell = (y", "    return function.__name__\n    fell = (y")],
-            dict.fromkeys(FAULTS, ""),
+            dict.fromkeys(FAULTS, "AttributeError: 'Given' object has no attribute"),
         ),
     ],
 )
 def test_wrong_diagnoses(slips, expected, few):
     names = solution("diagnose-answer", *slips)
-    report = check.diagnose(names["diagnose"])
-    if "AttributeError" in str(expected):
-        assert report.passed == 0 and "AttributeError" in str(report)
-    else:
-        assert_found(report, 6, expected)
+    assert_found(check.diagnose(names["diagnose"]), 6, expected)
 
 
 def test_a_careless_limit_does_not_survive_twenty_runs():
@@ -864,6 +893,8 @@ def calls(answer):
         (
             smallest_number,
             {
+                "flat lines": "it drops lines: is every dropped element in a square",
+                "tall lines": "it drops standing lines",
                 "torn squares": "their numbers do not tell",
                 "tiles": "may overlap",
                 "shared channels": "compare channels",
@@ -900,8 +931,6 @@ def test_wrong_tests(function, expected, few):
         (name,) = expected
         assert expected[name] in report.diagnoses[name]
         assert "right" not in report.diagnoses
-    elif "AttributeError" in str(expected):
-        assert "AttributeError" in report.diagnoses["right"]
     else:
         assert_found(report, 10, expected)
 
@@ -962,10 +991,9 @@ def by_sample(x, k, generator=None):
     if k > H / 2:
         raise ValueError("too large")
     n, y = H - k + 1, x.clone()
-    for sample in y:
-        for channel in sample:
-            i, j = torch.randint(n, (2,), generator=generator).tolist()
-            channel[i : i + k, j : j + k] = 0
+    for sample, channel in itertools.product(range(len(x)), range(len(x[0]))):
+        i, j = torch.randint(n, (2,), generator=generator).tolist()
+        y[sample, channel, i : i + k, j : j + k] = 0
     c = torch.tensor([min(i, n - 1) - max(i - k + 1, 0) + 1 for i in range(H)]).to(x)
     return y / (1 - torch.outer(c, c) / n**2)
 
@@ -997,7 +1025,7 @@ ONE = list(check.drop_one_block(lambda x, k, generator: x).diagnoses)
         ),
         (
             [(START, START.replace("k + 1", "k"))],
-            {"equal chances": "got none at 7 of them", "mean": "one over the"},
+            {"equal chances": "got none at 9 of them, [(0, 4), (1, 4), (2, 4)"},
         ),
         ([("generator=generator", "generator=None")], {"generator": "two different"}),
         ([("2 * k > H", "2 * k > H + 1")], {"no weight": "k = 3 on a map of 5, whose"}),
@@ -1006,17 +1034,21 @@ ONE = list(check.drop_one_block(lambda x, k, generator: x).diagnoses)
         ([(").to(x)", ")")], {"dtype": "expected torch.float32 out for torch.float32"}),
         ([("return x *", "return x.detach() *")], {"gradient": "cut off from its"}),
         ([("x * ~fell", "~fell")], dict.fromkeys(ONE, TOGETHER)),
-        ([("place < start + k", "place < start + k - 1")], {"one block": "got 4"}),
+        (
+            [("place < start + k", "place < start + k - 1")],
+            dict.fromkeys(("one block", "equal chances"), "got 4"),
+        ),
         (
             [("lines[1][..., None, :]", "~lines[1][..., None, :]")],
-            {"one block": "9 el"},
+            dict.fromkeys(
+                ("one block", "equal chances"), "9 elements that form a square"
+            ),
         ),
     ],
 )
 def test_wrong_single_blocks(slips, expected):
     report = check.drop_one_block(solution("design-answer", *slips)["drop_one_block"])
-    for name, words in expected.items():
-        assert words in report.diagnoses.get(name, ""), report
+    assert_found(report, 9, expected)
 
 
 @pytest.mark.parametrize(
@@ -1053,7 +1085,7 @@ def test_the_one_block_has_to_fall_everywhere_equally_often():
         line = (covers * often).sum(dim=1)
         return x * ~fell / (1 - line[:, None] * line).to(x)
 
-    expected = {"equal chances": "expected blocks at 16 places equally often, 1/16"}
+    expected = {"equal chances": "expected blocks at 25 places equally often, 1/25"}
     assert_found(check.drop_one_block(uneven), 9, expected)
 
 
@@ -1066,4 +1098,4 @@ def test_rows_and_columns_are_drawn_apart():
         return x * ~(line[..., :, None] & line[..., None, :])
 
     report = check.drop_one_block(diagonal)
-    assert "got none at 12 of them" in report.diagnoses["equal chances"]
+    assert "got none at 20 of them" in report.diagnoses["equal chances"]
