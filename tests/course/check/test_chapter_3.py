@@ -73,6 +73,10 @@ def assert_found(report, total, expected):
     assert str(report).startswith(f"public checks {total - len(expected)}/{total}")
 
 
+def in_one_line(report):
+    return str(report).replace("\n  ", " ")
+
+
 def every(exercise, words):
     """All checks of an exercise fail with the same words."""
     names = report(exercise, answer=CELLS[f"{exercise}-answer"].metadata.scaffold)
@@ -109,7 +113,7 @@ def test_no_cell_of_the_learner_holds_an_answer():
             assert cell.source.startswith("check.") and "\n" not in cell.source
             assert "tags" not in cell.metadata
     code = "\n".join(c.source for c in version.cells if c.cell_type == "code")
-    for word in ("require(", "judge(", "expected", "isclose"):
+    for word in ("require(", "judge(", "Wrong(", "isclose"):
         assert word not in code
 
 
@@ -249,7 +253,7 @@ def test_other_right_ways_to_pull(answer):
         ([(NORM, NORM + " ** 2")], {"norms": "the root is missing"}),
         ([("norm()", "abs().sum()")], {"norms": "sums of absolute values"}),
         ([("norm()", "abs().max()")], {"norms": "the largest values"}),
-        ([(".norm()", ".mean()")], {"norms": "over all weights of the block together"}),
+        ([(".norm()", ".mean()")], {"norms": "these are means of the gradients"}),
         (
             [("w.grad.fl", "w.detach().fl")],
             {"norms": "norm of the weights", "arguments": "other images, got the same"},
@@ -257,7 +261,7 @@ def test_other_right_ways_to_pull(answer):
         ([("for ws in weights", "for ws in [*weights][::-1]")], {"norms": "reverse"}),
         (
             [
-                ("block.parameters() for", "[w] for"),
+                ("block.parameters() for", "[block] for"),
                 ("residual_blocks(net)", "W"),
                 ("    weights", "    W = net.parameters()\n    weights"),
             ],
@@ -268,7 +272,7 @@ def test_other_right_ways_to_pull(answer):
         ),
         (
             [(LOSS, LOSS.replace("labels", "labels * 0"))],
-            {"norms": "", "arguments": ""},
+            {"norms": "too little; does every", "arguments": "for other labels, got"},
         ),
         (
             [("    weights", "    net.head.weight.data *= 0.5\n    weights")],
@@ -305,7 +309,7 @@ def test_wrong_predictions(stage):
         told |= set(found.diagnoses.values())
     assert len(told) == 2
     answers = [*RIGHT[:stage], "As Before", *RIGHT[stage + 1 :]]
-    assert "spell it 'as before'" in str(check.pull(as_tensor, *answers))
+    assert "spell it 'as before'" in in_one_line(check.pull(as_tensor, *answers))
 
 
 # --- exercise 3 -----------------------------------------------------------------------
@@ -488,7 +492,8 @@ LAYERS = [
     ([(" if self.scale_by_keep else 1.0", "")], {"no scale": "although it must not"}),
     ([(" if self.scale_by_keep", ' if self.mode == "row" and self.scale_by_keep')],
      {"scale": "with mode='batch', scale_by_keep=True and p = 0.2 expected"}),
-    ([("if self.p == 1.0", "if False")], {"p = 1": "got NaN", "gradient at p = 1": ""}),
+    ([("if self.p == 1.0", "if False")],
+     {"p = 1": "got NaN", "gradient at p = 1": "got another one"}),
     ([("return f * 0.0", "return f")],
      {"p = 1": "got other values", "gradient at p = 1": "got another one"}),
     ([("not self.training or ", "")], {"eval": "some samples still fall"}),
@@ -522,8 +527,8 @@ def test_wrong_layers(slips, expected):
     found = report("layer", *slips)
     if slips[0][1] == "(rows, 1, 1, 1)":
         expected = dict.fromkeys(found.diagnoses, "")
-        assert "about to make one of shape (65536, 1, 65536, 1)" in str(found)
-        assert "has the mask as many dimensions" in str(found)
+        assert "about to make one of shape (65536, 1, 65536, 1)" in in_one_line(found)
+        assert "has the mask as many dimensions" in in_one_line(found)
     assert_found(found, 16, expected)
 
 
@@ -539,7 +544,7 @@ def test_a_layer_that_does_nothing_for_its_input_scores_nothing(old):
     new, words = SHORT_CUTS[old]
     new = new.replace("ones_like", "torch.ones_like")
     found = report("layer", (old, new))
-    assert found.passed == 0 and words in str(found).replace("\n  ", " ")
+    assert found.passed == 0 and words in in_one_line(found)
 
 
 def test_values_that_decide_and_masks_that_stay_are_told():
@@ -560,7 +565,7 @@ def test_the_layer_of_the_package_and_what_is_no_class():
         found = check.layer(answer)
         assert found.passed == 0 and "of regdrop_lite" in str(found)
     found = check.layer(DropPath(0.5))
-    assert found.passed == 0 and "a layer that is already made" in str(found)
+    assert found.passed == 0 and "a layer that is already made" in in_one_line(found)
     found = check.layer(lambda *args, **named: torch.relu)
     assert found.passed == 0 and "has to be an nn.Module" in str(found)
 
@@ -626,11 +631,11 @@ def test_other_right_ways_to_diagnose(answer):
         ([("> 0.5", "> 2")], {"p is the keep probability": "at another p than 0.5"}),
         ([("y.max() == 2", "False")], {"no scale": "comes out as it is"}),
         ([('"scaled twice"', '"ok"')], {"scaled twice": "with training=False as well"}),
-        ([("p, False, g", "p, True, g")], {"ok": "in evaluation its output is x + F"}),
+        ([("p, False, g", "p, True, g")], {"ok": "in evaluation its output is x + F",
+          "scaled twice": "a correct block got the same name"}),
         ([("ones(400, 6), 0.2", "ones(400, 1), 0.2")], {"mask per value": "several"}),
         (
-            [("> 0.5", "< 0.5"), ('        return "p is', '        return "no'),
-             ("keep probability", "scale")],
+            [("> 0.5", "< 0.5"), ('"p is the keep probability"', '"no scale"')],
             {
                 "ok": "its kept branches count 1/q-fold",
                 "p is the keep probability": "the share of samples without the branch",
@@ -739,23 +744,24 @@ def test_other_right_ways_to_place(answer):
 
 SAME = "torch.equal((y == skip).flatten(1).all(dim=1), gone)"
 BODY = "    set_generator"
+REFUSED = "False every time: about half of the samples of a right block are relu"
 
 
 @pytest.mark.parametrize(
     ("slips", "expected"),
     [
-        ([(".relu()", "")], "projection"),
+        ([(".relu()", "")], REFUSED),
         ([("y == skip", "y == x")], "RuntimeError"),
         ([("block.skip(x).relu()", "x.relu()")], "RuntimeError"),
-        ([("< 0.5", "< 0.4")], "does your test ask for more, or for less?"),
-        ([("< 0.5", ">= 0.5")], "does your test ask for more"),
-        ([(SAME, "torch.equal(y, skip)")], "does your test ask for more"),
-        ([(SAME, "bool((y[:2] == skip[:2]).flatten(1).all(1).any())")], "for more"),
+        ([("< 0.5", "< 0.4")], REFUSED),
+        ([("< 0.5", ">= 0.5")], REFUSED),
+        ([(SAME, "torch.equal(y, skip)")], REFUSED),
+        ([(SAME, "bool((y[:2] == skip[:2]).flatten(1).all(1).any())")], REFUSED),
     ],
 )
 def test_well_placed_layers_that_are_refused(slips, expected):
     found = report("place", *slips)
-    assert found.passed == 0 and expected in str(found).replace("\n  ", " "), found
+    assert found.passed == 0 and expected in in_one_line(found), found
 
 
 @pytest.mark.parametrize(
@@ -832,30 +838,29 @@ def test_other_right_ways_to_fold(way):
 
 
 BOTH = ("evaluation", "training")
+BACK = "the weights have to take just that back"
 
 
 @pytest.mark.parametrize(
     ("slips", "expected"),
     [
-        ([(BIAS, "_ = 1")], dict(zip(BOTH, ("bias is forgotten", "got"), strict=True))),
-        ([(WEIGHT, "_ = 1")], dict(zip(BOTH, ("weight by 1", "got"), strict=True))),
+        ([(BIAS, "_ = 1")], dict(zip(BOTH, ("bias is forgotten", BACK), strict=True))),
+        ([(WEIGHT, "_ = 1")], dict(zip(BOTH, ("weight by 1", BACK), strict=True))),
         (
             [("norm2.weight", "conv2.weight")],
-            dict(zip(BOTH, ("norm2 takes a factor of conv2 out", "got"), strict=True)),
+            dict(zip(BOTH, ("norm2 takes a factor of conv2 out", BACK), strict=True)),
         ),
-        ([("norm2.bias", "skip[0].weight if len(block.skip.state_dict()) else [0]; _")],
-         None),
         ([("scale_by_keep = True", "scale_by_keep = False")],
          {"training": "and the layer does not scale"}),
         ([(WEIGHT, WEIGHT.replace("*", "/")), (BIAS, BIAS.replace("*", "/"))],
-         dict(zip(BOTH, ("norm2 is multiplied by 1/q", "got"), strict=True))),
+         dict(zip(BOTH, ("norm2 is multiplied by 1/q", BACK), strict=True))),
         ([(WEIGHT + " -", WEIGHT[:-1]), (BIAS + " -", BIAS[:-1])],
-         dict(zip(BOTH, ("norm2 is multiplied by p", "got"), strict=True))),
+         dict(zip(BOTH, ("norm2 is multiplied by p", BACK), strict=True))),
         ([(WEIGHT, "_ = 1"), (BIAS, "_ = 1")],
          dict(zip(BOTH, ("not at all", "to take just that back"), strict=True))),
         ([(WEIGHT + " - block.drop.p", WEIGHT[:-1] + "(1 - block.drop.p) ** 2"),
           (BIAS + " - block.drop.p", BIAS[:-1] + "(1 - block.drop.p) ** 2")],
-         dict(zip(BOTH, ("by q twice", "got"), strict=True))),
+         dict(zip(BOTH, ("by q twice", BACK), strict=True))),
         ([("        block.drop.s", "        block.drop.p = 0.3\n        block.drop.s")],
          {"training": "its rate has to stay"}),
         ([("(net):\n        with", "(copy.deepcopy(net)):\n        with")],
@@ -869,12 +874,10 @@ BOTH = ("evaluation", "training")
         ([("            block.norm2.w",
            "            for w in block.skip.parameters():\n"
            "                w *= 1 - block.drop.p\n            block.norm2.w")],
-         dict(zip(BOTH, ("its skip is changed", "got"), strict=True))),
+         dict(zip(BOTH, ("its skip is changed", BACK), strict=True))),
     ],
 )  # fmt: skip
 def test_wrong_folds(slips, expected):
-    if expected is None:
-        pytest.skip("no slip")
     assert_found(report("fold", *slips), 4, expected)
 
 
@@ -916,10 +919,15 @@ KNOWN = 'schedule not in ("linear", "constant")'
     [
         ([(FACTOR, "1")], {"linear": "the rate of 'constant'", "ends": "'constant'",
           "impossible depth": "5 of 12 blocks, 'linear', expected a ValueError, got"}),
-        ([(FACTOR, "2")], {"constant": "a ValueError: some p_max"}),
-        ([("(1 - D / L) * " + FACTOR, "D / L")], None),
-        ([("(1 - D / L) * " + FACTOR, "(L - D)")], None),
-        ([("D / L) * (2", "D / L) * (2 * L / (L + 1)")], None),
+        ([(FACTOR, "2")], {"constant": "the rate of 'linear', whose rates have"}),
+        ([("(1 - D / L) * " + FACTOR, "D / L")],
+         dict.fromkeys(("linear", "constant", "ends"), "D/L, the share that is kept")
+         | {"impossible depth": "no linear schedule goes below L/2"}),
+        ([("(1 - D / L) * " + FACTOR, "L - D"), ("<= 1:", "<= L:")],
+         dict.fromkeys(("linear", "constant", "ends"), "how many blocks fall")
+         | {"impossible depth": "no linear schedule goes below L/2"}),
+        ([("D / L) * (2", "D / L) * (2 * L / (L + 1)")],
+         dict.fromkeys(LINEAR, "rate of 'linear1', whose first block can fall")),
         ([("if not 0 <= p <= 1", "if p > 1")],
          {"impossible depth": "depth 13 of 12 blocks, 'linear', expected"}),
         ([("if not 0 <= p <= 1", "if p < 0")],
@@ -943,16 +951,7 @@ KNOWN = 'schedule not in ("linear", "constant")'
     ],
 )  # fmt: skip
 def test_wrong_plans(slips, expected):
-    found = report("plan", *slips)
-    if expected is None:
-        words = {
-            "D / L": "D/L, the share",
-            "(L - D)": "depth",
-            "D / L) * (2 * L / (L + 1)": "linear1",
-        }
-        assert words[slips[0][1]] in str(found).replace("\n  ", " ")
-        return
-    assert_found(found, 5, expected)
+    assert_found(report("plan", *slips), 5, expected)
 
 
 # --- exercise 9 -----------------------------------------------------------------------
@@ -965,9 +964,9 @@ OTHERS = tuple(check._SAMPLERS)[1:]
 def by_pairs(kept, seed=0):
     """The covariances of all pairs, not the count."""
     g = torch.Generator().manual_seed(seed)
-    masks = torch.stack([kept(N=12, p=0.4, generator=g) for _ in range(700)]).double()
-    covariance = masks.T.cov() - 0.24 * torch.eye(12)
-    return covariance.abs().max().item() < 0.055
+    masks = torch.stack([kept(N=4, p=0.4, generator=g) for _ in range(1500)]).double()
+    covariance = masks.T.cov() - 0.24 * torch.eye(4)
+    return covariance.abs().max().item() < 0.03
 
 
 def by_one_big_batch(kept, seed=0):
@@ -989,33 +988,33 @@ def test_other_right_ways_to_test(answer):
          {"the subset": "hardly varies", "evenly": "evenly spread"}),
         ([("abs(ratio - 1) <", "1 - ratio <")],
          {"pairs": "two by two", "one mask": "N times Npq", "copied": "share a coin"}),
-        ([("N * p * (1 - p)", "N * p")],
+        ([("< 4 * math", "< 1 * math")],
          dict.fromkeys(OTHERS, "counts only where they are accepted")
-         | {"DropPath": "the variance of its number kept is Npq"}),
-        ([("return abs", "return 0 * abs")], None),
+         | {"DropPath": "four relative errors sqrt(2/n)"}),
+        ([("return abs", "return 0 * abs")],
+         dict.fromkeys(check._SAMPLERS, "True every time: which output decides")),
         ([(RATIO, "torch.tensor(" + RATIO + ")")],
          dict.fromkeys(check._SAMPLERS, "bool(...) makes one of a tensor")),
-        ([("kept(N, p, g).sum()", "kept(N, p, g)[:2].sum()"), ("N * p", "2 * p")],
+        ([("kept(N, p, g).sum()", "kept(N, p, g)[:2].sum()"), ("N * p", "2 * p"),
+          ("calls = 10", "calls = 3"), ("500", "2_000")],
          {"pairs": "but not those side by side"}),
         ([("500", "2_501")], dict.fromkeys(check._SAMPLERS, "2,500 calls, got 2,501")),
         ([("calls = 10", "calls = 2**17"), ("500", "2")],
          dict.fromkeys(check._SAMPLERS, "N of at most 65,536 samples")),
         ([(RATIO, "True")], dict.fromkeys(check._SAMPLERS, "True every time")),
-        ([(RATIO, "False")], dict.fromkeys(check._SAMPLERS, "False every time")),
+        ([(RATIO, "False")],
+         dict.fromkeys(check._SAMPLERS, "False every time: with independent samples")),
         ([(RATIO, "None")], dict.fromkeys(check._SAMPLERS, "or False, got None")),
         ([("    g = ", "    return True\n    g = ")],
          dict.fromkeys(check._SAMPLERS, "never called")),
         ([(RATIO, "kept.__name__ == '_rows'")],
          dict.fromkeys(check._SAMPLERS, "no attribute '__name__'")),
-        ([("counts = ", "counts = torch.zeros(2)  # ")], None),
+        ([("counts = ", "counts = torch.zeros(2)  # ")],
+         dict.fromkeys(check._SAMPLERS, "never called")),
     ],
 )  # fmt: skip
 def test_wrong_tests(slips, expected):
-    found = report("design", FEWER, *slips)
-    if expected is None:
-        assert found.passed == 0
-        return
-    assert_found(found, 6, expected)
+    assert_found(report("design", FEWER, *slips), 6, expected)
 
 
 def test_different_masks_prove_nothing():
@@ -1085,10 +1084,11 @@ FRACTION = "a fraction of a sample"
         ([(" ** processes", ""), ("return 1 - fine", "return processes * (1 - fine)")],
          {"processes": "added for the processes"}),
         ([("fine *= (1 - missed) ** processes", "fine -= missed")],
-         {"blocks": "added for the blocks", "processes": ""}),
+         {"blocks": "added for the blocks", "processes": "added for the blocks"}),
         ([("return 1 - fine", "return 0.0")],
-         {"one mask": "", "masks": "a zero counts only", FRACTION: "", "one sample": "",
-          "enough samples": "a zero counts only", "blocks": "", "processes": ""}),
+         dict.fromkeys(("one mask", FRACTION, "one sample", "blocks", "processes"),
+                       "that one process calls every branch?")
+         | dict.fromkeys(("masks", "enough samples"), "a zero counts only")),
         ([("return 1 - fine", "return round(1 - fine, 2)")], {"processes": "got 0.97"}),
     ],
 )  # fmt: skip
