@@ -125,7 +125,8 @@ def weights(
     most = math.prod(
         max(cover_counts(n, k, blocks.border)) for n, k in zip(size, block, strict=True)
     )
-    largest = math.exp(-miss * most)
+    power = -miss * most
+    largest = math.exp(power) if power < 700.0 else math.inf
     if largest > torch.finfo(dtype).max:
         raise ValueError(
             f"the largest weight 1/P(keep) is {largest:.3g}, too large for {dtype} "

@@ -72,6 +72,14 @@ def is_inside_backward() -> bool:
     return bool(torch._C._current_graph_task_id() != -1)
 
 
+def version(input: Tensor) -> int:
+    """How often ``input`` was written in place; 0 where nobody counts."""
+    # Private: Tensor._version. Inference tensors and compilers keep no count.
+    if torch.compiler.is_compiling() or input.is_inference():
+        return 0
+    return int(input._version)
+
+
 def is_dtensor(input: Any) -> bool:
     """Whether ``input`` is a DTensor; does not import torch.distributed."""
     # Not private since PyTorch 2.5, but its import takes half a second.

@@ -23,7 +23,7 @@ from regdrop_lite._checks import (
     check_probability,
     check_rank,
 )
-from regdrop_lite._compat import is_dtensor
+from regdrop_lite._compat import is_dtensor, version
 from regdrop_lite._product import wide
 from regdrop_lite._random import uniform
 from regdrop_lite.drop_path import drop_path
@@ -66,8 +66,9 @@ def drop_residual(
         ValueError: ``p`` is outside [0, 1], ``mode`` unknown, ``input`` has no
             dimension ``batch_dim``, ``branch`` changes the shape, or one sample was
             kept and is too few for BatchNorm in ``branch``.
-        RuntimeError: "subset" under export, vmap, a tracer or ``fullgraph=True``, or an
-            explicit generator there or under activation checkpointing.
+        RuntimeError: ``branch`` writes into the input that the skip needs; "subset"
+            under export, vmap, a tracer or ``fullgraph=True``; or an explicit generator
+            there or under activation checkpointing.
 
     With b samples and q = 1 - p, "subset" keeps floor(b q) of them, and one more with
     probability frac(b q). Each sample is kept with probability exactly q, as in
@@ -97,10 +98,10 @@ def drop_residual(
     check_rank(input, 1, 64, "(N, ...)")
     dim = check_dim(batch_dim, "batch_dim", input)
     if not training or p == 0.0:
-        return _add(input, _same_shape(branch(input), input))
+        return _add(input, _whole(branch, input))
     check_floating(input)
     if mode != "subset":
-        output = _same_shape(branch(input), input)
+        output = _whole(branch, input)
         output = output.to(_wider(input, output))
         return _add(
             input,
@@ -130,6 +131,17 @@ def drop_residual(
     # index_add would keep ``added`` for the backward pass, index_put does not.
     sums = rows.to(added.dtype).index_put((index,), added, accumulate=True)
     return sums.movedim(0, dim).to(input.dtype)
+
+
+def _whole(branch: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:
+    before = version(input)
+    output = _same_shape(branch(input), input)
+    if version(input) != before:
+        raise RuntimeError(
+            "branch has written into its input, which the skip still needs: build it "
+            "without inplace=True, or let it begin with a copy"
+        )
+    return output
 
 
 def _call(branch: Callable[[Tensor], Tensor], chosen: Tensor) -> Tensor:

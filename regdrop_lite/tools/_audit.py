@@ -434,7 +434,11 @@ class _Before:
 
     def __init__(self, model: nn.Module, devices: set[torch.device]) -> None:
         self.modes = {module: module.training for module in model.modules()}
-        self.buffers = {b: b.detach().clone() for b in model.buffers()}
+        self.buffers = [
+            (module, name, buffer, buffer.detach().clone())
+            for module in model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
         self.grads = {p: p.requires_grad for p in model.parameters()}
         self.random = {d: rng_state(d) for d in devices | {torch.device("cpu")}}
         drops = [m for m in model.modules() if isinstance(m, DropLayer)]
@@ -458,8 +462,9 @@ class _Before:
         for module, mode in self.modes.items():
             module.training = mode
         with torch.no_grad():
-            for buffer, value in self.buffers.items():
+            for module, name, buffer, value in self.buffers:
                 buffer.copy_(value)
+                setattr(module, name, buffer)  # forward may have put another there
         for parameter, grad in self.grads.items():
             parameter.requires_grad_(grad)
         for layer, (generator, state) in self.generators.items():
@@ -524,6 +529,9 @@ class _Functional(TorchFunctionMode):
         self.calls: list[tuple[str, str, float]] = []
         self.stack: list[nn.Module] = []
 
+    def _leave(self, *_: Any) -> None:
+        self.stack.pop()
+
     @contextmanager
     def watch(self) -> Iterator[list[tuple[str, str, float]]]:
         """The calls (module, function, p) that are made in this context."""
@@ -532,9 +540,7 @@ class _Functional(TorchFunctionMode):
                 enter = module.register_forward_pre_hook(
                     lambda module, _: self.stack.append(module)
                 )
-                leave = module.register_forward_hook(
-                    lambda *_: self.stack.pop() and None, always_call=True
-                )
+                leave = module.register_forward_hook(self._leave, always_call=True)
                 stack.callback(enter.remove)
                 stack.callback(leave.remove)
             stack.enter_context(self)

@@ -736,3 +736,8 @@ def test_repr_shows_rate_block_and_what_differs_from_the_defaults(layer) -> None
         f"{name}(p=0.1, block_size=7, inplace=True, border='clip', shared=True, "
         "normalize='batch')"
     )
+
+
+def test_weights_beyond_any_float_are_a_clear_error() -> None:
+    with pytest.raises(ValueError, match=r"the largest weight .* is inf, too large"):
+        DropBlock2d(0.9999, 21)(torch.ones(1, 1, 56, 56, dtype=torch.float64))

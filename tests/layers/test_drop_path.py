@@ -428,3 +428,23 @@ def test_rates_count_through_the_stages_and_end_at_p_max(p, stages, schedule) ->
 def test_wrong_depths_and_schedules_are_told(arguments, error, message) -> None:
     with pytest.raises(error, match=message):
         drop_path_rates(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("p", "options"),
+    [(0.0, {}), (0.5, {"training": False}), (0.5, {"mode": "row"})],
+    ids=["p = 0", "evaluation", "row"],
+)
+def test_a_branch_that_writes_into_its_input_is_a_clear_error(p, options) -> None:
+    """The skip would carry what the branch left of its input."""
+    x = torch.tensor([[-1.0, 2.0], [-3.0, 4.0]])
+    with pytest.raises(RuntimeError, match="branch has written into its input"):
+        drop_residual(x, nn.ReLU(inplace=True), p, **options)
+    with torch.inference_mode():  # nobody counts there; nothing raises of itself
+        assert drop_residual(x.clone(), nn.ReLU(), p, **options).shape == x.shape
+
+
+def test_a_subset_of_an_input_may_be_written_to() -> None:
+    x = torch.tensor([[-1.0, 2.0], [-3.0, 4.0]])
+    y = drop_residual(x.clone(), nn.ReLU(inplace=True), 1e-12)
+    torch.testing.assert_close(y, x + x.relu())

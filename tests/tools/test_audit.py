@@ -459,3 +459,25 @@ def test_the_same_masks_on_two_ranks_are_told(
 ) -> None:
     run: Callable[..., Any] = mp.spawn
     run(on_rank, (str(tmp_path / "meet"), seed_by_rank, own), nprocs=2)
+
+
+def test_an_empty_container_is_no_output() -> None:
+    """It is false where a truth value is asked for."""
+    net = nn.Sequential(nn.Sequential(), nn.Dropout(0.5))
+    assert [row.name for row in audit(net, MAPS).rows] == ["1"]
+
+
+def test_a_buffer_that_forward_replaces_is_put_back() -> None:
+    class Counting(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Dropout(0.5))
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen = self.seen + 1
+            return super().forward(x)
+
+    net = Counting()
+    before = net.seen
+    audit(net, MAPS)
+    assert net.seen is before and net.seen == 0

@@ -136,7 +136,7 @@ def _ask_all(
     if type(first) in (bool, str) and all(
         type(answer) is type(first) and answer == first for answer in others
     ):
-        cause = refused if first is False else "which output decides?"
+        cause = (first is False and refused) or "which output decides?"
         raise Hopeless(
             f"expected an answer that depends on what is handed over, got {first!r} "
             f"every time: {cause}"

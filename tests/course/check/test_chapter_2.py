@@ -502,6 +502,7 @@ EXACT = dict(zip("abcdef", (True, True, True, False, False, True), strict=True))
 
 def test_which_passes_are_exact_is_what_all_masks_say():
     names = names_of("exact-proof")
+    run(CELLS["exact-proof-list"]["source"], names, "<list>")
     truth = {net: names["truth_of"](net) for net in "abcdef"}
     assert truth == EXACT
     assert_found(check.exact_pass(truth), 6, {})

@@ -56,13 +56,16 @@ def report(exercise, *slips, answer=None):
     for old, new in slips:
         assert source.count(old) == 1, f"{old!r} is not in the solution once"
         source = source.replace(old, new)
-    names = {}
-    run(CELLS["imports"]["source"], names, "<imports>")
-    names["DropPath"], names["drop_residual"] = DropPath, drop_residual
-    if exercise == "cut":  # without the nets, which take longer than the check
-        source = source.split("\n\n\npulls = ")[0]
-    run(source, names, "<answer>")
-    return run(CELLS[f"{exercise}-check"]["source"], names, "<check>")
+    names, before = {}, torch.get_default_dtype()
+    try:
+        run(CELLS["imports"]["source"], names, "<imports>")
+        names["DropPath"], names["drop_residual"] = DropPath, drop_residual
+        if exercise == "cut":  # without the nets, which take longer than the check
+            source = source.split("\n\n\npulls = ")[0]
+        run(source, names, "<answer>")
+        return run(CELLS[f"{exercise}-check"]["source"], names, "<check>")
+    finally:  # some tests ask while pytest collects
+        torch.set_default_dtype(before)
 
 
 def assert_found(report, total, expected):
@@ -1086,8 +1089,9 @@ FRACTION = "a fraction of a sample"
         ([("fine *= (1 - missed) ** processes", "fine -= missed")],
          {"blocks": "added for the blocks", "processes": "added for the blocks"}),
         ([("return 1 - fine", "return 0.0")],
-         dict.fromkeys(("one mask", FRACTION, "one sample", "blocks", "processes"),
-                       "that one process calls every branch?")
+         {"one mask": "but here one coin counts"}  # p**N of 32 samples is 0, nearly
+         | dict.fromkeys((FRACTION, "one sample", "blocks", "processes"),
+                         "that one process calls every branch?")
          | dict.fromkeys(("masks", "enough samples"), "a zero counts only")),
         ([("return 1 - fine", "return round(1 - fine, 2)")], {"processes": "got 0.97"}),
     ],
