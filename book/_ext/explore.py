@@ -22,9 +22,9 @@ know is in ``book/explore/mask.json``, if there is such a file.
 
 The modules are plain ES modules and run as they are from a server. Pages opened as
 files are another matter: from ``file://`` browsers load neither modules nor JSON.
-Therefore each module is written into ``_static/explore`` as a classic script, which
-puts into the object ``explore`` what it exports and takes from there what it imports.
-Nothing else changes, so that a reader finds the source in the browser as it is here.
+Therefore all modules are written into one classic script, ``_static/explore/explore.js``,
+in which each puts into the object ``explore`` what it exports and takes from there what
+it imports. Nothing else changes, so that a reader finds the source in the browser.
 """
 
 import json
@@ -105,12 +105,15 @@ def classic(name: str, source: str) -> str:
 
 
 def write_scripts(app: Sphinx) -> None:
-    """Write the scripts, before the pages name them by their checksums."""
+    """Write one script of all modules: one request, and other pages have it already."""
     if app.builder.format != "html":
         return
     out = Path(app.outdir) / "_static" / "explore"
     out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(SOURCE.glob("*.js")):
+    script = ""
+    paths = {path.stem: path for path in sorted(SOURCE.glob("*.js"))}
+    rest = [name for name in paths if name not in (*FIRST, LAST)]
+    for path in (paths[name] for name in (*FIRST, *rest, LAST)):
         text = classic(path.stem, path.read_text(encoding="utf-8"))
         data = path.with_suffix(".json")
         if data.exists():
@@ -119,7 +122,8 @@ def write_scripts(app: Sphinx) -> None:
             text += f"explore.data.{path.stem} = {packed};\n"
         if path.stem == LAST:
             text += "explore.mount.mountAll(explore, explore.data);\n"
-        (out / path.name).write_text(text, encoding="utf-8", newline="\n")
+        script += text
+    (out / "explore.js").write_text(script, encoding="utf-8", newline="\n")
     style = (SOURCE / "explore.css").read_text(encoding="utf-8")
     (out / "explore.css").write_text(style, encoding="utf-8", newline="\n")
 
@@ -130,12 +134,10 @@ def add_scripts(
     """Name the scripts in the pages that have such figures, and in no other."""
     if doctree is None:
         return
-    used = sorted({place["module"] for place in doctree.findall(explore)})
-    if not used:
+    if next(doctree.findall(explore), None) is None:
         return
     app.add_css_file("explore/explore.css")
-    for name in (*FIRST, *used, LAST):
-        app.add_js_file(f"explore/{name}.js", loading_method="defer", priority=900)
+    app.add_js_file("explore/explore.js", loading_method="defer", priority=900)
 
 
 def open_place(self: Any, node: explore) -> None:

@@ -15,7 +15,7 @@ Search.makeSearchSummary = (html, keywords, anchor) => {
     return copy.textContent.replace(/\s+/g, " ").trim();
   };
   // The first of the sections that hold most of the words.
-  const named = anchor && article.querySelector(`#${CSS.escape(anchor.slice(1))}`);
+  const named = anchor ? article.querySelector(`#${CSS.escape(anchor.slice(1))}`) : null;
   let best = named?.closest("section");
   for (const section of best ? [] : article.querySelectorAll("section[id]"))
     if (!best || count(text(section).toLowerCase()) > count(text(best).toLowerCase()))

@@ -68,7 +68,7 @@ function load(first = false) {
   for (const [name, query] of given) {
     const one = mounted.get(name);
     if (!one) continue;
-    const values = { ...one.initial, ...pick(one.parameters, query) };
+    const values = readState(one.parameters, query, one.initial);
     for (const [key, value] of Object.entries(values)) one.model.set(key, value);
     one.model.save_changes();
   }
@@ -80,13 +80,6 @@ function load(first = false) {
   if (first && /** @type {any} */ (entry)?.type !== "navigate") return; // stay where one was
   const named = anchor ? document.getElementById(anchor) : mounted.get([...given.keys()][0])?.figure;
   named?.scrollIntoView();
-}
-
-/** @param {Record<string, Parameter>} parameters @param {string} query */
-function pick(parameters, query) {
-  const values = readState(parameters, query);
-  const keys = new Set(new URLSearchParams(query).keys());
-  return Object.fromEntries(Object.entries(values).filter(([key]) => keys.has(key)));
 }
 
 /** @param {Element} place @param {any} module @param {any} data */

@@ -228,14 +228,15 @@ export function writeAddress(anchor, states) {
   return [anchor, ...parts].filter(Boolean).join(";");
 }
 
-/** The values that a query names; what it names wrongly stays as at first.
- * @param {Record<string, Parameter>} parameters @param {string} query */
-export function readState(parameters, query) {
+/** The values that a query names; what it does not name, or wrongly, stays as at first.
+ * @param {Record<string, Parameter>} parameters @param {string} query
+ * @param {Record<string, any>} [initial] */
+export function readState(parameters, query, initial = {}) {
   /** @type {Record<string, any>} */
   const values = {};
   const given = new URLSearchParams(query);
   for (const [key, parameter] of Object.entries(parameters)) {
-    values[key] = parameter.value;
+    values[key] = initial[key] ?? parameter.value;
     const text = given.get(key);
     if (text === null) continue;
     if ("min" in parameter) {

@@ -51,6 +51,8 @@ test("what an address names wrongly stays as at first", () => {
     "seeds=<b>", "other=1", "%%%"])
     assert.deepEqual(readState(parameters, query), initial, query);
   assert.equal(readState(parameters, "p=0.31").p, 0.3); // on the slider's steps
+  const own = { p: 0.5, k: 7, method: "path", seeds: "3" };
+  assert.deepEqual(readState(parameters, "p=2&k=x&method=none&seeds=<b>", own), own);
 });
 
 test("a change is told once, to those who listen for it", () => {

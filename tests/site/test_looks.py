@@ -148,7 +148,7 @@ def test_every_stop_of_the_tab_key_is_seen(server, visit, width, height):
               const wide = e.scrollWidth > e.clientWidth;
               const fits = e.matches(".math, .math *") && !wide;
               const ring = s.outlineStyle == "solid" && parseFloat(s.outlineWidth) >= 2;
-              return [e.outerHTML.slice(0, 80), ring && !fits];
+              return [e.outerHTML.slice(0, 300), ring && !fits];
             }""")
         )
     assert len({html for html, _ in seen}) > 30
