@@ -22,7 +22,7 @@ know is in ``book/explore/mask.json``, if there is such a file.
 
 The modules are plain ES modules and run as they are from a server. Pages opened as
 files are another matter: from ``file://`` browsers load neither modules nor JSON.
-Therefore all modules are written into one classic script, ``_static/explore/explore.js``,
+Therefore all modules are written into one classic script, ``explore/explore.js``,
 in which each puts into the object ``explore`` what it exports and takes from there what
 it imports. Nothing else changes, so that a reader finds the source in the browser.
 """
