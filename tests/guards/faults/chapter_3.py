@@ -244,8 +244,8 @@ FAULTS = [
     Fault(
         "ramp: forgets its step",
         "schedules.py",
-        '        self._step = state["step"]\n',
-        "",
+        'self._step = state.pop("step")',
+        'state.pop("step")',
         DETAILS,
         "a resumed run goes on where it was",
     ),
