@@ -131,12 +131,17 @@ class _StepSchedule:
         expected = sorted(self.state_dict())
         if sorted(state) != expected:
             raise ValueError(f"expected the keys {expected}, but got {sorted(state)}")
-        for value in state.values():
-            if isinstance(value, list) and len(value) != len(self._layers):
-                raise ValueError(
-                    f"the state is for {len(value)} layers, "
-                    f"but the module has {len(self._layers)}"
-                )
+        for name, value in state.items():
+            if isinstance(value, list):
+                if len(value) != len(self._layers):
+                    raise ValueError(
+                        f"the state is for {len(value)} layers, "
+                        f"but the module has {len(self._layers)}"
+                    )
+                for p in value:
+                    check_probability(p, name)
+        check_whole(state["step"], "step", 0)
+        check_whole(state.get("num_steps", 1), "num_steps")
         state = copy.deepcopy(state)
         self._step = state.pop("step")
         vars(self).update(state)

@@ -261,3 +261,16 @@ def test_a_state_of_another_model_is_told() -> None:
     del state["step"]
     with pytest.raises(ValueError, match=r"keys \['num_steps', .*'step'\], but got"):
         ramp.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"p_end": [2.0]}, {"num_steps": 0}, {"step": -1}], ids=str
+)
+def test_a_wrong_state_is_refused_and_changes_nothing(wrong) -> None:
+    layer = DropPath(0.0)
+    ramp = LinearRamp(layer, 0.0, 0.4, num_steps=4)
+    ramp.step()
+    before = ramp.state_dict()
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ramp.load_state_dict({**before, "step": 3, **wrong})
+    assert ramp.state_dict() == before and layer.p == 0.1
