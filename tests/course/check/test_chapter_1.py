@@ -5,13 +5,12 @@ Most wrong answers are these solutions with one slip. Each has to be caught by t
 checks that are named here and by no other, with a diagnosis that contains the words.
 """
 
-import ast
-import linecache
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
+from answers import assert_found, run, run_notebook, with_slips
 
 from regdrop_lite import spatial_dropout
 from regdrop_lite.course.author.student import student_version
@@ -32,47 +31,13 @@ EXERCISES = {  # the cell with the answer: the cell that checks it, how many che
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def run(source, names, filename):
-    """Run a cell in ``names``; return the value of its last line, if it has one."""
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    tree = ast.parse(source)
-    last = (
-        tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    )
-    exec(compile(tree, filename, "exec"), names)
-    if last is not None:
-        return eval(compile(ast.Expression(last.value), filename, "eval"), names)
-    return None
-
-
-def run_notebook(notebook):
-    """Run every code cell; return the names and the value of each cell, by its id."""
-    names, values = {}, {}
-    for cell in notebook["cells"]:
-        is_code = cell["cell_type"] == "code"
-        if is_code and "nbval-skip" not in cell["metadata"].get("tags", []):
-            values[cell["id"]] = run(cell["source"], names, f"<{cell['id']}>")
-    return names, values
-
-
 def wrong(cell, *slips):
     """The solution in ``cell`` with every slip (old, new), run after the imports."""
-    source = CELLS[cell]["source"]
-    for old, new in slips:
-        assert source.count(old) == 1, f"{old!r} is not in the solution once"
-        source = source.replace(old, new)
+    source = with_slips(CELLS[cell]["source"], slips)
     names = {}
     run(CELLS["imports"]["source"], names, "<imports>")
     run(source, names, "<wrong>")
     return names
-
-
-def assert_found(report, total, expected):
-    assert report.total == total
-    assert set(report.diagnoses) == set(expected), report
-    for name, words in expected.items():
-        assert words in report.diagnoses[name], report
-    assert str(report).startswith(f"public checks {total - len(expected)}/{total}")
 
 
 # --- the solutions --------------------------------------------------------------------

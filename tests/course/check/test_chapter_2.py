@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
-from test_chapter_1 import assert_found, run, run_notebook
+from answers import assert_found, run, run_notebook, with_slips
 
 from regdrop_lite import spatial_dropout
 from regdrop_lite.course import ensembles
@@ -50,10 +50,7 @@ def few_seeds(monkeypatch):
 
 def names_of(cell, *slips):
     """What the solution in ``cell`` defines, with every slip (old, new)."""
-    source, names = CELLS[cell]["source"], {}
-    for old, new in slips:
-        assert source.count(old) == 1, f"{old!r} is not in the solution once"
-        source = source.replace(old, new)
+    source, names = with_slips(CELLS[cell]["source"], slips), {}
     run(CELLS["imports"]["source"], names, "<imports>")
     run(source, names, "<answer>")
     return names

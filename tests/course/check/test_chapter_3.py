@@ -5,15 +5,14 @@ differently. Most wrong ones are these solutions with one slip. Each has to be c
 the checks that are named here and by no other, with a diagnosis of these words.
 """
 
-import ast
 import copy
-import linecache
 import math
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
+from answers import assert_found, run, with_slips
 
 from regdrop_lite import DropPath, drop_path_rates, drop_residual, set_generator
 from regdrop_lite.course.author.student import student_version
@@ -39,23 +38,10 @@ TOTALS = {  # the checks of each exercise
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def run(source, names, filename):
-    """Run a cell in ``names``; return the value of its last line, if it has one."""
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, filename, "exec"), names)
-    if last is not None:
-        return eval(compile(ast.Expression(last.value), filename, "eval"), names)
-    return None
-
-
 def report(exercise, *slips, answer=None):
     """The report on a solution with every slip (old, new), or on another answer."""
     source = CELLS[f"{exercise}-answer"]["source"] if answer is None else answer
-    for old, new in slips:
-        assert source.count(old) == 1, f"{old!r} is not in the solution once"
-        source = source.replace(old, new)
+    source = with_slips(source, slips)
     names, before = {}, torch.get_default_dtype()
     try:
         run(CELLS["imports"]["source"], names, "<imports>")
@@ -66,14 +52,6 @@ def report(exercise, *slips, answer=None):
         return run(CELLS[f"{exercise}-check"]["source"], names, "<check>")
     finally:  # some tests ask while pytest collects
         torch.set_default_dtype(before)
-
-
-def assert_found(report, total, expected):
-    assert report.total == total
-    assert set(report.diagnoses) == set(expected), report
-    for name, words in expected.items():
-        assert words in report.diagnoses[name], report
-    assert str(report).startswith(f"public checks {total - len(expected)}/{total}")
 
 
 def in_one_line(report):

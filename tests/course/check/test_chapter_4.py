@@ -14,8 +14,8 @@ import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from answers import assert_found, run, run_notebook, with_slips
 from scipy.optimize import brentq
-from test_chapter_1 import assert_found, run, run_notebook
 
 from regdrop_lite import drop_block, drop_block_gamma, drop_block_keep_prob
 from regdrop_lite.course.author.student import student_version
@@ -44,10 +44,7 @@ def few(monkeypatch):
 
 def solution(cell, *slips):
     """The names of the solution in ``cell`` with every slip (old, new)."""
-    source = CELLS[cell]["source"]
-    for old, new in slips:
-        assert source.count(old) == 1, f"{old!r} is not in the solution once"
-        source = source.replace(old, new)
+    source = with_slips(CELLS[cell]["source"], slips)
     names = {"drop_block": drop_block}
     run(CELLS["imports"]["source"], names, "<imports>")
     run(source, names, "<wrong>")
