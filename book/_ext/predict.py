@@ -253,7 +253,9 @@ def add_script(
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
-    plain = dict.fromkeys(("epub", "latex", "text", "man", "texinfo"), (nothing, nothing))
+    plain = dict.fromkeys(
+        ("epub", "latex", "text", "man", "texinfo"), (nothing, nothing)
+    )
     asked = dict.fromkeys(plain, (open_plain_question, nothing))
     texts = dict.fromkeys(plain, (open_plain_given, close_plain_given))
     app.add_node(question, html=(open_question, close_question), **asked)

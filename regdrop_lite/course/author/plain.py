@@ -482,7 +482,9 @@ def _folded(text: str, start: int, end: int) -> str:
     """Fold some lines of a text."""
     lines = text.splitlines()
     inside = "\n".join(lines[start:end]).rstrip()
-    colons = ":" * (max(map(len, re.findall("^:{3,}", inside, flags=re.M)), default=2) + 1)
+    colons = ":" * (
+        max(map(len, re.findall("^:{3,}", inside, flags=re.M)), default=2) + 1
+    )
     box = f"\n{colons}{{dropdown}} Result\n{inside}\n{colons}\n"
     return "\n".join([*lines[:start], box, *lines[end:]])
 
