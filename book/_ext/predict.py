@@ -1,8 +1,8 @@
 """Predict, commit, reveal: a question, the reader's own answer, and then the page's.
 
-A paragraph that begins with ``**Predict.**`` is a question. What answers it, outputs and
-sentences, is folded (``regdrop_lite.course.author.predict`` says what that is). Code
-stays in view, so that a reader knows what is about to run. Nothing has to be marked.
+A paragraph that begins with ``**Predict.**`` is a question. What answers it, outputs
+and sentences, is folded (``regdrop_lite.course.author.predict`` says what that is).
+Code stays in view, so that a reader knows what is about to run.
 
 The directive ``predict`` is a question as well, and can offer answers::
 
@@ -17,9 +17,9 @@ The directive ``predict`` is a question as well, and can offer answers::
       That many are *kept*: $p$ is the probability to drop.
     :::
 
-With the option ``number`` the reader types a number; an argument is a title in the place
-of "Predict". Where no script runs, the folded parts are ``<details>``, and so is each
-answer. ``predict.js`` adds the field for one's own answer, and remembers it.
+With the option ``number`` the reader types a number; an argument is a title in the
+place of "Predict". Where no script runs, the folded parts are ``<details>``, and so is
+each answer. ``predict.js`` adds the field for one's own answer, and remembers it.
 """
 
 from hashlib import sha1
@@ -38,7 +38,6 @@ from regdrop_lite.course.author.predict import (
     PROMPT,
     Choice,
     Kind,
-    Question,
     parse_question,
     reach,
 )
@@ -98,12 +97,11 @@ class Predict(SphinxDirective):
 
 def is_prompt(node: nodes.Node) -> bool:
     """Tell a paragraph that begins with "Predict."."""
-    return (
-        isinstance(node, nodes.paragraph)
-        and bool(node.children)
-        and isinstance(node[0], nodes.strong)
-        and node[0].astext() == PROMPT
-    )
+    if not isinstance(node, nodes.paragraph):
+        return False
+    # MyST puts an empty text in front.
+    first = next((child for child in node.children if child.astext()), None)
+    return isinstance(first, nodes.strong) and first.astext() == PROMPT
 
 
 def is_cell(node: nodes.Node) -> bool:
@@ -138,10 +136,9 @@ class FoldAnswers(SphinxPostTransform):
         for paragraph in list(self.document.findall(is_prompt)):
             node = question(title=PROMPT.rstrip("."), number=False, unit="")
             paragraph.replace_self(node)
-            del paragraph[0]
-            first = paragraph[0]
-            if isinstance(first, nodes.Text):
-                paragraph.replace(first, nodes.Text(first.lstrip()))
+            del paragraph[: paragraph.first_child_matching_class(nodes.strong) + 1]
+            if paragraph.children and isinstance(paragraph[0], nodes.Text):
+                paragraph[0] = nodes.Text(paragraph[0].lstrip())
             node += paragraph
         names: set[str] = set()
         for node in list(self.document.findall(question)):

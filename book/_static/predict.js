@@ -47,13 +47,13 @@
 
     const form = make("form", { className: "predict-form" });
     if (list && !number) {
-      form.setAttribute("role", "radiogroup");
-      form.setAttribute("aria-label", "Your answer");
+      const group = make("div", { role: "radiogroup", ariaLabel: "Your answer" });
       summaries.forEach((summary, i) => {
         const radio = make("input", { type: "radio", name: "answer", value: texts[i] });
         const text = make("span", {}, ...summary.cloneNode(true).childNodes);
-        form.append(make("label", {}, radio, text));
+        group.append(make("label", {}, radio, text));
       });
+      form.append(group);
     } else {
       const field = make("input", { name: "answer", autocomplete: "off", maxLength: 300 });
       if (number) field.inputMode = "decimal";
@@ -65,10 +65,10 @@
 
     // What the reader said stands beside the result; where there is none, below.
     const own = make("div", { className: "predict-own", tabIndex: -1 });
+    if (!result) own.role = "status";
     if (result) result.querySelector("summary").after(own);
     else box.append(own);
     if (list) own.after(list);
-    if (!result) own.setAttribute("role", "status");
 
     function find(answer) {
       if (!number) return choices[texts.indexOf(answer)];
@@ -116,8 +116,7 @@
   }
 
   const shows = [...document.querySelectorAll(".predict")].map(setUp);
-  const all = make("input", { type: "checkbox", checked: state.all });
-  all.setAttribute("role", "switch");
+  const all = make("input", { type: "checkbox", role: "switch", checked: state.all });
   all.addEventListener("change", () => {
     state.all = all.checked;
     save();
@@ -127,9 +126,10 @@
   document.querySelector("article h1").after(label);
   for (const show of shows) show();
 
-  // A link into something folded opens it, where the browser does not do so itself.
+  // A link into something folded opens it, also where the address holds the state of an
+  // interactive figure.
   function reach() {
-    const target = document.querySelector(":target");
+    const target = document.getElementById(location.hash.slice(1).split(/[?;]/)[0]);
     const folded = target?.closest("details:not([open])");
     for (let part = folded; part; part = part.parentElement.closest("details")) part.open = true;
     if (folded) target.scrollIntoView();

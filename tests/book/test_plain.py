@@ -103,7 +103,8 @@ def plain(text):
         ),
         (
             ":::{predict} 3\n:number:\nA?\n\n- [x] 4 ± 1 %\n\n  B.\n:::",
-            "**3.** A?\n\n<details>\n<summary>4 %</summary>\n\n**Right.** B.\n\n</details>",
+            "**3.** A?\n\n<details>\n<summary>4 %</summary>\n\n**Right.** B.\n\n"
+            "</details>",
         ),
     ],
 )

@@ -14,12 +14,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from pages import BOOK, PAGES, SOURCES, built, soup
 from playwright.sync_api import Browser
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 from window import PHONE, Visit
 
 from regdrop_lite.course.author.predict import parse_question, reach
 
 CHOICES = """\
-:::{predict} 1
+:::{{predict}} 1
 {number}How many of *64*?
 
 - [x] {right}
@@ -91,6 +92,7 @@ def build(folder: Path, builder: str, *cells: nbformat.NotebookNode) -> tuple[st
     source.mkdir(exist_ok=True)
     notebook = new_notebook(cells=[new_markdown_cell("# T"), *cells])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, source / "index.ipynb")
     warnings = StringIO()
     options = {
@@ -99,13 +101,14 @@ def build(folder: Path, builder: str, *cells: nbformat.NotebookNode) -> tuple[st
         "myst_enable_extensions": ["colon_fence"],
         "html_theme": "basic",
     }
-    app = Sphinx(
-        *(source, None, folder / builder, folder / "trees", builder, options),
-        status=None,
-        warning=warnings,
-        freshenv=True,
-    )
-    app.build()
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(
+            *(source, None, folder / builder, folder / "trees", builder, options),
+            status=None,
+            warning=warnings,
+            freshenv=True,
+        )
+        app.build()
     (page,) = (folder / builder).glob("index.*")
     return page.read_text(encoding="utf-8"), warnings.getvalue()
 
@@ -216,8 +219,10 @@ PAGE = "book/03_drop_path"
 
 
 @contextmanager
-def window(browser: Browser, size: tuple[int, int], **more: Any) -> Iterator[Visit]:
-    context = browser.new_context(viewport=dict(zip(("width", "height"), size)), **more)
+def phone(browser: Browser, **more: Any) -> Iterator[Visit]:
+    width, height = PHONE
+    viewport = {"width": width, "height": height}
+    context = browser.new_context(viewport=viewport, has_touch=True, **more)
     yield Visit(context.new_page())
     context.close()
 
@@ -301,7 +306,7 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
 @pytest.mark.parametrize("script", [True, False], ids=["private", "no script"])
 def test_nothing_is_lost_without_memory_or_script(site, browser, script):
     """As a file, where the browser keeps nothing; and where no script runs."""
-    with window(browser, PHONE, java_script_enabled=script, has_touch=True) as visit:
+    with phone(browser, java_script_enabled=script) as visit:
         page = visit.page
         page.add_init_script(
             "Object.defineProperty(window, 'localStorage',"
