@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import jupyter_client
+import jupyter_client.manager
 import pytest
 import torch
 
@@ -109,12 +109,12 @@ def kernel_that_never_answers(monkeypatch, tmp_path):
     def wait(self, timeout):
         raise RuntimeError("Kernel didn't respond in 60 seconds")
 
-    monkeypatch.setattr(jupyter_client, "KernelManager", Kernel)
+    monkeypatch.setattr(jupyter_client.manager, "KernelManager", Kernel)
     monkeypatch.setattr(Kernel, "wait_for_ready", wait)
 
 
 def slow_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr(jupyter_client, "KernelManager", Kernel)
+    monkeypatch.setattr(jupyter_client.manager, "KernelManager", Kernel)
     monkeypatch.setattr(doctor, "_run_cell", lambda client: 99.0)
 
 
