@@ -39,10 +39,10 @@ class Made(SphinxDirective):
         return Path(self.env.srcdir)
 
     def run(self) -> list[nodes.Node]:
-        node = nodes.container()
+        node = nodes.container(classes=[self.name])
         lines = StringList(self.make().splitlines(), source=self.env.docname)
         self.state.nested_parse(lines, self.content_offset, node)
-        return node.children
+        return [node]
 
     def make(self) -> str:
         raise NotImplementedError

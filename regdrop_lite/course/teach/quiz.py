@@ -59,4 +59,4 @@ def _options(question: Choice) -> Iterator[str]:
 
 
 def _fold(title: str, text: str) -> str:
-    return f":::{{dropdown}} {title}\n:class-container: quiz-option\n{text}\n:::"
+    return f":::{{dropdown}} {title}\n{text}\n:::"
