@@ -91,20 +91,19 @@ def four_masks() -> str:
     left, width = 222, 206  # of the axis
 
     def signed(value: float) -> str:
-        return f"{value:+.0f}".replace("-", "−") if value else "0"
+        return f"{value:+.0f}".replace("-", "−").replace("+0", "0")
 
     def row(y: float, added: tuple[float, float], likely: str) -> list[str]:
         lines = []
         for k, value in enumerate(added):
             square = box(10 + 46 * k, y, 40, 32)
-            if value:
-                lines.append(shape(square, fill=KEPT))
-            else:
+            if not value:
                 lines.append(shape(square, fill="url(#fell)", stroke=DROPPED))
-            fill = PAPER if value else "none"
+                continue
             where = 30 + 46 * k, y + 21
-            lines.append(text(*where, signed(value), fill=fill, anchor="middle"))
-        z = signed(sum(added))
+            lines.append(shape(square, fill=KEPT))
+            lines.append(text(*where, signed(value), fill=PAPER, anchor="middle"))
+        z = signed(sum(added)).removeprefix("+")
         lines += [text(112, y + 21, likely), text(164, y + 21, f"z = {z}")]
         return lines
 
