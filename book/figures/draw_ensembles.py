@@ -147,13 +147,13 @@ def four_masks() -> str:
         *point(y + 26, average, mean=True),
         text(10, y + 67, "their geometric mean"),
         *point(y + 62, one_pass, mean=True),
-        *row(y + 84, CONTRIBUTIONS, "none"),
+        *row(y + 84, CONTRIBUTIONS, ""),
         *point(y + 100, one_pass),
         text(
             10, y + 134, "One pass without a mask: what a channel adds counts once.", 14
         ),
     ]
-    return svg(y + 142, *lines)
+    return svg(y + 146, *lines)
 
 
 # --- what inputs carry ----------------------------------------------------------------
