@@ -275,7 +275,7 @@ export function walk(board, size, at, move, press, least = () => 0) {
  * @param {string} title @param {number} [height] @param {number} [left] */
 export function axes(across, up, title, height = 150, left = 30) {
   const width = 300;
-  const ticks = (list) => list.map((t) => (Array.isArray(t) ? t : [t, String(t)]));
+  const ticks = (list) => list.map((t) => (Array.isArray(t) ? t : [t, String(t).replace("-", "−")]));
   const [xs, ys] = [ticks(across), ticks(up)];
   const [x0, x1, y0, y1] = [xs[0][0], xs[xs.length - 1][0], ys[0][0], ys[ys.length - 1][0]];
   const x = (v) => left + ((v - x0) / (x1 - x0)) * (width - left - 12);
