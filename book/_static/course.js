@@ -65,7 +65,7 @@ addEventListener("DOMContentLoaded", () => {
     const count = rows.filter((row) => !row.hidden).length;
     status.textContent = count
       ? `${count} of ${rows.length} rows fit.`
-      : "No row fits: nothing is known that we could find. Begin without a mask.";
+      : "No row fits: nothing is known that we could find. Ask for less, and run a control.";
   }
   form.className = "chooser";
   form.append(status);

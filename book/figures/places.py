@@ -11,7 +11,7 @@ FILE = Path(__file__).resolve().parents[1] / "_static" / "places.svg"
 
 TEXT, MUTED = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
 MASK = "var(--fig-dropped, #b34e00)"
-WIDTH, HEIGHT = 520, 1010
+WIDTH, HEIGHT = 520, 940
 BOX, LINE = 32, 46  # height of a box, distance of two
 
 # A block: its branches, each from the input to the sum. A mask is marked by "*".
@@ -104,7 +104,7 @@ def u_net(x: float, y: float) -> list[str]:
         parts.append(stroke(f"M{right + 20} {below:g}V{top + BOX}m-4 6l4 -6l4 6"))
     parts.append(text(x + 118, y + 8, "long skips", MUTED, ' text-anchor="middle"'))
     parts.append(text(x + 118, y + 38, "no mask", MUTED, ' text-anchor="middle"'))
-    parts += box(x + 33, y + 148, 170, "*SpatialDropout")
+    parts += box(x + 18, y + 148, 200, "*SpatialDropout")
     return parts
 
 

@@ -87,7 +87,7 @@ class Audit:
             table.append(
                 [
                     row.name or "(the model)",
-                    *(row.kind, asked, share, row.falls),
+                    *(row.kind.removeprefix("regdrop_lite."), asked, share, row.falls),
                     *(str(row.calls), row.place, row.norm),
                 ]
             )
@@ -249,18 +249,18 @@ class _Audit:
         self.model.eval()
         tags: dict[str, list[Any]] = {name: [] for name in self.layers}
         shapes: dict[str, list[torch.Size]] = {name: [] for name in self.layers}
-        befores: dict[str, Tensor] = {}
+        earlier: dict[str, Tensor] = {}
 
         def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = first_of(args, kwargs)
             if isinstance(x, Tensor):
-                befores[name] = x.detach().clone()  # layers may work in place
+                earlier[name] = x.detach().clone()  # layers may work in place
                 shapes[name].append(x.shape)
 
         def after(name: str, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return None
-            old = befores.pop(name, None)
+            old = earlier.pop(name, None)
             if old is not None and not _same(old, output.detach()):
                 self.rows[name].active_in_eval = True
             output = output.clone()  # a node of its own in the graph

@@ -3,7 +3,10 @@
 ``tests/gpu/check.sh`` runs this file on a graphics card, with the notebooks and times.
 """
 
+import importlib.util
+import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,3 +138,18 @@ def test_compiled_it_drops_as_much(layer) -> None:
     x = maps(4000)
     rate = (torch.compile(layer, fullgraph=True)(x) == 0).double().mean((1, 2, 3)).cpu()
     assert abs(rate.mean() - 0.3) < 4 * rate.std() / len(rate) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DEVICE.type != "cpu", reason="a dry run; check.sh measures")
+def test_the_bench_stores_times_with_their_origin(tmp_path, monkeypatch) -> None:
+    path = Path(__file__).with_name("bench.py")
+    spec = importlib.util.spec_from_file_location("gpu_bench", path)
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    monkeypatch.setattr("sys.argv", ["bench", str(tmp_path / "bench.json")])
+    bench.main()
+    stored = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert stored["provenance"]["device"] == "cpu (dry run)"
+    assert len(stored["rows"]) >= 2 * 4 + 12
+    assert all(row["seconds"] > 0 for row in stored["rows"])
