@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -110,22 +110,21 @@ def in_plain_lists(model: nn.Module, also: Kinds = ()) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     for name, holder in model.named_modules():
         for short, value in vars(holder).items():
-            if short.startswith("_") and short in vars(nn.Module()):
-                continue  # _modules, hooks
-            pairs = (
-                value.items()
-                if isinstance(value, dict)
-                else enumerate(value)
-                if isinstance(value, (list, tuple))
-                else ()
-            )
-            for key, part in pairs:
+            if short in vars(nn.Module()):  # _modules, hooks
+                continue
+            for key, part in _entries(value):
                 if isinstance(part, nn.Module) and part not in registered:
-                    for inner, layer in part.named_modules():
+                    path = f"{name}.{short}[{key!r}]".strip(".")
+                    for inner, layer in part.named_modules(prefix=path):
                         if is_drop(layer, also):
-                            path = f"{name}.{short}[{key!r}].{inner}".strip(".")
-                            found[path] = layer
+                            found[inner] = layer
     return found
+
+
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
 
 
 def warn_of_plain_lists(model: nn.Module, also: Kinds = ()) -> None:
