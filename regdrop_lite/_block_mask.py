@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regdrop_lite._product import wide
+from regdrop_lite._product import inverse_keep, wide
 from regdrop_lite._random import sample_seeds, uniform, widest
 from regdrop_lite.drop_block_gamma import cover_counts, cover_table, fitted, log_miss
 
@@ -49,7 +49,7 @@ def block_mask(
         # In the order of memory that the input has.
         keep = torch.empty_like(like, dtype=torch.bool).copy_(drawn)
     if blocks.normalize == "batch":
-        return keep, _batch_scale(keep)
+        return keep, batch_scale(keep)
     return keep, weights(input.shape[2:], blocks, input.dtype, device)
 
 
@@ -96,19 +96,12 @@ def paint(output: Tensor, seeds: Tensor, blocks: Blocks) -> Tensor:
     return output
 
 
-def _batch_scale(keep: Tensor) -> float | Tensor:
+def batch_scale(keep: Tensor) -> float | Tensor:
     """Elements / kept elements, as the paper scales. With none kept it is not used."""
     kept = torch.count_nonzero(keep).clamp(min=1)
     if keep.device.type == "cpu":
         return keep.numel() / int(kept)
     return keep.numel() / kept.to(widest(keep.device))  # no waiting for the device
-
-
-def count_scale(input: Tensor, seeds: Tensor, blocks: Blocks) -> float:
-    """Elements / kept elements of the mask that known seeds make, on the CPU."""
-    keep = torch.ones_like(input, dtype=torch.uint8)
-    kept = torch.count_nonzero(paint(keep, seeds, blocks))
-    return keep.numel() / max(int(kept), 1)
 
 
 def weights(
@@ -119,7 +112,7 @@ def weights(
     Nothing is kept between calls: p may change with every step.
     """
     if blocks.border == "clip":
-        return 1.0 / (1.0 - blocks.p)
+        return inverse_keep(blocks.p, dtype)
     size, block = tuple(size), fitted(blocks.block_size, size)
     miss = log_miss(size, block, blocks.p, blocks.border)
     most = math.prod(
@@ -140,7 +133,7 @@ def weights(
             f"(map {size}, block {block}): consider border='clip', "
             "which has one weight for all elements",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,  # who called drop_block, which is decorated
         )
     table = cover_table(size, block, blocks.border, device).to(widest(device))
     return torch.exp(table * -miss).to(wide(dtype))

@@ -1,21 +1,24 @@
 """Checks of arguments. Each says what was expected and what came."""
 
 import functools
+import inspect
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from regdrop_lite._compat import is_inside_backward, is_traced, is_vmapped
 
 P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Tensor])
 
 
 def check_probability(p: float, name: str = "p") -> float:
     """``p`` as a Python float; raise unless it is a number in [0, 1]."""
-    if isinstance(p, bool) or not isinstance(p, numbers.Real):
+    if isinstance(p, bool) or not isinstance(p, (float, numbers.Real)):  # float: quick
         kind = type(p).__name__
         raise TypeError(f"{name} has to be a number between 0 and 1, but got a {kind}")
     if not 0.0 <= p <= 1.0:  # also catches NaN
@@ -25,7 +28,7 @@ def check_probability(p: float, name: str = "p") -> float:
 
 def check_whole(value: int, name: str, least: int | None = 1) -> int:
     """``value`` as a Python int; raise unless it is a whole number >= ``least``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not isinstance(value, (int, numbers.Integral)):
         kind = type(value).__name__
         raise TypeError(f"{name} has to be a whole number, but got a {kind}")
     if least is not None and value < least:
@@ -133,6 +136,21 @@ def as_list(values: Any) -> Any:
     return values
 
 
+def overridable(function: F) -> F:
+    """Decorate a function of a tensor, so that others may take it over.
+
+    torch.fx and the tensor classes of other people do so by ``__torch_function__``.
+    """
+
+    @functools.wraps(function)
+    def public(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if has_torch_function_unary(input):
+            return handle_torch_function(public, (input,), input, *args, **kwargs)
+        return function(input, *args, **kwargs)
+
+    return cast(F, public)
+
+
 def by_name_after(count: int) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Decorate an ``__init__`` that takes ``count`` positional arguments.
 
@@ -141,6 +159,8 @@ def by_name_after(count: int) -> Callable[[Callable[P, None]], Callable[P, None]
     """
 
     def decorate(init: Callable[P, None]) -> Callable[P, None]:
+        signature = inspect.signature(init)
+
         @functools.wraps(init)
         def checked(*args: P.args, **kwargs: P.kwargs) -> None:
             if len(args) > 1 + count:
@@ -151,6 +171,10 @@ def by_name_after(count: int) -> Callable[[Callable[P, None]], Callable[P, None]
                     "torch.nn, gamma_scale or scale_by_keep in timm, and data_format "
                     "in Keras"
                 )
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:  # Python's own message names a private class
+                raise TypeError(f"{type(args[0]).__name__}: {error}") from None
             init(*args, **kwargs)
 
         return checked

@@ -15,6 +15,17 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def inverse_keep(p: float, dtype: torch.dtype) -> float:
+    """``1 / (1 - p)``, the weight of what is kept; raise if ``dtype`` has no such."""
+    scale = 1.0 / (1.0 - p)
+    if scale > torch.finfo(dtype).max:
+        raise ValueError(
+            f"with p={p} what is kept is worth {scale:.3g} times its value, too much "
+            f"for {dtype}: use a smaller p or a wider dtype"
+        )
+    return scale
+
+
 def scaled(input: Tensor, scale: float | Tensor) -> Tensor:
     """``input * scale`` in the dtype of ``input``, rounded once."""
     if isinstance(scale, Tensor) and input.dtype != wide(input.dtype):

@@ -8,17 +8,16 @@ Networks", NeurIPS 2018.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from regdrop_lite._block_mask import (
     Blocks,
+    batch_scale,
     block_mask,
-    count_scale,
     draw_seeds,
+    paint,
     weights,
 )
 from regdrop_lite._block_operator import draw
@@ -30,6 +29,7 @@ from regdrop_lite._checks import (
     check_generator,
     check_probability,
     check_rank,
+    overridable,
 )
 from regdrop_lite._compat import is_dtensor, is_plain
 from regdrop_lite._painted import painted
@@ -41,6 +41,7 @@ from regdrop_lite.drop_layer import DropLayer
 _NORMALIZE = ("expected", "batch")
 
 
+@overridable
 def drop_block(
     input: Tensor,
     p: float,
@@ -61,7 +62,7 @@ def drop_block(
         block_size: the side of a block, in elements; one number, or one per spatial
             dimension. Even sizes are allowed. Larger than the map means the map.
         training: ``False`` returns ``input`` itself.
-        inplace: write the result into ``input``.
+        inplace: write the result into ``input``. It saves no memory here.
         border: "valid" keeps every block inside the map, as the paper does; elements
             near the border are then dropped less often. "clip" lets blocks hang over
             the border; every element is then dropped with probability exactly p.
@@ -104,18 +105,6 @@ def drop_block(
         [1, 0, 0, 0, 0, 1]
         [1, 0, 0, 1, 1, 1]
     """
-    options: dict[str, Any] = {
-        "p": p,
-        "block_size": block_size,
-        "training": training,
-        "inplace": inplace,
-        "border": border,
-        "shared": shared,
-        "normalize": normalize,
-        "generator": generator,
-    }
-    if has_torch_function_unary(input):  # torch.fx and other people's tensors
-        return handle_torch_function(drop_block, (input,), input, **options)
     p = check_probability(p)
     check_choice(border, "border", BORDERS)
     check_choice(normalize, "normalize", _NORMALIZE)
@@ -129,8 +118,18 @@ def drop_block(
     check_floating(input)
     check_generator(generator)
     if is_dtensor(input):
+        of_shard = partial(
+            drop_block,
+            p=p,
+            block_size=block,
+            inplace=inplace,
+            border=border,
+            shared=shared,
+            normalize=normalize,
+            generator=generator,
+        )
         free = () if normalize == "batch" else (0,) if shared else (0, 1)
-        return on_shards(partial(drop_block, **options), input, free)
+        return on_shards(of_shard, input, free)
     if p == 1.0:
         return drop_all(input, inplace)
     blocks = Blocks(p, block, border, shared, normalize)
@@ -139,7 +138,8 @@ def drop_block(
         seeds = draw_seeds(input.shape, blocks, generator)
         scale: float | Tensor
         if normalize == "batch":
-            scale = count_scale(input, seeds, blocks)
+            keep = torch.ones_like(input, dtype=torch.bool)
+            scale = batch_scale(paint(keep, seeds, blocks))
         else:
             scale = weights(input.shape[2:], blocks, input.dtype, input.device)
         output = painted(input, scale, seeds, blocks)

@@ -71,7 +71,7 @@ class DropLayer(nn.Module):
 
     def drop(self, input: Tensor) -> Tensor:
         """What the layer does to a tensor."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to implement drop(input)")
 
 
 def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:

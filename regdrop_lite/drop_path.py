@@ -9,11 +9,9 @@ ICLR 2017 (the name).
 """
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from regdrop_lite._checks import (
     by_name_after,
@@ -25,9 +23,10 @@ from regdrop_lite._checks import (
     check_probability,
     check_rank,
     check_whole,
+    overridable,
 )
 from regdrop_lite._compat import is_dtensor
-from regdrop_lite._product import apply_mask, drop_all
+from regdrop_lite._product import apply_mask, drop_all, inverse_keep
 from regdrop_lite._random import sample_keep
 from regdrop_lite._shards import on_shards
 from regdrop_lite.drop_layer import DropLayer
@@ -35,6 +34,7 @@ from regdrop_lite.drop_layer import DropLayer
 _MODES = ("row", "batch")
 
 
+@overridable
 def drop_path(
     input: Tensor,
     p: float = 0.0,
@@ -70,8 +70,8 @@ def drop_path(
     Raises:
         TypeError: ``p`` is no number, a flag neither True nor False, or ``input`` no
             floating-point tensor.
-        ValueError: ``p`` is outside [0, 1], ``mode`` unknown, or ``input`` has no
-            dimension ``batch_dim``.
+        ValueError: ``p`` is outside [0, 1], ``mode`` unknown, ``input`` has no
+            dimension ``batch_dim``, or 1 / (1 - p) is too large for its dtype.
         RuntimeError: an explicit generator under compile, export, vmap, a tracer or
             activation checkpointing.
 
@@ -83,16 +83,6 @@ def drop_path(
         >>> drop_path(branch, p=0.5, generator=g)[:, 0].tolist()  # one value per sample
         [2.0, 2.0, 0.0, 2.0]
     """
-    options: dict[str, Any] = {
-        "p": p,
-        "training": training,
-        "mode": mode,
-        "scale_by_keep": scale_by_keep,
-        "batch_dim": batch_dim,
-        "generator": generator,
-    }
-    if has_torch_function_unary(input):  # torch.fx and other people's tensors
-        return handle_torch_function(drop_path, (input,), input, **options)
     p = check_probability(p)
     check_choice(mode, "mode", _MODES)
     check_flag(training, "training")
@@ -104,15 +94,23 @@ def drop_path(
     check_floating(input)
     check_generator(generator)
     if is_dtensor(input):
-        free = (batch,) if mode == "row" else ()
-        return on_shards(partial(drop_path, **options), input, free)
+        of_shard = partial(
+            drop_path,
+            p=p,
+            mode=mode,
+            scale_by_keep=scale_by_keep,
+            batch_dim=batch,
+            generator=generator,
+        )
+        return on_shards(of_shard, input, free=(batch,) if mode == "row" else ())
     if p == 1.0:
         return drop_all(input)
     shape = [1] * input.dim()  # e.g. (N, 1, 1, 1)
     if mode == "row":
         shape[batch] = input.shape[batch]
     keep = sample_keep(shape, p, input.device, generator)
-    return apply_mask(input, keep, 1.0 / (1.0 - p) if scale_by_keep else 1.0)
+    scale = inverse_keep(p, input.dtype) if scale_by_keep else 1.0
+    return apply_mask(input, keep, scale)
 
 
 class DropPath(DropLayer):

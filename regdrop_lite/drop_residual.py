@@ -24,7 +24,7 @@ from regdrop_lite._checks import (
     check_rank,
 )
 from regdrop_lite._compat import is_dtensor, version
-from regdrop_lite._product import wide
+from regdrop_lite._product import inverse_keep, wide
 from regdrop_lite._random import uniform
 from regdrop_lite.drop_path import drop_path
 
@@ -100,6 +100,7 @@ def drop_residual(
     if not training or p == 0.0:
         return _add(input, _whole(branch, input))
     check_floating(input)
+    weight = inverse_keep(p, input.dtype) if p < 1.0 else 0.0
     if mode != "subset":
         output = _whole(branch, input)
         output = output.to(_wider(input, output))
@@ -120,7 +121,7 @@ def drop_residual(
     # One draw decides about the fraction, the others rank the samples.
     draws = uniform((batch + 1,), torch.device("cpu"), generator)
     count += int(draws[0] < kept - count)
-    scale = 1.0 / (1.0 - p) if count else 0.0
+    scale = weight if count else 0.0
     if count == 0 and not (always_call and batch):
         return input.clone()  # a ReLU in place must not reach the input
     index = draws[1:].argsort()[: max(count, 1)].sort().values.to(input.device)

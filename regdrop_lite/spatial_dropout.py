@@ -9,11 +9,9 @@ Using Convolutional Networks", CVPR 2015.
 """
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from regdrop_lite._checks import (
     by_name_after,
@@ -24,14 +22,16 @@ from regdrop_lite._checks import (
     check_probability,
     check_rank,
     check_whole,
+    overridable,
 )
 from regdrop_lite._compat import is_dtensor
-from regdrop_lite._product import apply_mask, drop_all
+from regdrop_lite._product import apply_mask, drop_all, inverse_keep
 from regdrop_lite._random import sample_keep
 from regdrop_lite._shards import on_shards
 from regdrop_lite.drop_layer import DropLayer
 
 
+@overridable
 def spatial_dropout(
     input: Tensor,
     p: float = 0.5,
@@ -63,7 +63,8 @@ def spatial_dropout(
         TypeError: ``p`` is no number, a flag neither True nor False, or ``input`` no
             floating-point tensor.
         ValueError: ``p`` is outside [0, 1], ``input`` has fewer than three dimensions,
-            or ``channel_dim`` is the batch or does not exist.
+            ``channel_dim`` is the batch or does not exist, or 1 / (1 - p) is too large
+            for the dtype of ``input``.
         RuntimeError: an explicit generator under compile, export, vmap, a tracer or
             activation checkpointing.
 
@@ -76,15 +77,6 @@ def spatial_dropout(
         >>> y.amax(dim=(2, 3)).tolist()  # one value per channel
         [[2.0, 2.0, 0.0, 2.0]]
     """
-    options: dict[str, Any] = {
-        "p": p,
-        "training": training,
-        "inplace": inplace,
-        "channel_dim": channel_dim,
-        "generator": generator,
-    }
-    if has_torch_function_unary(input):  # torch.fx and other people's tensors
-        return handle_torch_function(spatial_dropout, (input,), input, **options)
     p = check_probability(p)
     check_flag(training, "training")
     check_flag(inplace, "inplace")
@@ -95,14 +87,21 @@ def spatial_dropout(
     check_floating(input)
     check_generator(generator)
     if is_dtensor(input):
-        return on_shards(partial(spatial_dropout, **options), input, (0, channel))
+        of_shard = partial(
+            spatial_dropout,
+            p=p,
+            inplace=inplace,
+            channel_dim=channel,
+            generator=generator,
+        )
+        return on_shards(of_shard, input, free=(0, channel))
     if p == 1.0:
         return drop_all(input, inplace)
     shape = [  # e.g. (N, C, 1, 1)
         n if d in (0, channel) else 1 for d, n in enumerate(input.shape)
     ]
     keep = sample_keep(shape, p, input.device, generator)
-    return apply_mask(input, keep, 1.0 / (1.0 - p), inplace)
+    return apply_mask(input, keep, inverse_keep(p, input.dtype), inplace)
 
 
 class _SpatialDropout(DropLayer):

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from regdrop_lite.course.author.markdown import (
     PlainError,
@@ -95,6 +95,17 @@ def plain(text):
         ("```python\n{ref}`x`\n```", "```python\n{ref}`x`\n```"),
         ("| a |\n|--:|\n| $x$ |", "|   a |\n| --: |\n| $x$ |"),
         ("3. a\n4. b", "3. a\n4. b"),
+        (
+            ":::{predict}\nHow *many*?\n\n- [x] $n$\n\n  All.\n- [ ] 2\n\n  No.\n:::",
+            "**Predict.** How *many*?\n\n<details>\n<summary>$n$</summary>\n\n"
+            "**Right.** All.\n\n</details>\n\n<details>\n<summary>2</summary>\n\n"
+            "**Not so.** No.\n\n</details>",
+        ),
+        (
+            ":::{predict} 3\n:number:\nA?\n\n- [x] 4 ± 1 %\n\n  B.\n:::",
+            "**3.** A?\n\n<details>\n<summary>4 %</summary>\n\n**Right.** B.\n\n"
+            "</details>",
+        ),
     ],
 )
 def test_a_construct_of_myst_becomes_markdown(myst, expected):
@@ -112,6 +123,7 @@ def test_a_construct_of_myst_becomes_markdown(myst, expected):
         '<img src="a.png">',
         "$$\na % b\n$$",
         "::::{note}\n:::{unheard}\n:::\n::::",
+        ":::{predict}\nA?\n\n- [ ] this\n\n  No.\n:::",
     ],
 )
 def test_what_cannot_be_said_is_an_error(myst):
@@ -180,6 +192,57 @@ def test_folded_cells_are_folded_in_jupyter(out, page):
     for cell in read(out, page).cells:
         if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", [])):
             assert cell.metadata.jupyter.source_hidden is True
+
+
+def test_what_answers_a_question_is_folded(tmp_path):
+    """As on the site: outputs, and the text as far as it answers."""
+    printed = {"outputs": [new_output("stream", text="7")], "execution_count": 1}
+    folded = {"tags": ["hide-input"]}
+    cells = [
+        new_markdown_cell("**Predict.** How many?", id="ask"),
+        new_code_cell("x = 1", id="in-view"),
+        new_code_cell("x", id="shown", metadata=folded, **printed),
+        new_markdown_cell(
+            "Seven:\n\n:::{note}\nA.\n:::\n\nNext.\n\n**Predict.** And now?", id="read"
+        ),
+        new_code_cell("y", id="again", **printed),
+        new_markdown_cell("No.\n\nNever.\n\n% answered\n\nNext.", id="last"),
+        new_code_cell("z", id="free", **printed),
+    ]
+    book = made_up(tmp_path, *cells)
+    edition = {cell.id: cell for cell in plain_edition(book, "book/one.ipynb").cells}
+    fold = "<details>\n<summary>Result</summary>\n\n{}\n\n</details>"
+    assert edition["read"].source == (
+        fold.format("Seven:\n\n> **Note**\n>\n> A.")
+        + "\n\nNext.\n\n**Predict.** And now?"
+    )
+    assert edition["last"].source == fold.format("No.\n\nNever.") + "\n\nNext."
+    hidden = {name: cell.metadata.get("jupyter", {}) for name, cell in edition.items()}
+    assert hidden["shown"] == {"source_hidden": True, "outputs_hidden": True}
+    assert hidden["again"] == {"outputs_hidden": True}
+    assert hidden["in-view"] == hidden["free"] == {}
+    assert edition["shown"].outputs
+
+
+@every_notebook
+def test_every_question_has_something_folded(out, page):
+    """Until the next question or heading: an output, or text."""
+    cells = read(out, page).cells
+    for i, cell in enumerate(cells):
+        if cell.cell_type != "markdown":
+            continue
+        for question in re.split(r"^\*\*Predict\.\*\*", cell.source, flags=re.M)[1:]:
+            below = [question]
+            for other in cells[i + 1 :]:
+                if other.cell_type == "markdown":
+                    below.append(
+                        re.split(r"^#|^\*\*Predict", other.source, flags=re.M)[0]
+                    )
+                    if below[-1] != other.source:
+                        break
+                elif other.outputs and other.metadata.get("collapsed"):
+                    below.append("<details>")
+            assert "<details>" in "".join(below), question
 
 
 @every_notebook

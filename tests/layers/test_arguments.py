@@ -238,8 +238,34 @@ def test_a_layer_of_ones_own_needs_only_drop() -> None:
     layer = Noise(0.5)
     assert torch.equal(layer(X), X + 0.5)
     assert layer.eval()(X) is X
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match=r"DropLayer has to implement drop"):
         DropLayer(0.5)(X)
+
+
+@pytest.mark.parametrize("kind", [DropBlock1d, DropBlock2d, DropBlock3d])
+def test_what_is_missing_or_unknown_is_named_with_the_class(kind) -> None:
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: .*'block_size'"):
+        kind(0.1)
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: .*'drop_prob'"):
+        kind(0.1, 3, drop_prob=0.2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: spatial_dropout(x, 0.99999),
+        lambda x: drop_path(x, 0.99999),
+        lambda x: drop_path(x, 0.99999, mode="batch"),
+        lambda x: drop_block(x, 0.99999, 3, border="clip"),
+        lambda x: drop_residual(x, lambda kept: kept, 0.99999, mode="row"),
+    ],
+)
+def test_a_weight_that_the_dtype_cannot_hold_is_refused(call) -> None:
+    """100,000 is an infinity in float16: the few that are kept would be lost."""
+    call(X)
+    call(X.to(torch.bfloat16))
+    with pytest.raises(ValueError, match=r"p=0\.99999.*1e\+05.*float16"):
+        call(X.to(torch.float16))
 
 
 # ------------------------------------------------------------------- the batch's place

@@ -35,11 +35,14 @@ def window(browser: Browser, width: int = 1440, **more: Any) -> Iterator[Visit]:
 
 
 def go(visit: Visit, url: str) -> None:
-    """Load a page, and wait for its interactive figures."""
+    """Load a page, wait for its interactive figures, and open what is folded."""
     visit.page.goto(url, wait_until="load")
     visit.page.wait_for_function(
         "[...document.querySelectorAll('[data-explore]')].length =="
         " document.querySelectorAll('.explore-mounted').length"
+    )
+    visit.page.evaluate(
+        "document.querySelectorAll('.predict-result').forEach(d => { d.open = true })"
     )
 
 
@@ -111,6 +114,8 @@ def test_where_no_script_runs_the_picture_stands(browser, server, page, name, fi
     with window(browser, java_script_enabled=False) as visit:
         visit.page.goto(f"{server}/{page}.html")
         place = visit.page.locator(f"figure#{figure}")
+        for summary in place.locator("xpath=ancestor::details/summary").all():
+            summary.click()
         assert place.locator(PICTURE).first.is_visible()
         assert not place.locator(".explore-live").count()
 

@@ -20,6 +20,8 @@ from mdformat.renderer import RenderTreeNode as Node
 from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 
+from regdrop_lite.course.author.predict import PROMPT, parse_question
+
 __all__ = ["PlainError", "Resolver", "parse_directive", "parser", "to_plain"]
 
 _DIRECTIVE = re.compile(r"\{([^}\s]+)\}\s*(.*)", flags=re.S)
@@ -245,17 +247,15 @@ class _Writer:
             heading = f"**{self.write(title)}**\n\n" if title else ""
             return heading + self.write(body)
         if name == "dropdown" or (name in _BOXES and folded):
-            summary = self._html_line(title or name.capitalize())
-            return (
-                f"<details>\n<summary>{summary}</summary>\n\n"
-                f"{self.write(body)}\n\n</details>"
-            )
+            return self._details(title or name.capitalize(), body)
         if name in _BOXES:
             # Docutils takes what stands behind "{note}" for the first line of its text.
             if name not in ("admonition", "sidebar", "topic"):
                 title, body = name.capitalize(), "\n".join([title, body]).strip()
             heading = self.write(title) if title else name.capitalize()
             return _quote(f"**{heading}**\n\n{self.write(body)}")
+        if name == "predict":
+            return self._predict(directive)
         if name == "explore" and "figure" in directive.options:
             return ""  # where no script runs, the figure that it names is enough
         if name in ("figure", "image", "explore"):
@@ -267,6 +267,25 @@ class _Writer:
         if name == "table":
             return f"**{self.write(title)}**\n\n{self.write(body)}"
         raise PlainError(f"the directive {{{name}}} is unknown")
+
+    def _predict(self, directive: Directive) -> str:
+        """Write a question; each answer that it offers unfolds what is said to it."""
+        try:
+            asked = parse_question(directive.body, "number" in directive.options)
+        except ValueError as error:
+            raise PlainError(str(error)) from error
+        title = directive.argument or PROMPT.rstrip(".")
+        parts = [self.write(f"**{title}.** {asked.text}")]
+        for choice in asked.choices:
+            verdict = "**Right.**" if choice.right else "**Not so.**"
+            parts.append(self._details(choice.text, f"{verdict} {choice.feedback}"))
+        return "\n\n".join(parts)
+
+    def _details(self, summary: str, body: str) -> str:
+        return (
+            f"<details>\n<summary>{self._html_line(summary)}</summary>\n\n"
+            f"{self.write(body)}\n\n</details>"
+        )
 
     def _html_line(self, text: str) -> str:
         html: str = MarkdownIt("commonmark").renderInline(self.write(text))

@@ -39,6 +39,7 @@ from regdrop_lite.course.author.markdown import (
     parser,
     to_plain,
 )
+from regdrop_lite.course.author.predict import END, PROMPT, Kind, reach
 from regdrop_lite.course.author.student import has_solutions, student_version
 
 __all__ = ["Book", "main", "plain_edition", "write_plain"]
@@ -408,10 +409,14 @@ def plain_edition(book: Book, page: str, written: Collection[str] = ()) -> Noteb
     notebook = student_version(source) if exercise else copy.deepcopy(source)
     resolver = _Page(book, page, {*written, page}, glued)
     cells = [_first_cell(book, page, source)]
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if not {"remove-cell", "site-only"} & set(cell.metadata.get("tags", []))
+        and cell.id != "setup"
+    ]
+    _fold_answers(notebook.cells, book.markdown)
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if "remove-cell" in tags or "site-only" in tags or cell.id == "setup":
-            continue
         try:
             cells += _plain_cell(book, cell, resolver)
         except PlainError as error:
@@ -424,6 +429,64 @@ def plain_edition(book: Book, page: str, written: Collection[str] = ()) -> Noteb
     )
     nbformat.validate(notebook)
     return notebook
+
+
+def _blocks(
+    cell: NotebookNode, markdown: MarkdownIt
+) -> Iterator[tuple[Kind, bool, int, int]]:
+    """Give what stands in a cell: its kind, whether it is a question, and its lines."""
+    if cell.cell_type != "markdown":
+        yield ("output" if cell.get("outputs") else "code"), False, 0, 0
+        return
+    tokens = markdown.parse(cell.source)
+    for i, token in enumerate(tokens):
+        if token.level or token.map is None:
+            continue
+        kind: Kind = "block"
+        question = False
+        if token.type == "paragraph_open":
+            text = tokens[i + 1].content
+            question = text.startswith(f"**{PROMPT}**")
+            kind = "intro" if text.endswith(":") else "text"
+        elif token.type in ("fence", "colon_fence"):
+            box = parse_directive(token.info, token.content)
+            question = box is not None and box.name == "predict"
+        elif token.type in ("myst_line_comment", "myst_target"):
+            kind = "mark" if token.content.strip() == END else "label"
+        elif token.type == "heading_open":
+            kind = "stop"
+        yield ("stop" if question else kind), question, *token.map
+
+
+def _fold_answers(cells: Sequence[NotebookNode], markdown: MarkdownIt) -> None:
+    """Fold what answers a question, in the text and below the code."""
+    blocks = [(cell, *b) for cell in cells for b in _blocks(cell, markdown)]
+    spans: dict[str, tuple[int, int]] = {}
+    for i in reversed(range(len(blocks))):
+        if not blocks[i][2]:
+            continue
+        below = blocks[i + 1 :]
+        spans.clear()
+        for cell, _, _, start, end in below[: reach([kind for _, kind, *_ in below])]:
+            if cell.cell_type == "markdown":
+                spans[cell.id] = (spans.get(cell.id, (start, end))[0], end)
+            elif cell.get("outputs"):
+                tags = cell.metadata.get("tags", [])
+                cell.metadata["tags"] = [*tags, "hide-output"]
+        for cell in cells:
+            if cell.id in spans:
+                cell.source = _folded(cell.source, *spans[cell.id])
+
+
+def _folded(text: str, start: int, end: int) -> str:
+    """Fold some lines of a text."""
+    lines = text.splitlines()
+    inside = "\n".join(lines[start:end]).rstrip()
+    colons = ":" * (
+        max(map(len, re.findall("^:{3,}", inside, flags=re.M)), default=2) + 1
+    )
+    box = f"\n{colons}{{dropdown}} Result\n{inside}\n{colons}\n"
+    return "\n".join([*lines[:start], box, *lines[end:]])
 
 
 def _plain_cell(book: Book, cell: NotebookNode, resolver: _Page) -> list[NotebookNode]:
@@ -445,13 +508,15 @@ def _plain_cell(book: Book, cell: NotebookNode, resolver: _Page) -> list[Noteboo
             cell.metadata["jupyter"]["outputs_hidden"] = True
             cell.metadata["collapsed"] = True
     if "hide-output" in tags:
-        cell.metadata["jupyter"] = {"outputs_hidden": True}
+        cell.metadata.setdefault("jupyter", {})["outputs_hidden"] = True
         cell.metadata["collapsed"] = True
     if not figure.get("caption") or not cell.outputs:
         return [cell]
     number = book.labels[figure["name"]].number
     caption = to_plain(figure["caption"], book.markdown, resolver)
     text = f"**Figure {number}.** {caption}"
+    if "hide-output" in tags:
+        text = f"<details>\n<summary>Result</summary>\n\n{text}\n\n</details>"
     return [cell, new_markdown_cell(text, id=f"{cell.id}-caption")]
 
 

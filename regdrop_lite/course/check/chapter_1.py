@@ -13,9 +13,8 @@ Example:
 """
 
 import math
-import random
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -37,6 +36,15 @@ from regdrop_lite.course.check.core import (
     the_class,
 )
 from regdrop_lite.course.check.core import generator as _generator
+from regdrop_lite.course.check.properties import (
+    Case,
+    answer_to,
+    ask_all,
+    require_dtype,
+    require_generator,
+    require_gradient,
+    require_value_error,
+)
 
 __all__ = ["diagnose", "drop_exactly", "layer", "mask_and_scale", "trace"]
 
@@ -58,26 +66,6 @@ def _call(
     if type(output) in (Tensor, nn.Parameter) and output.shape == shape:
         return cast(Tensor, output)
     raise Wrong(f"an input of shape {shape} gives {show(output)}, expected its shape")
-
-
-def _require_value_error(
-    call: Callable[[], object], what: str, shown: Sequence[str]
-) -> None:
-    """``call`` has to raise a ValueError whose message shows what it got."""
-    try:
-        call()
-    except ValueError as error:
-        require(
-            any(text in str(error) for text in shown),
-            f"the error for {what} does not say what it got",
-        )
-    except NotImplementedError:
-        raise
-    except Exception as error:
-        name = type(error).__name__
-        raise Wrong(f"{what} raises {name}, expected a ValueError") from error
-    else:
-        raise Wrong(f"{what} is accepted without an error")
 
 
 # --- properties of an output, for an input of ones (N, C, ...) ------------------------
@@ -148,32 +136,6 @@ def _require_values(function: Callable[[Tensor], Tensor], p: float) -> None:
     )
 
 
-def _require_gradient(function: Callable[[Tensor], Tensor]) -> None:
-    x = signed(16, 32, 2, 2).requires_grad_()
-    y = function(x)
-    require(
-        y.requires_grad,
-        "expected an output with a gradient, got one that is cut off from its input: "
-        "detach, .data and no_grad do that",
-    )
-    (gradient,) = torch.autograd.grad(y.sum(), x, allow_unused=True)
-    require(
-        gradient is not None and torch.allclose(gradient * x, y),
-        "expected the mask times the scale as the gradient, got another one: does "
-        "every step from input to output hand it on?",
-    )
-
-
-def _require_dtype(function: Callable[[Tensor], Tensor]) -> None:
-    for dtype in (torch.float32, torch.float64):
-        got = function(signed(16, 32, 2, 2, dtype=dtype)).dtype
-        require(
-            got == dtype,
-            f"expected {dtype} out for {dtype} in, got {got}: a mask or a scale of "
-            "another dtype changes it",
-        )
-
-
 def _require_rate(dropped: Tensor, p: float) -> None:
     """Is the share of what fell p? ``dropped`` has the shape (N, C, ...)."""
     share = dropped.double().mean().item()
@@ -220,20 +182,6 @@ def _kept_scale(y: Tensor, x: Tensor) -> float:
         f"kept channels have different scales, from {low:.4g} to {high:.4g}",
     )
     return low
-
-
-def _require_generator(draw: Callable[[torch.Generator], Tensor]) -> None:
-    first, again, other = draw(_generator(1)), draw(_generator(1)), draw(_generator(2))
-    require(
-        torch.equal(first, again),
-        "the same state of the generator gives two different masks: is the generator "
-        "handed on to torch.rand?",
-    )
-    require(
-        not torch.equal(first, other),
-        "another state of the generator gives the same mask: the random numbers do not "
-        "come from it",
-    )
 
 
 def _require_identity(y: Tensor, x: Tensor, when: str) -> None:
@@ -403,7 +351,7 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
             "scale": check_scale,
             "rate": check_rate,
             "independence": lambda: _require_independent(mask(_generator())),
-            "generator": lambda: _require_generator(mask),
+            "generator": lambda: require_generator(mask),
         }
     )
 
@@ -476,7 +424,7 @@ def layer(module: Callable[..., nn.Module]) -> Report:
 
     def check_generator() -> None:
         x = signed(16, 32, 2, 2)
-        _require_generator(lambda g: _call(make(p).train(), x, generator=g))
+        require_generator(lambda g: _call(make(p).train(), x, generator=g))
 
     def check_eval() -> None:
         x = signed(16, 32, 2, 2)
@@ -499,11 +447,11 @@ def layer(module: Callable[..., nn.Module]) -> Report:
 
     def check_wrong_p() -> None:
         for wrong in (-0.1, 30, math.nan):
-            _require_value_error(partial(make, wrong), f"p = {wrong}", [str(wrong)])
+            require_value_error(partial(make, wrong), f"p = {wrong}", [str(wrong)])
 
     def check_wrong_input() -> None:
         made, x = make(p).train(), signed(4, 6)
-        _require_value_error(
+        require_value_error(
             lambda: ask(made, x, generator=_generator()),
             "an input of shape (4, 6), which has no maps,",
             ["4, 6", "2"],
@@ -524,8 +472,8 @@ def layer(module: Callable[..., nn.Module]) -> Report:
                 apply(signed(4, 6, 2, 2), p=1.0), "at p = 1"
             ),
             "input untouched": check_untouched,
-            "gradient": lambda: _require_gradient(apply),
-            "dtype": lambda: _require_dtype(apply),
+            "gradient": lambda: require_gradient(apply),
+            "dtype": lambda: require_dtype(apply),
             "wrong p": check_wrong_p,
             "wrong input": check_wrong_input,
         }
@@ -622,24 +570,17 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
     """
 
     cases = [(fault, style) for fault in _FAULTS for style in range(3)]
-    random.SystemRandom().shuffle(cases)  # the order of the calls tells nothing
-    answers: dict[tuple[str, int], object] = {}
 
-    def answer_all() -> None:
-        for case in cases:
-            answers[case] = ask_about(function, _implementation(*case))
-        first = answers["ok", 0]
-        if all(type(a) is str and a == first for a in answers.values()):
-            raise Hopeless(
-                f"expected six different answers, got {first!r} for every "
-                "implementation: the answer does not depend on it"
-            )
+    def ask_case(fault: str, style: int) -> object:
+        return ask_about(function, _implementation(fault, style))
+
+    @cache
+    def answers() -> dict[Case, object]:
+        return ask_all({case: partial(ask_case, *case) for case in cases})
 
     def check_fault(fault: str) -> None:
-        if not answers:
-            answer_all()
         for style in range(3):
-            answer = choice(answers[fault, style], _FAULTS)
+            answer = choice(answer_to(answers(), (fault, style)), _FAULTS)
             hint = _HINTS.get((fault, answer), _HINTS.get((None, answer), ""))
             what = "a correct one" if fault == "ok" else "one with this fault"
             require(
@@ -758,9 +699,7 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
 
     def check_generator() -> None:
         x = signed(64, 8, 2, 2)
-        _require_generator(
-            lambda g: _call(function, x, 0.5, training=True, generator=g)
-        )
+        require_generator(lambda g: _call(function, x, 0.5, training=True, generator=g))
 
     def check_own_choice() -> None:
         _require_independent(apply(signed(64, 256, 2, 2), 0.5), least=0.3)
@@ -772,8 +711,8 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
             "scale": check_scale,
             "equal chances": check_fair,
             "own choice": check_own_choice,
-            "gradient": lambda: _require_gradient(partial(apply, p=0.3)),
-            "dtype": lambda: _require_dtype(partial(apply, p=0.3)),
+            "gradient": lambda: require_gradient(partial(apply, p=0.3)),
+            "dtype": lambda: require_dtype(partial(apply, p=0.3)),
             "generator": check_generator,
             "eval": check_eval,
             "k = 0": check_none,

@@ -19,7 +19,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dis import get_instructions
 from functools import partial
-from numbers import Real
 from types import CodeType
 from typing import Any, cast
 
@@ -40,6 +39,11 @@ from regdrop_lite.course.check.core import (
     signed,
 )
 from regdrop_lite.course.check.core import generator as _generator
+from regdrop_lite.course.check.properties import (
+    as_number,
+    as_numbers,
+    require_written,
+)
 from regdrop_lite.course.ensembles import all_masks
 
 __all__ = [
@@ -55,32 +59,6 @@ __all__ = [
 
 
 # --- answers by hand ------------------------------------------------------------------
-
-
-def _require_written(*answers: object) -> None:
-    """Raise :class:`Hopeless` if every answer is None, or a list of None."""
-    for answer in answers:
-        parts = answer if isinstance(answer, list | tuple) else [answer]
-        if any(part is not None for part in parts):
-            return
-    raise Hopeless("not written yet: put an answer in the place of every None")
-
-
-def _number(answer: object) -> float:
-    if isinstance(answer, Tensor) and answer.numel() == 1:
-        answer = answer.item()
-    if isinstance(answer, Real) and not isinstance(answer, bool):
-        return float(answer)
-    raise Wrong(f"expected a number, got {show(answer)}")
-
-
-def _numbers(answer: Any, count: int) -> list[float]:
-    if isinstance(answer, str) or not hasattr(answer, "__getitem__"):
-        raise Wrong(f"expected a list of {count} numbers, got {show(answer)}")
-    require(
-        len(answer) == count, f"expected a list of {count} numbers, got {len(answer)}"
-    )
-    return [_number(answer[i]) for i in range(count)]
 
 
 def _near(got: Iterable[float], right: Iterable[float]) -> bool:
@@ -136,8 +114,8 @@ def list_masks(
     squares = first**2 + second**2
 
     def check_probabilities() -> None:
-        _require_written(probability, total, z_mean, z_variance)
-        got = _numbers(probability, 4)
+        require_written(probability, total, z_mean, z_variance)
+        got = as_numbers(probability, 4)
         slips = [
             (
                 chances[::-1],
@@ -172,7 +150,7 @@ def list_masks(
             require(_near([a], [b]), f"{name}: expected {rule}, got {a:.4g}")
 
     def check_sums() -> None:
-        got = _numbers(total, 4)
+        got = as_numbers(total, 4)
         slips = [
             (
                 [q * s for s in sums],
@@ -209,12 +187,12 @@ def list_masks(
 
     def own() -> tuple[list[float], list[float]]:
         try:
-            return _numbers(probability, 4), _numbers(total, 4)
+            return as_numbers(probability, 4), as_numbers(total, 4)
         except Wrong:
             return list(chances), list(sums)
 
     def check_mean() -> None:
-        got, right = _number(z_mean), first + second
+        got, right = as_number(z_mean), first + second
         weights, values = own()
         text = "expected the sum without masks, since dropout keeps the mean, got"
         mine = sum(w * v for w, v in zip(weights, values, strict=True))
@@ -230,7 +208,7 @@ def list_masks(
             raise Wrong(f"{text} {got:.4g}: add up probability times sum")
 
     def check_variance() -> None:
-        got, right = _number(z_variance), p / q * squares
+        got, right = as_number(z_variance), p / q * squares
         weights, values = own()
         mean = sum(w * v for w, v in zip(weights, values, strict=True))
         mine = sum(w * (v - mean) ** 2 for w, v in zip(weights, values, strict=True))
@@ -298,13 +276,13 @@ def average_two(
     right = (*[-math.log(m) for m in means], sum(members) / 2, min(members))
 
     def probability(answer: object) -> float:
-        got = _number(answer)
+        got = as_number(answer)
         require(0 <= got <= 1, f"expected a probability from 0 to 1, got {got:.4g}")
         return got
 
     def check_arithmetic() -> None:
-        _require_written(arithmetic, geometric, losses, follows)
-        got = _number(arithmetic)
+        require_written(arithmetic, geometric, losses, follows)
+        got = as_number(arithmetic)
         text = f"expected half the sum of {a} and {b}, got {got:.4g}"
         slips = [
             ([a + b], f"{text}, the whole sum"),
@@ -317,7 +295,7 @@ def average_two(
             raise Wrong(f"{text}: add the true class's two probabilities and halve")
 
     def check_geometric() -> None:
-        got = _number(geometric)
+        got = as_number(geometric)
         text = f"expected a share of both classes' roots, got {got:.4g}"
         product = a * b / (a * b + (1 - a) * (1 - b))
         slips = [
@@ -336,7 +314,7 @@ def average_two(
             )
 
     def check_losses() -> None:
-        got = _numbers(losses, 4)
+        got = as_numbers(losses, 4)
         slips = [
             ([loss / math.log(10) for loss in right],
              "expected natural logarithms, got those to the base 10"),
@@ -457,7 +435,7 @@ def exact_pass(answer: Mapping[str, bool]) -> Report:
             keys = ", ".join(map(str, answer))
             raise Hopeless(f"expected the keys a, b, c, d, e, f, got {keys}")
         values = [answer[key] for key in _EXACT]
-        _require_written(values)
+        require_written(values)
         got, (right, hint) = answer[net], _EXACT[net]
         what = repr(got) if isinstance(got, str | int | float) else show(got)
         require(type(got) is bool, f"{net}: expected True or False, got {what}")
@@ -948,7 +926,7 @@ def ensemble_mean(function: Callable[..., Tensor], telling: float) -> Report:
         _require_dtype(lambda dtype: call(*example(dtype=dtype)[:2], 0.2))
 
     def check_telling() -> None:
-        p = _number(telling)
+        p = as_number(telling)
         if p == 0.5:
             if is_untouched():
                 raise Hopeless("not written yet")

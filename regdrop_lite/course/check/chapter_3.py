@@ -15,7 +15,6 @@ Example:
 
 import copy
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
@@ -27,12 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regdrop_lite import DropPath, drop_path, set_generator
-from regdrop_lite.course.check.chapter_1 import (
-    _require_dtype,
-    _require_generator,
-    _require_gradient,
-    _require_value_error,
-)
 from regdrop_lite.course.check.core import (
     Given,
     Hopeless,
@@ -49,6 +42,15 @@ from regdrop_lite.course.check.core import (
     the_class,
 )
 from regdrop_lite.course.check.core import generator as _generator
+from regdrop_lite.course.check.properties import (
+    Case,
+    answer_to,
+    ask_all,
+    require_dtype,
+    require_generator,
+    require_gradient,
+    require_value_error,
+)
 from regdrop_lite.course.measures import residual_blocks
 from regdrop_lite.course.models import ResidualBlock, ResNetSmall
 
@@ -109,46 +111,6 @@ def _verdict(value: object) -> bool:
         f"expected the Python value True or False, got {what}: bool(...) makes one of "
         "a tensor"
     )
-
-
-_Case = tuple[str, int]
-
-
-def _ask_all(
-    cases: Mapping[_Case, Callable[[], object]], refused: str = ""
-) -> dict[_Case, object]:
-    """Answer every case, in an order that tells nothing; an error is an answer.
-
-    ``refused`` says what a right case looks like that is refused with all others.
-    """
-    order = list(enumerate(cases))
-    random.SystemRandom().shuffle(order)
-    answers: dict[_Case, object] = {}
-    for seed, case in order:
-        torch.default_generator.manual_seed(seed)  # the order changes no answer
-        try:
-            answers[case] = cases[case]()
-        except Hopeless:
-            raise
-        except Exception as error:
-            answers[case] = error
-    first, *others = answers.values()
-    if type(first) in (bool, str) and all(
-        type(answer) is type(first) and answer == first for answer in others
-    ):
-        cause = (first is False and refused) or "which output decides?"
-        raise Hopeless(
-            f"expected an answer that depends on what is handed over, got {first!r} "
-            f"every time: {cause}"
-        )
-    return answers
-
-
-def _answer(answers: Mapping[_Case, object], case: _Case) -> object:
-    answer = answers[case]
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 # --- exercise 1 -----------------------------------------------------------------------
@@ -326,6 +288,11 @@ def _wrong_norms(
     blocks = _gradients(net, images, labels, training=False)
     yield (
         "this is the gradient in eval mode, but training mode is asked for",
+        [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks],
+    )
+    blocks = _gradients(net, images, torch.zeros_like(labels))
+    yield (
+        "this is the gradient when every label is 0: are the labels used?",
         [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks],
     )
     blocks = [list(block.parameters()) for block in residual_blocks(net)]
@@ -847,8 +814,8 @@ def layer(module: Callable[..., nn.Module]) -> Report:
 
     def check_generator() -> None:
         f = signed(64, 3)
-        _require_generator(lambda g: call(make().train(), f, generator=g))
-        _require_generator(lambda g: calls(64, signed(2, 1), 0.5, g, mode="batch"))
+        require_generator(lambda g: call(make().train(), f, generator=g))
+        require_generator(lambda g: calls(64, signed(2, 1), 0.5, g, mode="batch"))
 
     def check_global() -> None:
         made, f, outputs = make().train(), signed(64, 3), []
@@ -928,15 +895,15 @@ def layer(module: Callable[..., nn.Module]) -> Report:
 
     def check_dtype() -> None:
         for rate in (p, 0.0, 1.0):
-            _require_dtype(partial(apply, p=rate))
-        _require_dtype(partial(apply, scale_by_keep=False))
+            require_dtype(partial(apply, p=rate))
+        require_dtype(partial(apply, scale_by_keep=False))
 
     def check_mode() -> None:
         for mode in ("row", "batch"):
             make(mode=mode)
         for mode in ("sample", "rows"):
             what = f"mode={mode!r}, when the layer is made,"
-            _require_value_error(partial(make, mode=mode), what, [""])
+            require_value_error(partial(make, mode=mode), what, [""])
 
     return judge(
         {
@@ -953,7 +920,7 @@ def layer(module: Callable[..., nn.Module]) -> Report:
             "p = 1": check_one,
             "input untouched": check_untouched,
             # what another dtype changes is told by its own check
-            "gradient": lambda: _require_gradient(lambda f: apply(f).to(f.dtype)),
+            "gradient": lambda: require_gradient(lambda f: apply(f).to(f.dtype)),
             "gradient at p = 1": check_gradient_of_zeros,
             "dtype": check_dtype,
             "unknown mode": check_mode,
@@ -1066,13 +1033,13 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
         return ask_about(function, _faulty_block(fault, style), wrap=_open_block)
 
     @cache
-    def answers() -> dict[_Case, object]:
+    def answers() -> dict[Case, object]:
         cases = [(fault, style) for fault in _FAULTS for style in range(3)]
-        return _ask_all({case: partial(ask_case, *case) for case in cases})
+        return ask_all({case: partial(ask_case, *case) for case in cases})
 
     def check_fault(fault: str) -> None:
         for style in range(3):
-            got = choice(_answer(answers(), (fault, style)), _FAULTS)
+            got = choice(answer_to(answers(), (fault, style)), _FAULTS)
             if got == fault:
                 continue
             if fault == "ok":
@@ -1160,15 +1127,15 @@ def well_placed(function: Callable[[nn.Module, Tensor], bool]) -> Report:
         return ask_about(function, _placed(placement), x, wrap=wrap)
 
     @cache
-    def answers() -> dict[_Case, object]:
+    def answers() -> dict[Case, object]:
         cases = [(place, number) for place in _PLACES for number in range(16)]
         asked = {case: partial(ask_case, *case) for case in cases}
-        return _ask_all(asked, _PLACES["branch"])
+        return ask_all(asked, _PLACES["branch"])
 
     def check_place(placement: str) -> None:
         right = placement == "branch"
         for number in range(16):
-            got = _verdict(_answer(answers(), (placement, number)))
+            got = _verdict(answer_to(answers(), (placement, number)))
             skip = "an identity skip" if number % 2 else "a projection"
             require(
                 got == right,
@@ -1556,15 +1523,15 @@ def independent(function: Callable[..., bool]) -> Report:
         return answer
 
     @cache
-    def answers() -> dict[_Case, object]:
+    def answers() -> dict[Case, object]:
         cases = [(name, seed) for name in _SAMPLERS for seed in range(3)]
         asked = {case: partial(ask_case, *case) for case in cases}
-        return _ask_all(asked, _SAMPLERS["DropPath"][1])
+        return ask_all(asked, _SAMPLERS["DropPath"][1])
 
     def check_sampler(name: str) -> None:
         right = name == "DropPath"
         for seed in range(3):
-            got = _verdict(_answer(answers(), (name, seed)))
+            got = _verdict(answer_to(answers(), (name, seed)))
             text = f"with seed {seed} expected {right}, got {got}: "
             require(got == right, text + _SAMPLERS[name][1])
         require(

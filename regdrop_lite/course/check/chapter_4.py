@@ -29,14 +29,6 @@ from torch import Tensor
 
 from regdrop_lite import drop_block as _drop_block
 from regdrop_lite import drop_block_gamma, drop_block_keep_prob
-from regdrop_lite.course.check.chapter_1 import (
-    _require_dtype,
-    _require_generator,
-    _require_gradient,
-    _require_value_error,
-)
-from regdrop_lite.course.check.chapter_2 import _number, _numbers, _require_written
-from regdrop_lite.course.check.chapter_3 import _answer, _ask_all, _Case
 from regdrop_lite.course.check.core import (
     ALARM,
     Hopeless,
@@ -52,6 +44,18 @@ from regdrop_lite.course.check.core import (
     signed,
 )
 from regdrop_lite.course.check.core import generator as _generator
+from regdrop_lite.course.check.properties import (
+    Case,
+    answer_to,
+    as_number,
+    as_numbers,
+    ask_all,
+    require_dtype,
+    require_generator,
+    require_gradient,
+    require_value_error,
+    require_written,
+)
 
 __all__ = [
     "diagnose",
@@ -365,13 +369,13 @@ def trace(
     answers: dict[str, Any] = dict(zip(_TRACE, given, strict=True))
 
     def numbers(name: str) -> list[float]:
-        _require_written(*given)
+        require_written(*given)
         answer = answers[name]
         if name == "share":
-            return [_number(answer)]
+            return [as_number(answer)]
         if isinstance(answer, list | tuple):  # True counts as 1
             answer = [int(part) if type(part) is bool else part for part in answer]
-        return _numbers(answer, 6)
+        return as_numbers(answer, 6)
 
     def check(name: str) -> None:
         got, expected = numbers(name), _TRACE[name]
@@ -557,9 +561,9 @@ def drop_block(function: Callable[..., Tensor]) -> Report:
             "law": check_law,
             "weights": check_weights,
             "own masks": check_own,
-            "generator": lambda: _require_generator(lambda g: apply(x, g=g)),
-            "gradient": lambda: _require_gradient(partial(apply, k=1)),
-            "dtype": lambda: _require_dtype(apply),
+            "generator": lambda: require_generator(lambda g: apply(x, g=g)),
+            "gradient": lambda: require_gradient(partial(apply, k=1)),
+            "dtype": lambda: require_dtype(apply),
             "p = 0": partial(check_ends, 0.0),
             "p = 1": partial(check_ends, 1.0),
             "large blocks": check_large,
@@ -773,7 +777,7 @@ def _implementation(fault: str, repetition: int) -> _Layer:
     return _reseeded(_drop_block if right else function, repetition)
 
 
-def _cases(*names: str) -> list[_Case]:
+def _cases(*names: str) -> list[Case]:
     return [(name, i) for name in names for i in range(_REPETITIONS.get(name, 2))]
 
 
@@ -798,11 +802,11 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
         return ask_about(function, _implementation(fault, repetition))
 
     @cache
-    def answers() -> dict[_Case, object]:
-        return _ask_all({case: partial(ask_case, *case) for case in _cases(*_FAULTS)})
+    def answers() -> dict[Case, object]:
+        return ask_all({case: partial(ask_case, *case) for case in _cases(*_FAULTS)})
 
     def check_fault(fault: str) -> None:
-        named = [choice(_answer(answers(), case), _FAULTS) for case in _cases(fault)]
+        named = [choice(answer_to(answers(), case), _FAULTS) for case in _cases(fault)]
         wrong = [name for name in named if name != fault]
         if wrong:
             often = max(set(wrong), key=wrong.count)
@@ -905,12 +909,12 @@ def looks_right(function: Callable[[Callable[..., Tensor]], bool]) -> Report:
         raise Hopeless(f"expected True or False, got {show(answer)}")
 
     @cache
-    def answers() -> dict[_Case, object]:
+    def answers() -> dict[Case, object]:
         cases = _cases("right", *_IMPOSTORS)
-        return _ask_all({case: partial(ask_case, *case) for case in cases})
+        return ask_all({case: partial(ask_case, *case) for case in cases})
 
     def accepted(name: str) -> list[object]:
-        return [_answer(answers(), case) for case in _cases(name)]
+        return [answer_to(answers(), case) for case in _cases(name)]
 
     def check_right() -> None:
         verdicts = accepted("right")
@@ -1038,7 +1042,7 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
 
     def check_refusal() -> None:
         for size, k in ((5, 3), (3, 2), (4, 3)):
-            _require_value_error(
+            require_value_error(
                 partial(apply, signed(2, 3, size, size), k),
                 f"k = {k} on a map of {size}, whose middle every place covers,",
                 [""],  # whatever the message says
@@ -1065,9 +1069,9 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
             "own places": check_own,
             "equal chances": check_uniform,
             "mean": check_mean,
-            "generator": lambda: _require_generator(lambda g: apply(x, g=g)),
-            "gradient": lambda: _require_gradient(corner),
-            "dtype": lambda: _require_dtype(corner),
+            "generator": lambda: require_generator(lambda g: apply(x, g=g)),
+            "gradient": lambda: require_gradient(corner),
+            "dtype": lambda: require_dtype(corner),
             "no weight": check_refusal,
         }
     )

@@ -400,6 +400,23 @@ def test_wrong_diagnoses(slips, expected):
     assert_found(check.diagnose(names["diagnose"]), 6, expected)
 
 
+def test_an_error_at_one_implementation_costs_that_one_only():
+    right = wrong("diagnose-answer")["diagnose"]
+
+    def fails(implementation):
+        answer = right(implementation)
+        return {"no scale": 1}[answer] if answer == "no scale" else answer
+
+    def raises(implementation):
+        answer = right(implementation)
+        return answer if answer != "no scale" else torch.ones(2) @ torch.ones(3)
+
+    assert set(check.diagnose(fails).diagnoses) == {"no scale"}
+    diagnoses = check.diagnose(raises).diagnoses
+    assert set(diagnoses) == {"no scale"}
+    assert "your code raises RuntimeError" in diagnoses["no scale"]
+
+
 def test_too_few_samples_and_channels_show_up_by_chance():
     names = wrong("diagnose-answer", (INPUT, "torch.ones(2, 2, 3, 3), 0.2"))
     report = check.diagnose(names["diagnose"])

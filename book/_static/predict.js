@@ -1,0 +1,145 @@
+// Predict, commit, reveal (see book/_ext/predict.py). Where no script runs, results and
+// answers are plain <details>. This adds a field for one's own answer, and a switch that
+// opens all results. What a reader writes stays in this browser and is sent nowhere.
+(() => {
+  const KEY = `predict:${location.pathname}`;
+  const state = { all: false, answers: {}, open: {}, ...load() };
+
+  function load() {
+    try {
+      return JSON.parse(localStorage.getItem(KEY));
+    } catch {
+      return null; // a private window, perhaps: nothing is remembered
+    }
+  }
+  function save() {
+    try {
+      localStorage.setItem(KEY, JSON.stringify(state));
+    } catch {
+      // The same.
+    }
+  }
+
+  /** An element with these properties and children. */
+  function make(name, properties, ...children) {
+    const element = Object.assign(document.createElement(name), properties);
+    element.append(...children);
+    return element;
+  }
+
+  /** A copy, which takes no name away from what it is a copy of. */
+  function copy(element) {
+    const twin = element.cloneNode(true);
+    for (const part of twin.querySelectorAll("[id]")) part.removeAttribute("id");
+    return twin;
+  }
+
+  /** The number in "28 %", "0,5" or "1,500"; NaN if there is none. */
+  function read(text) {
+    const digits = text.replace("−", "-").replace(/\b([1-9]\d{0,2}),(?=\d{3}\b)/g, "$1");
+    return parseFloat(digits.replace(",", "."));
+  }
+
+  /** Give a question its field, and return what shows the present state. */
+  function setUp(box) {
+    const { id } = box;
+    const unit = box.dataset.unit ?? "";
+    const result = document.getElementById(`${id}-result`);
+    const list = box.querySelector(".predict-choices");
+    const choices = [...box.querySelectorAll(".predict-choice")];
+    const summaries = choices.map((choice) => choice.querySelector("summary"));
+    const texts = summaries.map((summary) => summary.textContent.trim());
+    const right = choices.find((choice) => choice.dataset.right);
+    const number = box.dataset.kind === "number";
+
+    const form = make("form", { className: "predict-form" });
+    if (list && !number) {
+      const group = make("div", { role: "radiogroup", ariaLabel: "Your answer" });
+      summaries.forEach((summary, i) => {
+        const radio = make("input", { type: "radio", name: "answer", value: texts[i] });
+        const text = make("span", {}, ...copy(summary).childNodes);
+        group.append(make("label", {}, radio, text));
+      });
+      form.append(group);
+    } else {
+      const field = make("input", { name: "answer", autocomplete: "off", maxLength: 300 });
+      if (number) field.inputMode = "decimal";
+      const name = number ? "Your number" : "Your prediction";
+      form.append(make("label", { className: "predict-typed" }, name, field, unit));
+    }
+    form.append(make("button", {}, result ? "Reveal" : "Check"));
+    box.append(form);
+
+    // What the reader said stands beside the result; where there is none, below. The
+    // other answers come last.
+    const own = make("div", { className: "predict-own", tabIndex: -1 });
+    if (result) result.querySelector("summary").after(own);
+    else box.append(own);
+    if (!result) own.role = "status";
+    if (list) (result ?? box).append(list);
+
+    function find(answer) {
+      if (!number) return choices[texts.indexOf(answer)];
+      const value = read(answer);
+      const near = ({ dataset }) => Math.abs(dataset.value - value) <= +dataset.tolerance + 1e-9;
+      return near(right) ? right : choices.find(near);
+    }
+
+    function show() {
+      const answer = state.answers[id] ?? "";
+      const chosen = find(answer);
+      let said = [answer + (number && unit && !answer.endsWith(unit) ? ` ${unit}` : "")];
+      if (chosen && !number) said = copy(chosen.querySelector("summary")).childNodes;
+      own.hidden = !answer;
+      own.replaceChildren(make("p", {}, "You said: ", make("strong", {}, ...said), "."));
+      if (chosen) own.append(...[...copy(chosen).childNodes].slice(1));
+      else if (read(answer) > right?.dataset.value) own.append("That is too much.");
+      else if (read(answer) < right?.dataset.value) own.append("That is too little.");
+      if (result) result.open = state.all || Boolean(state.open[id]);
+      else list.hidden = answer || state.all ? false : "until-found";
+    }
+
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const answer = String(new FormData(form).get("answer") ?? "").trim();
+      state.answers[id] = answer;
+      state.open[id] = true;
+      save();
+      show();
+      if (result) (answer ? own : result.querySelector("summary")).focus();
+    });
+    result?.addEventListener("toggle", () => {
+      if (state.all || "shut" in result.dataset) return; // the switch, or paper
+      state.open[id] = result.open;
+      save();
+    });
+    for (const field of form.querySelectorAll("input")) {
+      const before = state.answers[id] ?? "";
+      if (field.type === "radio") field.checked = field.value === before;
+      else field.value = before;
+    }
+    return show;
+  }
+
+  const shows = [...document.querySelectorAll(".predict")].map(setUp);
+  const all = make("input", { type: "checkbox", role: "switch", checked: state.all });
+  all.addEventListener("change", () => {
+    state.all = all.checked;
+    save();
+    for (const show of shows) show();
+  });
+  const label = make("label", { className: "predict-all" }, all, "Show all results");
+  document.querySelector("article h1").after(label);
+  for (const show of shows) show();
+
+  // A link into something folded opens it, also where the address holds the state of an
+  // interactive figure.
+  function reach() {
+    const target = document.getElementById(location.hash.slice(1).split(/[?;]/)[0]);
+    const folded = target?.closest("details:not([open])");
+    for (let part = folded; part; part = part.parentElement.closest("details")) part.open = true;
+    if (folded) target.scrollIntoView();
+  }
+  addEventListener("hashchange", reach);
+  addEventListener("load", reach);
+})();

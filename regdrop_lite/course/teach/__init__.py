@@ -1,0 +1,6 @@
+"""What instructors build from the book: quizzes, exams, plans and a kit for the class.
+
+* :mod:`regdrop_lite.course.teach.bank`: the questions, their models and their answers;
+* :mod:`regdrop_lite.course.teach.exam`: an exam and its answers, made from a seed;
+* :mod:`regdrop_lite.course.teach.archive`: everything with its answers, and QTI.
+"""
