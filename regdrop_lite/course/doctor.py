@@ -209,8 +209,8 @@ def check_kernel() -> str:
     """Jupyter's kernel is this Python, starts, and runs a cell in good time."""
     try:
         import ipykernel  # noqa: F401
-        from jupyter_client.manager import KernelManager
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+        from jupyter_client.manager import KernelManager
     except ImportError as error:
         raise Fault(_line(error), *_install("jupyterlab")) from None
     try:
