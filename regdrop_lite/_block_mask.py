@@ -133,7 +133,7 @@ def weights(
             f"(map {size}, block {block}): consider border='clip', "
             "which has one weight for all elements",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,  # who called drop_block, which is decorated
         )
     table = cover_table(size, block, blocks.border, device).to(widest(device))
     return torch.exp(table * -miss).to(wide(dtype))

@@ -16,10 +16,16 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator
 
 ENTRIES = "glossary_entries"  # in Sphinx's environment: word -> (page, anchor, text)
+
+
+class first_use(nodes.Inline, nodes.TextElement):
+    """A word that leads to its entry."""
+
+
 # Words stay as they are inside of these.
 CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.FixedTextElement)
 CLOSED += (nodes.raw, nodes.term, nodes.caption, nodes.container, nodes.strong)
-CLOSED += (pending_xref, nodes.rubric, nodes.math, nodes.table)
+CLOSED += (pending_xref, nodes.rubric, nodes.math, nodes.table, first_use)
 # A hover is plain text; tests/site/test_glossary.py finds a sign that is not here.
 SIGNS = {r"\times": "×", r"\rho": "ρ", r"\gamma": "γ", r"q_\ell": "q", r"^2": "²"}
 
@@ -62,10 +68,6 @@ def pattern(word: str) -> re.Pattern[str]:
     plural = "" if word.endswith("s") else "s?"
     spaced = r"\s+".join(re.escape(part) for part in word.split())
     return re.compile(rf"(?<![\w-]){spaced}{plural}(?![\w-])", flags)
-
-
-class first_use(nodes.Inline, nodes.TextElement):
-    """A word that leads to its entry."""
 
 
 def open_link(self: HTML5Translator, node: first_use) -> None:
@@ -118,11 +120,27 @@ class LinkFirstUse(SphinxPostTransform):
         return False
 
 
+def outdated(
+    app: Sphinx,
+    env: BuildEnvironment,
+    added: set[str],
+    changed: set[str],
+    removed: set[str],
+) -> list[str]:
+    """Name the pages that show entries, when one of these has changed."""
+    pages = {page for page, _, _ in getattr(env, ENTRIES, {}).values()}
+    if not pages & changed:
+        return []
+    where = tuple(app.config.glossary_hovers_in)
+    return [page for page in env.found_docs if page.startswith(where)]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the transform."""
     app.add_config_value("glossary_hovers_in", [], "html", [list])
     app.add_node(first_use, html=(open_link, close_link))
     app.connect("doctree-read", collect)
     app.connect("env-merge-info", merge)
+    app.connect("env-get-outdated", outdated)
     app.add_post_transform(LinkFirstUse)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -113,8 +113,8 @@ def kind_of(node: nodes.Node) -> Kind:
     """Say what a block below a question is; see :func:`reach`."""
     if isinstance(node, nodes.section | question) or is_prompt(node):
         return "stop"
-    if isinstance(node, nodes.comment):
-        return "mark" if node.astext() == END else "block"
+    if isinstance(node, nodes.comment | nodes.target):
+        return "mark" if node.astext() == END else "label"
     if is_cell(node):
         last = node[-1] if node.children else node
         return "output" if last.get("nb_element") == "cell_code_output" else "code"

@@ -27,6 +27,13 @@
     return element;
   }
 
+  /** A copy, which takes no name away from what it is a copy of. */
+  function copy(element) {
+    const twin = element.cloneNode(true);
+    for (const part of twin.querySelectorAll("[id]")) part.removeAttribute("id");
+    return twin;
+  }
+
   /** The number in "28 %", "0,5" or "1,500"; NaN if there is none. */
   function read(text) {
     const digits = text.replace("−", "-").replace(/\b([1-9]\d{0,2}),(?=\d{3}\b)/g, "$1");
@@ -50,7 +57,7 @@
       const group = make("div", { role: "radiogroup", ariaLabel: "Your answer" });
       summaries.forEach((summary, i) => {
         const radio = make("input", { type: "radio", name: "answer", value: texts[i] });
-        const text = make("span", {}, ...summary.cloneNode(true).childNodes);
+        const text = make("span", {}, ...copy(summary).childNodes);
         group.append(make("label", {}, radio, text));
       });
       form.append(group);
@@ -63,12 +70,13 @@
     form.append(make("button", {}, result ? "Reveal" : "Check"));
     box.append(form);
 
-    // What the reader said stands beside the result; where there is none, below.
+    // What the reader said stands beside the result; where there is none, below. The
+    // other answers come last.
     const own = make("div", { className: "predict-own", tabIndex: -1 });
-    if (!result) own.role = "status";
     if (result) result.querySelector("summary").after(own);
     else box.append(own);
-    if (list) own.after(list);
+    if (!result) own.role = "status";
+    if (list) (result ?? box).append(list);
 
     function find(answer) {
       if (!number) return choices[texts.indexOf(answer)];
@@ -81,14 +89,12 @@
       const answer = state.answers[id] ?? "";
       const chosen = find(answer);
       let said = [answer + (number && unit && !answer.endsWith(unit) ? ` ${unit}` : "")];
-      let verdict = "";
-      if (chosen && !number) said = form.querySelector(":checked + span").cloneNode(true).childNodes;
-      if (chosen) verdict = chosen === right ? " Right." : " Not so.";
-      else if (read(answer) > right?.dataset.value) verdict = " That is too much.";
-      else if (read(answer) < right?.dataset.value) verdict = " That is too little.";
+      if (chosen && !number) said = copy(chosen.querySelector("summary")).childNodes;
       own.hidden = !answer;
-      own.replaceChildren("You said: ", make("strong", {}, ...said), ".", verdict);
-      for (const choice of choices) choice.open = choice === chosen;
+      own.replaceChildren(make("p", {}, "You said: ", make("strong", {}, ...said), "."));
+      if (chosen) own.append(...[...copy(chosen).childNodes].slice(1));
+      else if (read(answer) > right?.dataset.value) own.append("That is too much.");
+      else if (read(answer) < right?.dataset.value) own.append("That is too little.");
       if (result) result.open = state.all || Boolean(state.open[id]);
       else list.hidden = answer || state.all ? false : "until-found";
     }

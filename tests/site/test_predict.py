@@ -46,6 +46,8 @@ CHOICES = """\
         ("text code output text", 4),  # what stands below the question in its own cell
         ("output block text text", 3),
         ("output intro block text", 3),
+        ("output intro label block text", 4),
+        ("output label text text", 3),
         ("output intro code output", 2),
         ("output intro output", 2),
         ("output text output", 2),
@@ -113,8 +115,10 @@ def build(folder: Path, builder: str, *cells: nbformat.NotebookNode) -> tuple[st
     return page.read_text(encoding="utf-8"), warnings.getvalue()
 
 
-def words(tag: Any) -> str:
-    return " ".join(tag.get_text().split())
+def words(part: Any) -> str:
+    """The text of a part of a page, read from the file or in a browser."""
+    read = part.get_text if hasattr(part, "get_text") else part.inner_text
+    return " ".join(read().split())
 
 
 @pytest.fixture(autouse=True)
@@ -242,9 +246,9 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
     page.keyboard.press("Enter")
     assert result.get_attribute("open") is not None
     own = result.locator(".predict-own")
-    assert own.inner_text() == "You said: the mean of the output. Not so."
+    said = "You said: the mean of the output. Not so. At every rate"
+    assert words(own).startswith(said)
     assert own.evaluate("e => e == document.activeElement")
-    assert result.locator(".predict-choice[open]").count() == 1
     assert result.locator(".cell_output").first.is_visible()
 
     # A number, below which nothing runs: it is said politely, and the focus stays.
@@ -252,13 +256,13 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
     field = box.get_by_label("Your number")
     own = box.get_by_role("status")
     for answer, said in (
-        ("9", "You said: 9. Not so."),
+        ("9", "You said: 9. Not so. That is linear"),
         ("20", "You said: 20. That is too much."),
-        ("8,75", "You said: 8,75. Right."),
+        ("8,75", "You said: 8,75. Right. 12"),
     ):
         field.fill(answer)
         page.keyboard.press("Enter")
-        assert own.inner_text() == said
+        assert words(own).startswith(said)
         assert field.evaluate("e => e == document.activeElement")
 
     # Free text, and what it holds is only text.
@@ -266,12 +270,12 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
     box.get_by_label("Your prediction").fill("<b>maps</b>")
     box.get_by_role("button", name="Reveal").click()
     free = page.locator(f"#{box.get_attribute('id')}-result")
-    assert free.locator(".predict-own").inner_text() == "You said: <b>maps</b>."
+    assert words(free.locator(".predict-own")) == "You said: <b>maps</b>."
 
     # All of it is there after a reload, and nothing more is open.
     visit.go(f"{server}/{PAGE}.html")
     assert page.locator(".predict-result[open]").count() == 2
-    assert result.locator(".predict-own").inner_text().endswith("Not so.")
+    assert "Not so." in words(result.locator(".predict-own"))
     assert free.locator(".predict-own").is_visible() and field.input_value() == "8,75"
     switch = page.get_by_role("switch", name="Show all results")
     switch.check()

@@ -451,8 +451,8 @@ def _blocks(
         elif token.type in ("fence", "colon_fence"):
             box = parse_directive(token.info, token.content)
             question = box is not None and box.name == "predict"
-        elif token.type == "myst_line_comment" and token.content.strip() == END:
-            kind = "mark"
+        elif token.type in ("myst_line_comment", "myst_target"):
+            kind = "mark" if token.content.strip() == END else "label"
         elif token.type == "heading_open":
             kind = "stop"
         yield ("stop" if question else kind), question, *token.map

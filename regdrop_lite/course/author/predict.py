@@ -16,7 +16,7 @@ __all__ = ["END", "PROMPT", "Choice", "Kind", "Question", "parse_question", "rea
 PROMPT = "Predict."
 END = "answered"
 
-Kind = Literal["code", "output", "text", "intro", "block", "mark", "stop"]
+Kind = Literal["code", "output", "text", "intro", "block", "label", "mark", "stop"]
 
 _CHOICE = re.compile(r"^- \[([ x])\] ", flags=re.M)
 _NUMBER = re.compile(
@@ -35,8 +35,8 @@ def reach(kinds: Sequence[Kind]) -> int:
     Args:
         kinds: what stands below the question. ``code`` is a cell without output and
             ``output`` one that has some; ``text`` a paragraph and ``intro`` one that
-            ends with a colon; ``block`` anything else in the text; ``mark`` the
-            comment; ``stop`` a heading or the next question.
+            ends with a colon; ``block`` anything else in the text; ``label`` what
+            nobody sees; ``mark`` the comment; ``stop`` a heading or the next question.
 
     Returns:
         How many belong to the answer, from the first one on.

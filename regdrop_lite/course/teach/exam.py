@@ -1,0 +1,166 @@
+"""An exam from the question banks, and its answers in a file of their own.
+
+    python -m regdrop_lite.course.teach.exam --seed 7 --chapter 1
+    python -m regdrop_lite.course.teach.exam --seed 8 --chapter 1 --chapter 2
+
+writes ``exam_1_seed_7.md`` and ``exam_1_seed_7_answers.md``. The seed chooses the
+questions, the order of the options and the numbers; one seed always gives one exam.
+Questions that are public on the site are left out. Run it in the repository's folder.
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from regdrop_lite.course.teach.bank import (
+    Bank,
+    Choice,
+    Numeric,
+    Question,
+    read_bank,
+    write_number,
+)
+from regdrop_lite.course.teach.quiz import shuffled
+
+__all__ = ["Exam", "main", "make_exam"]
+
+POINTS = {"choice": 1, "numeric": 2, "open": 6}
+MINUTES = {"choice": 2, "numeric": 4}
+
+
+@dataclass(frozen=True)
+class Exam:
+    """An exam, in Markdown.
+
+    Attributes:
+        paper: what the students get.
+        answers: the same with answers, points and rubrics.
+    """
+
+    paper: str
+    answers: str
+
+
+def make_exam(
+    banks: Sequence[Bank], seed: int, choice: int = 5, numeric: int = 2, essay: int = 1
+) -> Exam:
+    """Draw an exam.
+
+    Args:
+        banks: the chapters that it covers.
+        seed: chooses questions, orders and numbers.
+        choice: how many questions with options, of each chapter.
+        numeric: how many with a number.
+        essay: how many that are answered in words.
+
+    Raises:
+        ValueError: if a bank has fewer questions than are asked for.
+    """
+    rng = random.Random(seed)
+    chosen: list[tuple[Bank, Question]] = []
+    for bank in banks:
+        groups: list[tuple[str, int, Sequence[Question]]] = [
+            ("choice", choice, bank.choices),
+            ("numeric", numeric, bank.numerics),
+            ("open", essay, bank.opens),
+        ]
+        for name, wanted, questions in groups:
+            private = [question for question in questions if not question.public]
+            if not 0 <= wanted <= len(private):
+                raise ValueError(
+                    f"chapter {bank.chapter} has {len(private)} {name} questions for "
+                    f"exams, but {wanted} were asked for"
+                )
+            chosen += [(bank, question) for question in rng.sample(private, wanted)]
+    points = sum(POINTS[question.kind] for _, question in chosen)
+    minutes = sum(_minutes(question) for _, question in chosen)
+    names = " and ".join(bank.title for bank in banks)
+    head = (
+        f"# {names}: exam {seed}\n\n{points} points, {minutes} minutes. The "
+        "probability to *drop* is $p$, and $q = 1 - p$.\n\nName:"
+    )
+    paper, answers = [head], [f"# {names}: answers to exam {seed}\n\n{points} points."]
+    for number, (bank, question) in enumerate(chosen, 1):
+        asked, answered = _write(question, seed, rng)
+        worth = POINTS[question.kind]
+        unit = "point" if worth == 1 else "points"
+        paper.append(f"## Question {number} ({worth} {unit})\n\n{asked}")
+        answers.append(
+            f"## Question {number} ({worth} {unit})\n\n"
+            f"*Chapter {bank.chapter}, objective {question.objective}, "
+            f"{question.id}*\n\n{asked}\n\n{answered}"
+        )
+    return Exam("\n\n".join(paper) + "\n", "\n\n".join(answers) + "\n")
+
+
+def _minutes(question: Question) -> int:
+    if question.kind == "open":
+        return question.minutes
+    return MINUTES[question.kind]
+
+
+def _write(question: Question, seed: int, rng: random.Random) -> tuple[str, str]:
+    """Give a question as asked, and what its answer is."""
+    if isinstance(question, Choice):
+        options = shuffled(question, seed)
+        lines = [
+            f"- [ ] {c}) {o.text}" for c, o in zip("abcdef", options, strict=False)
+        ]
+        asked = "\n".join([question.text, "", *lines])
+        verdicts = [
+            f"- **{letter}) right:** {option.why}"
+            if option.right is not None
+            else f"- {letter}) {option.slip}: {option.why}"
+            for letter, option in zip("abcdef", options, strict=False)
+        ]
+        return asked, "\n".join(verdicts)
+    if isinstance(question, Numeric):
+        values = question.draw(rng)
+        answer = write_number(question.answer(values), question.digits)
+        asked = (
+            f"{question.fill(question.text, values)} "
+            f"(to {question.digits} significant digits)"
+        )
+        return asked, f"**{answer}**. {question.fill(question.why, values)}"
+    levels = [
+        f"- **{level.level}** ({worth} points). {level.asks}\n\n  > {level.sample}"
+        for worth, level in zip((2, 4, 6), question.rubric, strict=True)
+    ]
+    return question.text, "\n\n".join(levels)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    command = argparse.ArgumentParser(
+        prog="python -m regdrop_lite.course.teach.exam",
+        description="Make an exam, with its answers in a second file.",
+    )
+    command.add_argument("--seed", type=int, required=True)
+    command.add_argument(
+        "--chapter", type=int, action="append", required=True, help="may be repeated"
+    )
+    command.add_argument("--choice", type=int, default=5, help="of each chapter")
+    command.add_argument("--numeric", type=int, default=2, help="of each chapter")
+    command.add_argument("--open", type=int, default=1, help="of each chapter")
+    command.add_argument("--out", type=Path, default=Path("build/exams"))
+    chosen = command.parse_args(arguments)
+    try:
+        banks = [read_bank(Path.cwd(), chapter) for chapter in chosen.chapter]
+        numbers = chosen.choice, chosen.numeric, chosen.open
+        exam = make_exam(banks, chosen.seed, *numbers)
+        chosen.out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValidationError, ValueError) as error:
+        command.error(str(error))
+    chapters = "_".join(map(str, chosen.chapter))
+    for end, text in (("", exam.paper), ("_answers", exam.answers)):
+        path = chosen.out / f"exam_{chapters}_seed_{chosen.seed}{end}.md"
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""The question banks: complete, right, and without answers where learners look."""
+
+import itertools
+import math
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from regdrop_lite import drop_block_gamma, drop_path_rates
+from regdrop_lite.course.teach import archive, exam
+from regdrop_lite.course.teach.bank import Bank, Numeric, read_bank, write_number
+from regdrop_lite.course.teach.exam import make_exam
+from regdrop_lite.course.teach.quiz import quiz_markdown
+
+ROOT = Path(__file__).parents[2]
+BANKS = {
+    int(path.stem.removeprefix("chapter_")): read_bank(
+        ROOT, int(path.stem.removeprefix("chapter_"))
+    )
+    for path in sorted((ROOT / "book" / "teach" / "bank").glob("*.yml"))
+}
+NUMERICS = {q.id: q for bank in BANKS.values() for q in bank.numerics}
+every_bank = pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS.keys())
+
+
+@every_bank
+def test_a_bank_has_enough_of_every_kind(bank):
+    """On the site and for exams."""
+    assert len(bank.choices) >= 8 and len(bank.numerics) >= 3 and len(bank.opens) >= 2
+    for public in (True, False):
+        assert sum(q.public is public for q in bank.choices) >= 5
+        assert sum(q.public is public for q in bank.numerics) >= 2
+
+
+@every_bank
+def test_nothing_gives_the_right_option_away(bank):
+    """It is neither always the longest nor always in one place."""
+    longest = [
+        max(q.options, key=lambda option: len(option.text)).right is not None
+        for q in bank.choices
+    ]
+    assert sum(longest) <= 0.6 * len(longest)
+    places = set()
+    for number, text in enumerate(quiz_markdown(bank).split("\n\n**")):
+        verdicts = re.findall(r"^\*\*(Right|Not so)", text, re.M)
+        if verdicts:
+            assert verdicts.count("Right") == 1, number
+            places.add(verdicts.index("Right"))
+    assert len(places) > 1
+
+
+# --- the numbers, by other ways ---------------------------------------------------
+
+
+def masks(rates):
+    """Every mask of independent coins with its probability."""
+    for mask in itertools.product((0, 1), repeat=len(rates)):
+        yield (
+            mask,
+            math.prod(1 - p if m else p for m, p in zip(mask, rates, strict=True)),
+        )
+
+
+def spread(rates, value):
+    """The variance of a function of the masks, by listing them."""
+    mean = sum(w * value(m) for m, w in masks(rates))
+    return sum(w * (value(m) - mean) ** 2 for m, w in masks(rates))
+
+
+def dropped_of_line(h, g):
+    total = 0.0
+    for seeds, weight in masks([1 - g] * (h - 1)):
+        fallen = {i + j for i, seed in enumerate(seeds) if seed for j in (0, 1)}
+        total += weight * len(fallen) / h
+    return total
+
+
+def seed_places(k, h, i, j):
+    starts = range(h - k + 1)
+    return sum(
+        a <= i < a + k and b <= j < b + k for a, b in itertools.product(starts, starts)
+    )
+
+
+def restored_variance(r):
+    """From the inverse of the covariance of a window of 3 x 3 (a Markov field)."""
+    line = torch.tensor(
+        [[r ** abs(a - b) for a in range(3)] for b in range(3)], dtype=torch.float64
+    )
+    return 1 - 1 / torch.kron(line, line).inverse()[4, 4].item()
+
+
+def expected_errors(p, w, xs, ys=(0.7, -1.3)):
+    total = 0.0
+    for mask, weight in masks([p] * len(xs)):
+        fits = [x * m / (1 - p) * w for x, m in zip(xs, mask, strict=True)]
+        total += weight * sum((y - f) ** 2 for y, f in zip(ys, fits, strict=True))
+    return total - sum((y - x * w) ** 2 for x, y in zip(xs, ys, strict=True))
+
+
+def whole_variance(m, v, p):
+    pairs = [
+        (weight / 2, (m + sign * math.sqrt(v)) * mask[0] / (1 - p))
+        for mask, weight in masks([p])
+        for sign in (-1, 1)
+    ]
+    mean = sum(w * y for w, y in pairs)
+    return sum(w * (y - mean) ** 2 for w, y in pairs)
+
+
+def softmax_of_mean_logits(a, b):
+    mean = sum(math.log(x / (1 - x)) for x in (a, b)) / 2
+    return 1 / (1 + math.exp(-mean))
+
+
+OTHER_WAYS = {
+    "noise-of-a-value": lambda p, x: spread([p], lambda m: x * m[0] / (1 - p)),
+    "spread-of-the-share": lambda p, c: math.sqrt(
+        sum(
+            math.comb(c, k) * (1 - p) ** k * p ** (c - k) * (k / c - (1 - p)) ** 2
+            for k in range(c + 1)
+        )
+    ),
+    "exactly-k": lambda c, p, k: sum(w for m, w in masks([p] * c) if c - sum(m) == k),
+    "ceiling": restored_variance,
+    "what-arrives": lambda p, n: 1 - sum(p * (1 - p) ** i for i in range(n)),
+    "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
+    "whole-variance": whole_variance,
+    "penalty": lambda a, b, w, p: expected_errors(p, w, (a, b)),
+    "mean-loss": lambda a, b: math.log((a + b) / 2 / math.sqrt(a * b)),
+    "geometric": softmax_of_mean_logits,
+    "still-weights": lambda n, p: sum(w for m, w in masks([p] * n) if not any(m)),
+    "expected-depth": lambda n, p: sum(1 - r for r in drop_path_rates(p, n, "linear1")),
+    "depth-variance": lambda a, b: spread([0, a, b], sum),
+    "branch-noise": lambda p, x, f: spread([p], lambda m: x + m[0] / (1 - p) * f),
+    "all-dropped": lambda n, p: sum(w for m, w in masks([p] * n) if sum(m) == 0),
+    "pairs": lambda n, m: (
+        sum({0, 1} <= {*s} for s in itertools.combinations(range(n), m))
+        / math.comb(n, m)
+    ),
+    "places": seed_places,
+    "textbook-rate": lambda h, k, p: (
+        p
+        * h
+        * h
+        / (seed_places(1, h - k + 1, 0, 0) * len(range(h - k + 1)) ** 2 * k * k)
+    ),
+    "real-share": dropped_of_line,
+    "clip-rate": lambda k, p: drop_block_gamma((28, 28), k, p, border="clip"),
+    "corner-weight": lambda c, g: 1 / math.prod([1 - g] * c),
+}
+
+
+@pytest.mark.parametrize("name", NUMERICS)
+def test_numbers_agree_with_another_way(name):
+    """For all values that an exam can draw."""
+    question = NUMERICS[name]
+    for values in itertools.product(*question.values.values()):
+        drawn = dict(zip(question.values, values, strict=True))
+        expected = OTHER_WAYS[name](**drawn)
+        assert question.answer(drawn) == pytest.approx(expected, rel=1e-9), drawn
+        # What is asked for has to be enough to tell a right answer.
+        text = write_number(expected, question.digits)
+        assert float(text) == pytest.approx(
+            expected, rel=0.6 * 10 ** (1 - question.digits)
+        )
+
+
+def test_no_other_way_is_left_over():
+    assert set(OTHER_WAYS) == set(NUMERICS)
+
+
+# --- where learners look ----------------------------------------------------------
+
+
+@every_bank
+def test_the_page_shows_public_questions_alone(bank):
+    page = quiz_markdown(bank)
+    for question in bank.questions:
+        text = question.text
+        if isinstance(question, Numeric):
+            text = question.fill(text, question.first())
+        assert (text in page) is question.public, question.id
+    for question in bank.opens:
+        assert not any(level.sample[:60] in page for level in question.rubric)
+
+
+@every_bank
+def test_an_exam_comes_from_its_seed(bank):
+    first, again, other = (make_exam([bank], seed) for seed in (7, 7, 8))
+    assert first == again and first.paper != other.paper
+    assert first.paper.count("## Question") == 8
+    for question in bank.questions:
+        if question.public:
+            assert f", {question.id}*" not in first.answers
+    assert first.answers.count("*Chapter ") == 8
+
+
+@every_bank
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_paper_holds_no_answer(bank, seed):
+    made = make_exam([bank], seed, choice=5, numeric=2, essay=2)
+    for question in bank.choices:
+        for option in question.options:
+            assert option.why not in made.paper
+            assert option.slip is None or option.slip not in made.paper
+    for question in bank.opens:
+        for level in question.rubric:
+            assert level.sample not in made.paper and level.sample in made.answers
+    for answer in re.findall(r"^\*\*([\d.]+)\*\*\.", made.answers, re.M):
+        asked = re.findall(r"(?<![\d.])" + re.escape(answer) + r"(?![\d.])", made.paper)
+        assert not asked or len(answer) < 3, answer
+    numbers = [float(n) for n in re.findall(r"^\*\*([\d.]+)\*\*\.", made.answers, re.M)]
+    assert len(numbers) == 2
+
+
+def test_an_exam_needs_enough_questions():
+    with pytest.raises(ValueError, match=r"chapter 1 has 2 open .* but 3 were asked"):
+        make_exam([BANKS[1]], 1, essay=3)
+
+
+def test_the_commands_write_their_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    arguments = ["--seed", "7", "--chapter", "1", "--chapter", "3"]
+    exam.main([*arguments, "--out", str(tmp_path)])
+    archive.main([str(tmp_path)])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"exam_1_3_seed_7.md", "exam_1_3_seed_7_answers.md"} <= names
+    assert {
+        f"chapter_{n}_{e}" for n in BANKS for e in ("answers.md", "qti.txt")
+    } <= names
+    monkeypatch.chdir(tmp_path)
+    for command in (exam.main, archive.main):
+        with pytest.raises(SystemExit):
+            command(arguments if command is exam.main else [str(tmp_path / "out")])
+    assert "folder of the course's repository" in capsys.readouterr().err
+
+
+@every_bank
+def test_every_answer_is_in_the_archive(bank):
+    text = archive.answers_markdown(bank)
+    for question in bank.opens:
+        assert all(level.sample in text for level in question.rubric)
+    assert text.count("**right: ") == len(bank.choices)
+
+
+@every_bank
+def test_text2qti_reads_what_we_write(bank, tmp_path):
+    """By the program itself where it is installed, and by its rules everywhere."""
+    text = archive.qti_text(bank)
+    blocks = text.strip().split("\n\n")
+    assert len(blocks) == len(bank.questions) + 1
+    for number, block in enumerate(blocks[1:], 1):
+        title, points, question, *rest = block.splitlines()
+        assert title.startswith("Title: ") and points.startswith("Points: ")
+        assert question.startswith(f"{number}. ")
+        options = [line for line in rest if re.match(r"\*?[a-f]\) \S", line)]
+        others = [line for line in rest if line not in options]
+        ends = [line for line in others if not line.startswith("... ")]
+        if options:
+            assert sum(line.startswith("*") for line in options) == 1 and not ends
+        else:
+            (end,) = ends
+            assert end == "____" or re.fullmatch(r"= [\d.]+ \+- 0\.0*5", end), end
+    if program := shutil.which("text2qti"):
+        (tmp_path / "quiz.txt").write_text(text, encoding="utf-8")
+        command = [program, "quiz.txt"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and (tmp_path / "quiz.zip").exists(), done.stderr
+
+
+# --- what is refused --------------------------------------------------------------
+
+
+def choice(**changes):
+    options = [{"right": "1", "why": "so"}]
+    options += [{"wrong": x, "slip": f"s{x}", "why": "no"} for x in "23"]
+    question = {"id": "a", "kind": "choice", "objective": "1.1", "public": True}
+    return question | {"text": "?", "options": options} | changes
+
+
+def numeric(**changes):
+    question = {"id": "a", "kind": "numeric", "objective": "1.1", "public": True}
+    question |= {"text": "<<p>>?", "values": {"p": [0.5]}, "formula": "p", "digits": 3}
+    return question | {"why": "so"} | changes
+
+
+def open_question(**changes):
+    rubric = [
+        {"level": level, "asks": "a", "sample": "s"}
+        for level in ("sufficient", "good", "very good")
+    ]
+    question = {"id": "a", "kind": "open", "objective": "1.1", "public": False}
+    return question | {"text": "?", "minutes": 10, "rubric": rubric} | changes
+
+
+def bank_of(*questions):
+    return Bank.model_validate({"chapter": 1, "title": "t", "questions": questions})
+
+
+RIGHT, WRONG = choice()["options"][0], choice()["options"][1]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (choice(options=[RIGHT, RIGHT | {"right": "4"}, WRONG]), "one right option"),
+        (choice(options=[RIGHT, WRONG]), "at least 3"),
+        (choice(options=[RIGHT, WRONG, WRONG]), "the same text"),
+        (choice(options=[RIGHT, WRONG, {"wrong": "3", "why": "no"}]), 'its "slip"'),
+        (choice(options=[RIGHT, WRONG, {"wrong": "3", "slip": "s"}]), "why"),
+        (choice(options=[RIGHT | {"wrong": "2"}, WRONG]), 'either "right" or "wrong"'),
+        (choice(objective="2.1"), "none of chapter 1"),
+        (choice(kind="riddle"), "riddle"),
+        (choice(id="A b"), "pattern"),
+        (choice(points=3), "points"),
+        (numeric(answer=0.5), "answer"),
+        (numeric(formula="p + z"), "z"),
+        (numeric(formula="log(p - 0.5)"), "a: log"),
+        (numeric(formula="p * inf"), "finite"),
+        (numeric(formula="__import__('os')"), "__import__"),
+        (numeric(text="?"), "asks about"),
+        (numeric(values={"p": []}), "at least one value"),
+        (open_question(public=True), "do not belong on the site"),
+        (open_question(rubric=open_question()["rubric"][::-1]), "the levels"),
+        (open_question(rubric=open_question()["rubric"][:2]), "rubric"),
+    ],
+)
+def test_a_wrong_question_is_refused(question, message):
+    with pytest.raises(ValidationError, match=message):
+        bank_of(question)
+
+
+def test_ids_are_unique():
+    bank_of(choice(), choice(id="b"), numeric(id="c"), open_question(id="d"))
+    with pytest.raises(ValidationError, match="two questions have the id a"):
+        bank_of(choice(), numeric())
+
+
+def test_values_are_drawn_from_the_list():
+    question = Numeric.model_validate(numeric(values={"p": [0.1, 0.2]}))
+    drawn = {question.draw(random.Random(seed))["p"] for seed in range(20)}
+    assert drawn == {0.1, 0.2}
+    assert question.fill("<<p>>!", {"p": 0.10}) == "0.1!"
