@@ -166,7 +166,7 @@ function render(place) {
       h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),
   );
   finish(place, said, show, [
-    ["Drop the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
+    ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
     ["No correlation", "ρ = 0: which of the values come back now?", { gone: parameters.gone.value, rho: 0, tau: 0 }],
   ]);
 }
