@@ -1,7 +1,7 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
 import { depthLaw, dropPathRates, generator } from "./laws.js";
-import { announcer, button, change, choice, fixed, h, histogram, numbers, raised, slider, still, svg, tries } from "./shared.js";
+import { announcer, box, button, change, choice, drawing, finish, fixed, h, heading, histogram, label, note, numbers, raised, slider, stateOf, svg } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
@@ -18,8 +18,10 @@ const parameters = {
   // Block by block: "." by its coin, "x" closed, "o" open.
   blocks: { value: "............", pattern: /^[.xo]{12}$/ },
   draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
-  seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
+  seed: { label: "seed", value: 3, min: 1, max: 999, step: 1 },
 };
+
+const ANEW = { draws: 1 }; // what a reader changes begins with one mini-batch
 
 /** The rates of a setting: 1 for a block that is closed, 0 for one that is open.
  * @param {number} p @param {string} schedule @param {string} blocks */
@@ -47,10 +49,11 @@ export function batch(rate, mode, seed, number) {
 
 const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
 
-/** @param {{model: import("./shared.js").Model, el: HTMLElement}} place */
-function render({ model, el }) {
+/** @param {import("./shared.js").Place} place */
+function render(place) {
+  const { model, el } = place;
   const said = announcer();
-  const table = numbers("Numbers of this setting");
+  const table = numbers();
   const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
   const right = LEFT + L * STEP + 6;
   const bars = svg("path", { class: "explore-drop" });
@@ -68,21 +71,20 @@ function render({ model, el }) {
     button("", () => {
       const blocks = [...model.get("blocks")];
       blocks[l] = { ".": "x", x: "o", o: "." }[blocks[l]] ?? ".";
-      change(model, { blocks: blocks.join("") });
+      change(model, { ...ANEW, blocks: blocks.join("") });
     }));
-  const state = () => Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
 
   let known = "";
   /** @type {number[][]} */
   let seen = []; // the depths of each mini-batch
 
   function show() {
-    const { p, schedule, mode, blocks, draws, seed } = state();
+    const { p, schedule, mode, blocks, draws, seed } = stateOf(model, parameters);
     const rate = rates(p, schedule, blocks);
     const setting = [p, schedule, mode, blocks, seed].join();
     if (setting !== known || draws < seen.length) seen = [];
     known = setting;
-    const count = (/** @type {boolean[][]} */ grid) => grid.map((row) => row.filter(Boolean).length);
+    const count = (grid) => grid.map((row) => row.filter(Boolean).length);
     while (seen.length < draws) seen.push(count(batch(rate, mode, seed, seen.length + 1)));
     const grid = batch(rate, mode, seed, draws);
     const depth = seen[draws - 1];
@@ -102,7 +104,7 @@ function render({ model, el }) {
     depths.forEach((text, n) => (text.textContent = String(depth[n])));
     heads.forEach((head, l) => {
       head.textContent = { ".": String(l), x: "✕", o: "●" }[blocks[l]] ?? "";
-      head.setAttribute("aria-label", `Block ${l}: ${{ ".": `dropped with ${fixed(rate[l])}`, x: "always closed", o: "always open" }[blocks[l]]}`);
+      label(head, `Block ${l}: ${{ ".": `dropped with ${fixed(rate[l])}`, x: "always closed", o: "always open" }[blocks[l]]}`);
     });
 
     const { mean, spread, paths, ofMean } = moments(rate, mode);
@@ -123,44 +125,28 @@ function render({ model, el }) {
     ]);
     chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
     const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: depths ${least} to ${most} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
-    flow.setAttribute("aria-label", `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
+    label(flow, `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
     said.say(words);
   }
 
-  let running = 0;
-  /** @param {number} goal */
-  function go(goal) {
-    cancelAnimationFrame(running);
-    const to = Math.min(goal, still() ? goal : model.get("draws") + 3);
-    change(model, { draws: to });
-    if (to < goal) running = requestAnimationFrame(() => go(goal));
-  }
-  /** @param {number} more */
-  function draw(more) {
-    if (model.get("draws") + more > MOST) change(model, { seed: (model.get("seed") % 999) + 1, draws: 1 });
-    go(model.get("draws") + more);
-  }
-  for (const key of ["p", "schedule", "mode", "blocks"]) model.on(`change:${key}`, () => cancelAnimationFrame(running));
-  model.on("change", show);
+  const { more, stop } = drawing(model, MOST, 3);
+  for (const key of ["p", "schedule", "mode", "blocks"]) model.on(`change:${key}`, stop);
 
   el.append(
-    h("div", { class: "explore-columns" },
+    box("columns",
       h("div", {}, flow,
         h("div", { class: "explore-heads", role: "group", "aria-label": "Blocks" }, heads),
-        h("p", { class: "explore-note" }, "Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin.")),
-      h("div", {}, slider(model, "p", parameters.p), choice(model, "schedule", parameters.schedule), choice(model, "mode", parameters.mode),
-        h("div", { class: "explore-buttons" }, button("Next mini-batch", () => draw(1)), button("100 more", () => draw(100))),
+        note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
+        heading("Depth of the samples so far"), chart.el,
+        note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
+      h("div", {}, slider(model, "p", parameters.p, ANEW), choice(model, "schedule", parameters.schedule, ANEW), choice(model, "mode", parameters.mode, ANEW),
+        box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
         table.el)),
-    h("div", { class: "explore-columns" },
-      h("div", {}, h("p", { class: "explore-title" }, "Depth of the samples so far"), chart.el,
-        h("p", { class: "explore-note" }, "Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
-      h("div", {}, tries(model, [
-        ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
-        ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
-      ]))),
-    said.el,
   );
-  show();
+  finish(place, said, show, [
+    ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
+    ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
+  ]);
 }
 
 export default { parameters, render };

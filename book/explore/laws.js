@@ -112,8 +112,8 @@ export function shareVariance(size, block, gamma, border) {
   const pairs = new Map();
   for (let i = 0; i < size; i++)
     for (let j = 0; j < size; j++) {
-      const from = (/** @type {number} */ e) => Math.max(e - k + 1, first);
-      const to = (/** @type {number} */ e) => Math.min(e, last);
+      const from = (e) => Math.max(e - k + 1, first);
+      const to = (e) => Math.min(e, last);
       const common = Math.min(to(i), to(j)) - Math.max(from(i), from(j)) + 1;
       const key = [to(i) - from(i), to(j) - from(j), Math.max(common, 0)].join();
       pairs.set(key, (pairs.get(key) ?? 0) + 1);

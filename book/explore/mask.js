@@ -1,14 +1,14 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
 import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance } from "./laws.js";
-import { announcer, button, change, choice, fixed, h, hatching, histogram, numbers, short, slider, still, svg, tries, unique } from "./shared.js";
+import { announcer, box, button, choice, drawing, finish, fixed, h, hatching, heading, histogram, label, note, numbers, paths, picture, short, slider, squares, stateOf, svg, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
 const SIZE = 14; // a map is SIZE × SIZE
 const MOST = 1000; // draws that are kept in view
 
-/** @type {Record<string, import("./shared.js").Parameter>} */
+/** @type {Record<string, any>} */
 const parameters = {
   method: {
     label: "What falls together",
@@ -22,10 +22,12 @@ const parameters = {
     value: "valid",
     options: { valid: "stay inside", clip: "are cut off" },
   },
-  seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
+  seed: { label: "seed", value: 24, min: 1, max: 999, step: 1 },
   draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
 };
 
+const ANEW = { draws: 1 }; // what a reader changes begins with one draw
+/** @type {Record<string, string>} */
 const NAMES = { element: "Element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
 const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
 
@@ -33,7 +35,7 @@ const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
  * @param {string} method @param {number} p @param {number} k @param {string} border */
 export function meaning(method, p, k, border) {
   if (method !== "block") {
-    const asked = ASKED[/** @type {keyof typeof ASKED} */ (method)];
+    const asked = ASKED[method];
     const keep = new Array(SIZE ** 2).fill(1 - p);
     return { asked, rate: p, keep, spread: Math.sqrt((p * (1 - p)) / asked) };
   }
@@ -80,25 +82,11 @@ export function draw({ method, p, k, border, seed }, number) {
   return drawMask(method, { N, C, size: SIZE, p, k, border }, generator(seed, number, 14));
 }
 
-/** Squares as the data of one path.
- * @param {ArrayLike<number>} chosen which of SIZE × SIZE are meant, from `start` on */
-function squares(chosen, start = 0) {
-  let d = "";
-  for (let i = 0; i < SIZE; i++)
-    for (let j = 0; j < SIZE; j++) {
-      let run = 0;
-      while (j + run < SIZE && chosen[start + i * SIZE + j + run]) run++;
-      if (run) d += `M${j} ${i}h${run}v1h-${run}z`;
-      j += run;
-    }
-  return d;
-}
-
 /** The lines between what fell and what did not, as the data of one path.
  * @param {Uint8Array} fell @param {number} start */
 function outline(fell, start) {
   let d = "";
-  const at = (/** @type {number} */ i, /** @type {number} */ j) =>
+  const at = (i, j) =>
     i >= 0 && j >= 0 && i < SIZE && j < SIZE ? fell[start + i * SIZE + j] : 0;
   for (let i = 0; i <= SIZE; i++)
     for (let j = 0; j <= SIZE; j++) {
@@ -114,34 +102,37 @@ function drawMaps(data) {
   const gap = 1.5;
   const step = SIZE + gap;
   const side = N * step - gap;
-  const paths = data.maps.flatMap((/** @type {string[]} */ sample, /** @type {number} */ n) =>
+  const paths = data.maps.flatMap((sample, n) =>
     sample.map((text, c) => {
-      const levels = [...text].map((digit) => parseInt(digit, 16));
-      const shown = [...new Set(levels)].filter(Boolean).map((level) =>
-        svg("path", { d: squares(levels.map((l) => Number(l === level))), "fill-opacity": fixed(level / 15) }));
       const fell = svg("path", { style: `fill: url(#${id})` });
       const edge = svg("path", { class: "explore-edge" });
       return [fell, edge, svg("g", { transform: `translate(${c * step} ${n * step})` },
-        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), shown, fell, edge)];
+        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), picture(text, SIZE), fell, edge)];
     }));
+  const skips = svg("path", { class: "explore-frame", d: data.samples.map((_, n) => {
+    const [top, middle, end] = [n * step, n * step + SIZE / 2, side + 2];
+    return `M-.6 ${middle}V${top + SIZE + 0.75}H${end}V${middle + 1}M${side} ${middle}H${end + 1}` +
+      `m-2 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0m1 -1v2`;
+  }).join("") });
   const el = svg(
-    "svg", { viewBox: `-6 -3.5 ${side + 6.3} ${side + 3.8}`, class: "explore-maps", role: "img" },
+    "svg", { viewBox: `-6 -3.5 ${side + 9.3} ${side + 4.8}`, class: "explore-maps", role: "img" },
     svg("defs", {}, hatching(id, 1.5)),
     ["map 1", "map 2", "map 3", "map 4"].map((text, c) =>
       svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, text)),
-    data.samples.map((/** @type {string} */ text, /** @type {number} */ n) =>
+    data.samples.map((text, n) =>
       svg("text", { transform: `translate(-1.5 ${n * step + SIZE / 2}) rotate(-90)`, "text-anchor": "middle" }, text)),
-    paths.map((/** @type {any[]} */ [, , group]) => group),
+    paths.map(([, , group]) => group), skips,
   );
   return {
     el,
-    /** @param {Uint8Array} mask @param {string} text */
-    show(mask, text) {
-      paths.forEach((/** @type {any[]} */ [fell, edge], /** @type {number} */ i) => {
-        fell.setAttribute("d", squares(mask, i * SIZE ** 2));
+    /** @param {Uint8Array} mask @param {string} method @param {string} text */
+    show(mask, method, text) {
+      skips.setAttribute("visibility", method === "path" ? "visible" : "hidden");
+      paths.forEach(([fell, edge], i) => {
+        fell.setAttribute("d", squares(mask, SIZE, i * SIZE ** 2));
         edge.setAttribute("d", outline(mask, i * SIZE ** 2));
       });
-      el.setAttribute("aria-label", text);
+      label(el, text);
     },
   };
 }
@@ -154,7 +145,7 @@ function drawPlaces() {
     cells, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
   const words = h("span");
   return {
-    el: h("div", { class: "explore-beside" }, el, words),
+    el: box("beside", el, words),
     /** @param {number[]} keep */
     show(keep) {
       cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(keep[i], 3)));
@@ -163,29 +154,31 @@ function drawPlaces() {
         ? `${fixed(corner)} at every place`
         : `corner ${fixed(corner)}, centre ${fixed(centre)}`;
       words.textContent = text;
-      el.setAttribute("aria-label", `Probability of a place of the map to be kept: ${text}.`);
+      label(el, `Probability of a place of the map to be kept: ${text}.`);
     },
   };
 }
 
-/** @param {{model: import("./shared.js").Model, el: HTMLElement}} place */
-function render({ model, el }) {
+/** @param {import("./shared.js").Place} place */
+function render(place) {
+  const { model, el } = place;
   const maps = drawMaps(model.get("data"));
   const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
   const formula = h("p", { class: "explore-formula" });
-  const table = numbers("Numbers of this setting");
+  const skip = h("span", {}, " The line below the maps is the skip: it always passes, and a sample without its branch goes on by it alone (⊕ adds the two).");
+  const key = note();
+  const table = numbers();
   const said = announcer();
-  const block = h("div", { class: "explore-row" }, slider(model, "k", /** @type {any} */ (parameters.k)),
-    choice(model, "border", /** @type {any} */ (parameters.border)));
+  const block = box("row", slider(model, "k", parameters.k, ANEW),
+    choice(model, "border", parameters.border, ANEW));
 
   let known = ""; // the setting that `shares` belong to
   /** @type {number[]} */
   let shares = [];
-  const state = () => Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
 
   function show() {
-    const now = state();
+    const now = stateOf(model, parameters);
     const { method, p, k, border, draws } = now;
     const setting = [method, p, method === "block" && [k, border], now.seed].join();
     if (setting !== known || draws < shares.length) shares = [];
@@ -201,7 +194,8 @@ function render({ model, el }) {
     const most = Math.max(...keep);
     const weights = most - least < 1e-12 ? short(1 / most) : `${short(1 / most)} to ${short(1 / least)}`;
     block.hidden = method !== "block";
-    const name = NAMES[/** @type {keyof typeof NAMES} */ (method)];
+    skip.hidden = method !== "path";
+    const name = NAMES[method];
     formula.replaceChildren(h("strong", {}, name), h("span", {}, "y = x · ", h("b", {}, "mask"), ` · ${weights}`));
     table.show([
       ["random numbers drawn", `${asked}`],
@@ -211,64 +205,43 @@ function render({ model, el }) {
       ["expected share, p", fixed(p, 3)],
       ["spread of a draw around it (s.d.)", fixed(spread, 3)],
     ]);
-    maps.show(mask, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent of the values fell.`);
-    chart.show(shares, law(amounts({ method, k, border }), p, spread), p, dropped);
+    maps.show(mask, method, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent of the values fell.`);
+    chart.show(shares, law(amounts(now), p, spread), p, dropped);
     places.show(keep);
+    key.textContent = `Bars: the draws so far. Dots: ${
+      amounts(now) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
+    }. Line: p. Triangle: this draw.`;
     said.say(`${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`);
   }
 
-  let running = 0;
-  /** @param {number} goal */
-  function go(goal) {
-    cancelAnimationFrame(running);
-    const to = Math.min(goal, still() ? goal : model.get("draws") + 4);
-    change(model, { draws: Math.min(to, MOST) });
-    if (to < goal) running = requestAnimationFrame(() => go(goal));
-  }
-  /** @param {number} more */
-  function redraw(more) {
-    if (model.get("draws") + more > MOST) change(model, { seed: (model.get("seed") % 999) + 1, draws: 1 });
-    go(model.get("draws") + more);
-  }
+  const { more, stop } = drawing(model, MOST, 4);
   // Another setting begins anew: draws of different laws have no common mean.
   for (const key of ["method", "p", "k", "border"])
     model.on(`change:${key}`, () => {
-      cancelAnimationFrame(running);
+      stop();
       known = "";
     });
-  model.on("change", show);
 
   el.append(
-    h("div", { class: "explore-top" }, choice(model, "method", /** @type {any} */ (parameters.method))),
-    h("div", { class: "explore-columns" },
+    box("top", choice(model, "method", parameters.method, ANEW)),
+    box("columns",
       h("div", {}, maps.el,
         h("p", { class: "explore-key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
-          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.")),
+          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
       h("div", {},
         formula,
-        slider(model, "p", /** @type {any} */ (parameters.p)),
+        slider(model, "p", parameters.p, ANEW),
         block,
-        h("div", { class: "explore-buttons" }, button("Draw again", () => redraw(1)), button("100 more draws", () => redraw(100))),
+        box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
         table.el)),
-    h("div", { class: "explore-columns" },
-      h("div", {}, h("p", { class: "explore-title" }, "Share dropped, draw by draw"), chart.el,
-        h("p", { class: "explore-note" })),
-      h("div", {}, h("p", { class: "explore-title" }, "P(keep), place by place"), places.el)),
-    tries(model, [
-      ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
-      ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
-    ]),
-    said.el,
+    box("columns",
+      h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
+      h("div", {}, heading("P(keep), place by place"), places.el)),
   );
-  const note = el.querySelector(".explore-note");
-  const explain = () => {
-    if (note) note.textContent = `Bars: the draws so far. Dots: ${
-      amounts(/** @type {any} */ (state())) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
-    }. Line: p. Triangle: this draw.`;
-  };
-  model.on("change", explain);
-  explain();
-  show();
+  finish(place, said, show, [
+    ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
+    ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
+  ]);
 }
 
 export default { parameters, render };

@@ -77,7 +77,7 @@ function load(first = false) {
     return;
   }
   const [entry] = performance.getEntriesByType("navigation");
-  if (first && /** @type {any} */ (entry)?.type !== "navigate") return; // stay where one was
+  if (first && entry?.type !== "navigate") return; // stay where one was
   const named = anchor ? document.getElementById(anchor) : mounted.get([...given.keys()][0])?.figure;
   named?.scrollIntoView();
 }

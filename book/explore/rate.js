@@ -1,7 +1,7 @@
 // What five published rules for the rate of the seeds really drop.
 
-import { centredCounts, coverCounts, droppedShare, dropBlockGamma, textbookGamma } from "./laws.js";
-import { announcer, fixed, h, short, slider, svg, tries } from "./shared.js";
+import { centredCounts, coverCounts, dropBlockGamma, droppedShare, textbookGamma } from "./laws.js";
+import { announcer, box, finish, fixed, h, note, short, slider, stateOf, svg } from "./shared.js";
 
 /** @type {Record<string, any>} */
 const parameters = {
@@ -48,26 +48,27 @@ export function compare(size, block, p) {
 }
 
 const [WIDTH, HEIGHT] = [300, 22];
-const x = (/** @type {number} */ share) => share * WIDTH;
+const x = (share) => share * WIDTH;
 
-/** @param {{model: import("./shared.js").Model, el: HTMLElement}} place */
-function render({ model, el }) {
+/** @param {import("./shared.js").Place} place */
+function render(place) {
+  const { model, el } = place;
   const said = announcer();
   const rows = RULES.map(({ name, words }) => {
     const bar = svg("path", { class: "explore-bar" });
     const asked = svg("path", { class: "explore-asked" });
     const numbers = h("span", { class: "explore-value" });
     const row = h("li", {},
-      h("div", { class: "explore-between" }, h("strong", {}, name), numbers),
+      box("between", h("strong", {}, name), numbers),
       svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" },
         svg("path", { d: `M0 3H${WIDTH}V${HEIGHT - 3}H0z`, class: "explore-ground" }), bar, asked),
-      h("div", { class: "explore-between explore-note" }, h("span", {}, words), h("span", { class: "explore-value" })));
+      box("between explore-note", h("span", {}, words), h("span", { class: "explore-value" })));
     return { row, bar, asked, numbers, rate: row.lastChild.lastChild };
   });
   const formula = h("p", { class: "explore-formula" });
 
   function show() {
-    const [size, block, p] = ["size", "k", "p"].map((key) => model.get(key));
+    const { size, k: block, p } = stateOf(model, parameters);
     const k = Math.min(block, size);
     const results = compare(size, block, p);
     results.forEach(({ gamma, share }, i) => {
@@ -83,20 +84,17 @@ function render({ model, el }) {
     said.say(`Map ${size}, block ${k}, asked ${fixed(p)}: ` +
       results.map(({ name, share }) => `${name} drops ${fixed(share, 3)}`).join("; ") + ".");
   }
-  model.on("change", show);
   el.append(
-    h("div", { class: "explore-columns explore-three" },
+    box("columns explore-three",
       ["size", "k", "p"].map((key) => h("div", {}, slider(model, key, parameters[key])))),
     formula,
     h("ul", { class: "explore-list" }, rows.map(({ row }) => row)),
-    h("p", { class: "explore-note" }, "Bar: the share that falls on average. Dashed line: p, what was asked for. A block larger than the map is the map."),
-    tries(model, [
-      ["A deep stage", "A map of 7 and timm’s default k = 7: how much does a rate of 0.1 drop?", { size: 7, k: 7, p: 0.1 }],
-      ["Ask for half", "p = 0.5: what does the paper’s rate give, and why less?", { size: 14, k: 7, p: 0.5 }],
-    ]),
-    said.el,
+    note("Bar: the share that falls on average. Dashed line: p, what was asked for. A block larger than the map is the map."),
   );
-  show();
+  finish(place, said, show, [
+    ["A deep stage", "A map of 7 and timm’s default k = 7: how much does a rate of 0.1 drop?", { size: 7, k: 7, p: 0.1 }],
+    ["Ask for half", "p = 0.5: what does the paper’s rate give, and why less?", { size: 14, k: 7, p: 0.5 }],
+  ]);
 }
 
 export default { parameters, render };

@@ -1,7 +1,7 @@
 // DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
 
 import { coverCounts, dropBlockGamma, generator } from "./laws.js";
-import { announcer, button, change, choice, fixed, h, hatching, numbers, raised, short, slider, svg, tries, unique } from "./shared.js";
+import { announcer, box, button, change, choice, finish, fixed, h, hatching, label, note, numbers, raised, short, slider, stateOf, svg, unique, walk } from "./shared.js";
 
 const SIZE = 14; // the map is SIZE × SIZE
 
@@ -56,18 +56,13 @@ function render({ model, el }) {
   const ground = svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" });
   const [fell, edge, twice, grid, marks, could, cursor] = Array.from({ length: 7 }, () => svg("g"));
   const board = svg(
-    "svg", {
-      class: "explore-board", tabindex: 0, role: "application",
-      "aria-roledescription": "map", onclick: click, onkeydown: key,
-    },
-    svg("defs", {}, hatching(id, 0.5)), ground, fell, edge, grid, could, marks, twice, cursor,
+    "svg", {}, svg("defs", {}, hatching(id, 0.5)), ground, fell, edge, grid, could, marks, twice, cursor,
   );
-  const state = () => Object.fromEntries(Object.keys(parameters).map((name) => [name, model.get(name)]));
 
   /** Put a seed where there is none, or take it away. @param {number} row
    * @param {number} column */
   function toggle(row, column) {
-    const { k, border, seeds } = state();
+    const { k, border, seeds } = stateOf(model, parameters);
     const [first, last] = range(k, border);
     const at = `${row}.${column}`;
     if (Math.min(row, column) < first || Math.max(row, column) > last) {
@@ -79,29 +74,13 @@ function render({ model, el }) {
     const next = now.includes(at) ? now.filter((one) => one !== at) : [...now, at];
     change(model, { at, seeds: next.join("_") });
   }
-  /** @param {MouseEvent} event */
-  function click(event) {
-    const matrix = board.getScreenCTM();
-    if (!matrix) return;
-    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
-    toggle(Math.floor(y), Math.floor(x));
-  }
-  /** @param {KeyboardEvent} event */
-  function key(event) {
-    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const step = steps[/** @type {keyof typeof steps} */ (event.key)];
-    const [row, column] = model.get("at").split(".").map(Number);
-    if (step) {
-      const least = Math.min(range(model.get("k"), model.get("border"))[0], 0);
-      const [i, j] = [row + step[0], column + step[1]].map((v) => Math.max(least, Math.min(v, SIZE - 1)));
-      change(model, { at: `${i}.${j}` });
-    } else if (event.key === " " || event.key === "Enter") toggle(row, column);
-    else return;
-    event.preventDefault();
-  }
+  const at = () => model.get("at").split(".").map(Number);
+  const least = () => Math.min(range(model.get("k"), model.get("border"))[0], 0);
+  walk(board, SIZE, at, (row, column) => change(model, { at: `${row}.${column}` }), toggle, least);
+
   /** Throw a seed at every place with probability gamma. */
   function throwSeeds() {
-    const { k, p, border } = state();
+    const { k, p, border } = stateOf(model, parameters);
     const number = model.get("throw") + 1;
     const random = generator(number, k, 5);
     const gamma = dropBlockGamma(SIZE, SIZE, k, p, border);
@@ -112,12 +91,13 @@ function render({ model, el }) {
   }
 
   function show() {
-    const { k, p, border, seeds: text, at } = state();
+    const { k, p, border, seeds: text } = stateOf(model, parameters);
     const seeds = places(text, k, border);
     const counts = lying(seeds, k);
     const dropped = counts.filter(Boolean).length;
     const area = counts.reduce((a, b) => a + b, 0);
-    const [row, column] = at.split(".").map((/** @type {string} */ v) => Math.max(0, Math.min(Number(v), SIZE - 1)));
+    const [i, j] = at();
+    const [row, column] = [i, j].map((v) => Math.max(0, Math.min(v, SIZE - 1)));
     const known = place(row, column, k, p, border);
     const [first, last] = range(k, border);
     const margin = border === "clip" ? k - 1 : 0;
@@ -137,7 +117,6 @@ function render({ model, el }) {
     could.replaceChildren(svg("rect", {
       class: "explore-could", x: from[1], y: from[0], width: to[1] - from[1] + 1, height: to[0] - from[0] + 1,
     }));
-    const [i, j] = at.split(".").map(Number);
     cursor.replaceChildren(svg("rect", { class: "explore-cursor", x: j, y: i, width: 1, height: 1 }));
 
     const many = seeds.length === 1 ? "1 seed" : `${seeds.length} seeds`;
@@ -145,32 +124,29 @@ function render({ model, el }) {
       [`${many} × k²`, `${seeds.length} · ${k ** 2} = ${seeds.length * k ** 2}`],
       ["elements that fall", `${dropped} of ${SIZE ** 2}: ${fixed(dropped / SIZE ** 2, 3)}`],
       ["lost to overlaps", String(area - dropped)],
-      ...(border === "clip" ? [/** @type {[string, string]} */ (["lost over the border", String(seeds.length * k ** 2 - area)])] : []),
+      ...(border === "clip" ? [(["lost over the border", String(seeds.length * k ** 2 - area)])] : []),
       ["γ that drops p on average", short(known.gamma)],
       [`seeds that can drop (${row}, ${column})`, String(known.covers)],
       ["its P(drop) = 1 − (1 − γ)" + raised(known.covers), fixed(known.drop, 3)],
       ["its weight, 1 / P(keep)", short(known.weight)],
     ]);
     const words = `${many}; ${dropped} of ${SIZE ** 2} elements fall, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seeds can drop it, with probability ${fixed(known.drop)}.`;
-    board.setAttribute("aria-label", `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter sets a seed or takes it away. ${words}`);
+    label(board, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter sets a seed or takes it away. ${words}`);
     said.say(words);
   }
-  model.on("change", show);
   el.append(
-    h("div", { class: "explore-columns" },
+    box("columns",
       h("div", {}, board,
-        h("p", { class: "explore-note" }, "Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
+        note("Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
       h("div", {},
         slider(model, "k", parameters.k), slider(model, "p", parameters.p), choice(model, "border", parameters.border),
-        h("div", { class: "explore-buttons" }, button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
+        box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
         table.el)),
-    tries(model, [
-      ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
-      ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
-    ]),
-    said.el,
   );
-  show();
+  finish(place, said, show, [
+    ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
+    ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
+  ]);
 }
 
 export default { parameters, render };

@@ -12,6 +12,7 @@
  * @typedef {NumberParameter | Choice | Text} Parameter
  * @typedef {{get(key: string): any, set(key: string, value: any): void,
  *   save_changes(): void, on(event: string, callback: () => void): void}} Model
+ * @typedef {{model: Model, el: HTMLElement}} Place
  */
 
 /** Set attributes, listeners ("onclick") and children.
@@ -37,6 +38,27 @@ export function h(tag, attributes = {}, ...children) {
 export function svg(tag, attributes = {}, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   return fill(made, attributes, children);
+}
+
+/** A box of HTML of the class "explore-…". @param {string} name @param {...any} children */
+export const box = (name, ...children) => h("div", { class: `explore-${name}` }, ...children);
+
+/** Small print. @param {...any} text */
+export const note = (...text) => h("p", { class: "explore-note" }, ...text);
+
+/** The title of a part. @param {...any} text */
+export const heading = (...text) => h("p", { class: "explore-title" }, ...text);
+
+/** What a drawing is called by those who do not see it. @param {Element} el
+ * @param {string} text */
+export const label = (el, text) => el.setAttribute("aria-label", text);
+
+/** Empty paths of the classes "explore-…", put into a drawing. @param {Element} el
+ * @param {...string} names */
+export function paths(el, ...names) {
+  const made = names.map((name) => svg("path", { class: name.replace(/\S+/g, "explore-$&") }));
+  el.append(...made);
+  return made;
 }
 
 /** A number with so many digits behind the point, and a true minus sign.
@@ -75,14 +97,20 @@ export function change(model, values) {
   model.save_changes();
 }
 
-/** A slider with its value beside its name.
- * @param {Model} model @param {string} key @param {NumberParameter} parameter */
-export function slider(model, key, parameter) {
+/** The whole state, by name. @param {Model} model @param {Record<string, any>} parameters
+ * @returns {Record<string, any>} */
+export const stateOf = (model, parameters) =>
+  Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
+
+/** A slider with its value beside its name. What it moves takes `more` along.
+ * @param {Model} model @param {string} key @param {NumberParameter} parameter
+ * @param {Record<string, any>} [more] */
+export function slider(model, key, parameter, more = {}) {
   const { label, min, max, step, digits = 2 } = parameter;
   const output = h("output", { class: "explore-value" });
   const input = h("input", {
     type: "range", min, max, step, name: key,
-    oninput: () => change(model, { [key]: Number(input.value) }),
+    oninput: () => change(model, { ...more, [key]: Number(input.value) }),
   });
   const show = () => {
     const text = fixed(model.get(key), digits);
@@ -96,13 +124,13 @@ export function slider(model, key, parameter) {
 }
 
 /** One of a few, all in sight. @param {Model} model @param {string} key
- * @param {Choice} parameter */
-export function choice(model, key, { label, options }) {
+ * @param {Choice} parameter @param {Record<string, any>} [more] */
+export function choice(model, key, { label, options }, more = {}) {
   const group = unique();
   const inputs = Object.entries(options).map(([value, text]) => {
     const input = h("input", {
       type: "radio", name: group, value,
-      onchange: () => change(model, { [key]: value }),
+      onchange: () => change(model, { ...more, [key]: value }),
     });
     return [input, h("label", {}, input, h("span", {}, text))];
   });
@@ -123,9 +151,8 @@ export function button(text, onclick, attributes = {}) {
   return h("button", { type: "button", onclick, ...attributes }, text);
 }
 
-/** A list of names and numbers that can be filled again and again.
- * @param {string} title */
-export function numbers(title) {
+/** A list of names and numbers that can be filled again and again. */
+export function numbers(title = "Numbers of this setting") {
   const list = h("dl");
   const el = h("div", { class: "explore-numbers", role: "group", "aria-label": title }, list);
   return {
@@ -139,9 +166,8 @@ export function numbers(title) {
 
 /** Things to try: a question, and a button that sets what it asks for.
  * @param {Model} model @param {[string, string, Record<string, any>][]} tries */
-export function tries(model, tries) {
-  return h(
-    "div", { class: "explore-tries" },
+function tries(model, tries) {
+  return box("tries",
     h("strong", {}, "Try"),
     h("ul", {}, tries.map(([action, question, values]) =>
       h("li", {}, button(action, () => change(model, values)), " ", h("span", {}, question)))),
@@ -162,6 +188,34 @@ export function announcer() {
   };
 }
 
+/** Draws that come one after another, or at once for those who ask for less motion.
+ * @param {Model} model its "draws" and "seed" count @param {number} most
+ * @param {number} step how many come with a frame */
+export function drawing(model, most, step) {
+  let running = 0;
+  const stop = () => cancelAnimationFrame(running);
+  const go = (goal) => {
+    stop();
+    const to = Math.min(goal, still() ? goal : model.get("draws") + step);
+    change(model, { draws: to });
+    if (to < goal) running = requestAnimationFrame(() => go(goal));
+  };
+  const more = (count) => {
+    if (model.get("draws") + count > most) change(model, { seed: (model.get("seed") % 999) + 1, draws: 1 });
+    go(model.get("draws") + count);
+  };
+  return { stop, more };
+}
+
+/** What every figure ends with: things to try and what is said; and it is shown, now and
+ * whenever its state changes. @param {Place} place @param {{el: Element}} said
+ * @param {() => void} show @param {[string, string, Record<string, any>][]} asks */
+export function finish({ model, el }, said, show, asks) {
+  el.append(tries(model, asks), said.el);
+  model.on("change", show);
+  show();
+}
+
 /** The diagonal strokes that mark what fell. @param {string} id */
 export function hatching(id, size = 4) {
   return svg(
@@ -171,20 +225,82 @@ export function hatching(id, size = 4) {
   );
 }
 
+/** Squares as the data of one path.
+ * @param {ArrayLike<number>} chosen which of size × size are meant, from `start` on
+ * @param {number} size */
+export function squares(chosen, size, start = 0) {
+  let d = "";
+  for (let i = 0; i < size; i++)
+    for (let j = 0; j < size; j++) {
+      let run = 0;
+      while (j + run < size && chosen[start + i * size + j + run]) run++;
+      if (run) d += `M${j} ${i}h${run}v1h-${run}z`;
+      j += run;
+    }
+  return d;
+}
+
+/** A picture in the colour of the ink: a digit of 0 to f for each of size × size values.
+ * @param {string} text @param {number} size */
+export function picture(text, size) {
+  const levels = [...text].map((digit) => parseInt(digit, 16));
+  return [...new Set(levels)].filter(Boolean).map((level) =>
+    svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "explore-picture", "fill-opacity": fixed(level / 15) }));
+}
+
+/** Let a drawing of squares be clicked, and walked over with the arrow keys.
+ * @param {any} board @param {number} size @param {() => number[]} at the square now
+ * @param {(row: number, column: number) => void} move
+ * @param {(row: number, column: number) => void} press
+ * @param {() => number} [least] the first row and column */
+export function walk(board, size, at, move, press, least = () => 0) {
+  fill(board, { class: "explore-board", tabindex: 0, role: "application", "aria-roledescription": "map" }, []);
+  board.addEventListener("click", (event) => {
+    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(board.getScreenCTM().inverse());
+    press(Math.floor(y), Math.floor(x));
+  });
+  board.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const [row, column] = at();
+    const inside = (v) => Math.max(least(), Math.min(v, size - 1));
+    if (step) move(inside(row + step[0]), inside(column + step[1]));
+    else if (event.key === " " || event.key === "Enter") press(row, column);
+    else return;
+    event.preventDefault();
+  });
+}
+
+/** Axes, and where values lie in them. Ticks are values, or [value, text].
+ * @param {(number | [number, string])[]} across @param {(number | [number, string])[]} up
+ * @param {string} title @param {number} [height] @param {number} [left] */
+export function axes(across, up, title, height = 150, left = 30) {
+  const width = 300;
+  const ticks = (list) => list.map((t) => (Array.isArray(t) ? t : [t, String(t).replace("-", "−")]));
+  const [xs, ys] = [ticks(across), ticks(up)];
+  const [x0, x1, y0, y1] = [xs[0][0], xs[xs.length - 1][0], ys[0][0], ys[ys.length - 1][0]];
+  const x = (v) => left + ((v - x0) / (x1 - x0)) * (width - left - 12);
+  const y = (v) => height - ((v - y0) / (y1 - y0)) * (height - 16);
+  const el = svg(
+    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
+    svg("path", { d: `M${left} ${left > 12 ? 8 : height}V${height}H${width - 12}`, class: "explore-axis" }),
+    xs.map(([v, text]) => svg("text", { x: x(v), y: height + 14, "text-anchor": "middle" }, text)),
+    ys.map(([v, text]) => svg("text", { x: left - 5, y: y(v) + 4, "text-anchor": "end" }, text)),
+    svg("text", { x: width / 2, y: height + 29, "text-anchor": "middle" }, title),
+  );
+  /** The data of a line through points. @param {number[][]} points */
+  const line = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("");
+  return { el, x, y, line };
+}
+
 /** A histogram of what was drawn (bars) beside its law (dots), with a line at the mean
  * and a triangle at the last draw. @param {number[]} ticks @param {string} title */
 export function histogram(ticks, title) {
-  const [width, height] = [300, 110];
-  const [low, high] = [ticks[0], ticks[ticks.length - 1]];
-  const x = (/** @type {number} */ s) => 12 + ((s - low) / (high - low)) * (width - 24);
-  const [bars, asked, dots, now] = ["bar", "asked", "dots", "now"].map((name) => svg("path", { class: `explore-${name}` }));
-  const el = svg(
-    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
-    bars, asked, dots, now,
-    svg("path", { d: `M${x(low)} ${height}H${x(high)}`, class: "explore-axis" }),
-    ticks.map((s) => svg("text", { x: x(s), y: height + 14, "text-anchor": "middle" }, String(s))),
-    svg("text", { x: width / 2, y: height + 29, "text-anchor": "middle" }, title),
-  );
+  const chart = axes(ticks, [[0, ""], [1, ""]], title, 110, 12);
+  const [bars, asked, dots, now] = paths(chart.el, "bar", "asked", "dots", "now");
+  const peak = svg("text", { "text-anchor": "middle" });
+  chart.el.append(peak);
+  const { x, el } = chart;
+  const height = chart.y(0);
   return {
     el,
     /** @param {number[]} draws @param {number[][]} law [value, probability] at equal steps
@@ -195,12 +311,16 @@ export function histogram(ticks, title) {
       for (const value of draws) counts[Math.round((value - law[0][0]) / step)]++;
       const shares = counts.map((count) => count / draws.length);
       const top = Math.max(...law.map(([, chance]) => chance), ...shares);
-      const y = (/** @type {number} */ v) => height - (v / top) * (height - 12);
+      const y = (v) => chart.y(v / top);
+      const highest = shares.indexOf(Math.max(...shares));
       const half = Math.min((x(step) - x(0)) * 0.4, 7);
       bars.setAttribute("d", law.map(([s], i) =>
         shares[i] ? `M${x(s) - half} ${height}V${y(shares[i])}h${2 * half}V${height}z` : "").join(""));
       dots.setAttribute("d", law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
       asked.setAttribute("d", `M${x(mean)} 6V${height}`);
+      peak.setAttribute("x", x(law[highest][0]));
+      peak.setAttribute("y", y(shares[highest]) - 3);
+      peak.textContent = `${counts[highest]} of ${draws.length}`;
       now.setAttribute("d", `M${x(last)} ${height + 1}l4 5h-8z`);
       el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
     },

@@ -5,7 +5,7 @@ their colours are those of Okabe and Ito that do so too, and every colour comes 
 marker or a line style of its own, so that a figure survives greyscale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -224,6 +224,67 @@ def plot_differences(
     axis.axvline(0, color=INK, linewidth=1, linestyle="-", marker="")
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
+
+
+def plot_verdicts(
+    axis: Axes, questions: Mapping[str, Sequence["Comparison"]]
+) -> tuple[int, int]:
+    """Draw planned comparisons of any metric on one axis, a row for each question.
+
+    Each difference is measured in half widths of its 95 % interval, so that every
+    interval is 1 long to either side and one that holds 0 touches the grey band; to
+    the right is the direction that the plan hoped for. A point is filled where the
+    claim holds: its interval is off 0 on the hoped side, and its p value, corrected by
+    Holm, is below .05. Without a direction in the plan, larger is to the right.
+
+    Args:
+        axis: where to draw.
+        questions: the comparisons of each question, by what is written beside them.
+
+    Returns:
+        How many claims hold, and how many intervals are off 0 on the other side.
+
+    Raises:
+        ValueError: a comparison has no p value that was corrected by Holm.
+
+    Example:
+        >>> from regdrop_lite.course import plots
+        >>> from regdrop_lite.course.study.plan import Contrast
+        >>> from regdrop_lite.course.study.statistics import Comparison
+        >>> sides = {"group": "a"}, {"group": "b"}
+        >>> hoped = Contrast(*sides, "nll", alternative="less")
+        >>> found = Comparison(hoped, 9, -0.3, -0.4, -0.2, -0.4, -0.2, 0.001, 0.002)
+        >>> figure, axis = plots.plt.subplots()
+        >>> plots.plot_verdicts(axis, {"is a surer than b?": [found]})
+        (1, 0)
+    """
+    held = against = 0
+    axis.axvspan(-1, 1, color=INK, alpha=0.15, linewidth=0)
+    for row, comparisons in enumerate(questions.values()):
+        points = []
+        for found in comparisons:
+            if found.p_holm is None:
+                raise ValueError(f"expected p values by Holm, but got none of {found}")
+            side = -1 if found.contrast.alternative == "less" else 1
+            off = side * found.mean / ((found.high - found.low) / 2)
+            points.append((off, found.p_holm < 0.05))
+        for k, (off, small) in enumerate(sorted(points)):
+            held += off > 1 and small
+            against += off < -1
+            color = BLUE if off > 1 else VERMILION if off < -1 else INK
+            axis.errorbar(
+                off,
+                row + 0.5 * (k / max(len(points) - 1, 1) - 0.5),
+                xerr=1,
+                color=color,
+                marker="s" if off < -1 else "o",
+                markerfacecolor=color if off > 1 and small else "none",
+                linestyle="-",
+            )
+    axis.set_xscale("symlog")
+    axis.set_yticks(range(len(questions)), list(questions))
+    axis.set_ylim(len(questions) - 0.4, -0.6)
+    return held, against
 
 
 def plot_curve(

@@ -2,9 +2,10 @@
 
 import inspect
 import json
+import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,13 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from regdrop_lite._checks import check_whole
+from regdrop_lite._checks import check_dim, check_whole
 from regdrop_lite.drop_layer import DropLayer
-from regdrop_lite.tools._find import Kinds, drop_layers, places, rate_of
+from regdrop_lite.tools._find import (
+    Kinds,
+    drop_layers,
+    in_plain_lists,
+    places,
+    rate_of,
+    told_of_plain_lists,
+)
 from regdrop_lite.tools._masks import (
     Call,
     Masks,
     as_call,
+    first_of,
     probe,
     rng_state,
     set_rng_state,
@@ -78,7 +87,7 @@ class Audit:
             table.append(
                 [
                     row.name or "(the model)",
-                    *(row.kind, asked, share, row.falls),
+                    *(row.kind.removeprefix("regdrop_lite."), asked, share, row.falls),
                     *(str(row.calls), row.place, row.norm),
                 ]
             )
@@ -112,8 +121,9 @@ def audit(
         printed, ``to_json()``.
 
     Raises:
-        TypeError: ``draws`` is no whole number.
-        ValueError: ``model`` has no layer that drops, or ``draws`` is below 1.
+        TypeError: ``draws`` or ``batch_dim`` is no whole number.
+        ValueError: ``model`` has no layer that drops, ``draws`` is below 1, or
+            ``inputs`` holds no tensor with a dimension ``batch_dim``.
 
     What is looked at, and how:
 
@@ -138,10 +148,12 @@ def audit(
     in training; that works in evaluation (the random numbers of the model as a whole
     are looked at too); that drops time steps or windows instead of samples; that stands
     on the skip, or drops whole samples where nothing goes around; that has one mask for
-    the batch; whose share is off; for calls of ``torch.nn.functional.dropout`` and the
-    like outside such layers; for rates that are all 0, and places that were left empty
-    because the rate was 0. If ``torch.distributed`` is initialised, all ranks have to
-    call this function, and equal masks on two ranks are told.
+    the batch; whose share is off; for functions that drop (torch's, ours) and for
+    uniform random numbers of the model's own code outside such layers; for rates that
+    are all 0, places that were left empty because the rate was 0, and layers in plain
+    lists; for inputs of one sample, with which less is seen. If ``torch.distributed``
+    is initialised, all ranks have to call this function, and equal masks on two ranks
+    are told.
 
     Example:
         >>> import torch
@@ -166,8 +178,17 @@ def audit(
             f"{type(model).__name__} has no layer that drops: name its class by also="
         )
     args, kwargs = _as_arguments(inputs)
+    tensors = [x for x in _tensors((args, kwargs)) if x.dim()]
+    if not tensors:
+        raise ValueError(
+            "expected inputs with a tensor of samples: a tensor, a tuple of arguments "
+            f"or a dict of named ones, but got a {type(inputs).__name__} without one"
+        )
+    batch_dim = check_dim(batch_dim, "batch_dim", tensors[0])
+    samples = tensors[0].shape[batch_dim]
     with _restored(model, (args, kwargs)) as before:
-        return _Audit(model, layers, args, kwargs, draws, batch_dim, before).result()
+        work = _Audit(model, layers, args, kwargs, draws, batch_dim, samples, before)
+        return work.result()
 
 
 class _Audit:
@@ -179,22 +200,31 @@ class _Audit:
         kwargs: dict[str, Any],
         draws: int,
         batch_dim: int,
+        samples: int,
         before: "_Before",
     ) -> None:
         self.before = before
         self.model, self.layers = model, layers
         self.args, self.kwargs = args, kwargs
-        self.draws, self.batch_dim = draws, batch_dim
+        self.draws, self.batch_dim, self.size = draws, batch_dim, samples
         self.rows = {
             name: Row(name, f"{type(m).__module__.split('.')[0]}.{type(m).__name__}", p)
             for name, m in layers.items()
             for p in [rate_of(m)]
         }
         self.warnings: list[str] = []
+        self.outside = in_plain_lists(model)
 
     def result(self) -> Audit:
         self.evaluation()
         self.ranks(self.training())
+        if self.size == 1:
+            self.warn(
+                "",
+                "one sample: a mask that all samples share is not seen; give two",
+            )
+        if self.outside:
+            self.warn("", told_of_plain_lists(self.outside))
         rates = [row.asked for row in self.rows.values()]
         if all(p == 0.0 for p in rates):
             self.warn("", "no layer drops: all rates are 0")
@@ -219,17 +249,18 @@ class _Audit:
         self.model.eval()
         tags: dict[str, list[Any]] = {name: [] for name in self.layers}
         shapes: dict[str, list[torch.Size]] = {name: [] for name in self.layers}
-        befores: dict[str, Tensor] = {}
+        earlier: dict[str, Tensor] = {}
 
         def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if args and isinstance(args[0], Tensor):
-                befores[name] = args[0].detach().clone()  # layers may work in place
-                shapes[name].append(args[0].shape)
+            x = first_of(args, kwargs)
+            if isinstance(x, Tensor):
+                earlier[name] = x.detach().clone()  # layers may work in place
+                shapes[name].append(x.shape)
 
         def after(name: str, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return None
-            old = befores.pop(name, None)
+            old = earlier.pop(name, None)
             if old is not None and not _same(old, output.detach()):
                 self.rows[name].active_in_eval = True
             output = output.clone()  # a node of its own in the graph
@@ -254,12 +285,12 @@ class _Audit:
     def random_in_evaluation(self) -> None:
         """Whether two passes with other random numbers differ."""
         runs = []
-        with torch.no_grad(), _Functional(self.model, self.layers).watch() as seen:
+        with torch.no_grad(), self.watch() as seen:
             for seed in (0, 1):
                 torch.manual_seed(seed)
                 runs.append(list(_tensors(self.call(self.args, self.kwargs))))
-        for where, what, p in seen:
-            self.warn(where, f"{what} with p={p:g} works in evaluation")
+        for where, what in seen:
+            self.warn(where, f"{what} works in evaluation")
         named = seen or any(row.active_in_eval for row in self.rows.values())
         if not named and not all(map(_same, *runs)):
             self.warn(
@@ -271,11 +302,13 @@ class _Audit:
         doubled: dict[str, list[torch.Size]] = {name: [] for name in self.layers}
 
         def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if args and isinstance(args[0], Tensor):
-                doubled[name].append(args[0].shape)
+            x = first_of(args, kwargs)
+            if isinstance(x, Tensor):
+                doubled[name].append(x.shape)
 
         def twice(x: Tensor) -> Tensor:
-            return torch.cat([x, x], self.batch_dim) if x.dim() else x
+            has_samples = x.shape[self.batch_dim : self.batch_dim + 1] == (self.size,)
+            return torch.cat([x, x], self.batch_dim) if has_samples else x
 
         axes: dict[str, int | None] = dict.fromkeys(self.layers)
         try:
@@ -293,10 +326,10 @@ class _Audit:
 
     # --------------------------------------------------------------------- training
 
-    def training(self) -> dict[str, Call | None]:
+    def training(self) -> dict[str, Call | str]:
         """The table's numbers; returns how each layer was called."""
         self.model.train()
-        calls: dict[str, Call | None] = {}
+        calls: dict[str, Call | str] = {}
         modes = {name: layer.training for name, layer in self.layers.items()}
 
         def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -304,17 +337,15 @@ class _Audit:
             row.calls += 1
             if name not in calls:
                 calls[name] = as_call(args, kwargs)
-                if args and isinstance(args[0], Tensor):
-                    row.shape = list(args[0].shape)
+                x = first_of(args, kwargs)
+                if isinstance(x, Tensor):
+                    row.shape = list(x.shape)
 
-        watch = _Functional(self.model, self.layers).watch()
+        watch = self.watch()
         with torch.no_grad(), _hooks(self.layers, before), watch as seen:
             self.call(self.args, self.kwargs)
-        for where, what, p in seen:
-            self.warn(
-                where,
-                f"calls {what} with p={p:g}: this is no layer and not in the table",
-            )
+        for where, what in seen:
+            self.warn(where, f"calls {what}: this is no layer and not in the table")
         for name, row in self.rows.items():
             if row.calls == 0 and row.asked != 0.0:
                 self.warn(
@@ -325,10 +356,15 @@ class _Audit:
             elif row.calls and not modes[name] and row.asked != 0.0:
                 self.warn(name, "stays in evaluation mode when the model trains")
             call = calls.get(name)
-            if call is not None and 0 not in call.shape and len(call.shape):
+            if isinstance(call, str):
+                row.falls = f"? ({call})"
+            elif call is not None and 0 not in call.shape and len(call.shape):
                 self.layers[name].training = modes[name]
                 self.measure(name, call)
         return calls
+
+    def watch(self) -> AbstractContextManager[list[tuple[str, str]]]:
+        return _Functional(self.model, self.layers, self.outside).watch()
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.model(*args, **kwargs)
@@ -375,8 +411,6 @@ class _Audit:
     def samples(self, name: str, masks: Masks, axis: int | None) -> None:
         """Whether the samples of the model are what the masks tell apart."""
         row = self.rows[name]
-        given = [x for x in _tensors((self.args, self.kwargs)) if x.dim()]
-        size = given[0].shape[self.batch_dim] if given else None
         if masks.one_for_all():
             apart = {d for d, n in enumerate(row.shape) if n > 1} - masks.together
             if axis is not None and axis > 0 and 0 in apart:
@@ -390,26 +424,25 @@ class _Audit:
                 self.warn(name, "has one mask for the whole batch")
         elif (
             axis is not None
-            and size is not None
             and masks.unit() == "sample"
-            and row.shape[axis] != size
-            and row.shape[axis] % size == 0
+            and row.shape[axis] != self.size
+            and row.shape[axis] % self.size == 0
         ):
             self.warn(
                 name,
-                f"drops each of {row.shape[axis] // size} parts of a sample by itself: "
-                "time steps or windows instead of samples",
+                f"drops each of {row.shape[axis] // self.size} parts of a sample by "
+                "itself: time steps or windows instead of samples",
             )
 
     # ------------------------------------------------------------------------ ranks
 
-    def ranks(self, calls: dict[str, Call | None]) -> None:
+    def ranks(self, calls: dict[str, Call | str]) -> None:
         """Compare the masks of all ranks, each from the random numbers it came with."""
         if not (dist.is_available() and dist.is_initialized()):
             return
         prints = {}
         for name, call in calls.items():
-            if call is not None:
+            if isinstance(call, Call):
                 with self.before.random_numbers(self.layers[name], call.device):
                     masks = [self.layers[name](call.input(1.0)) for _ in range(8)]
                 fell = torch.stack([mask == 0 for mask in masks]).cpu()
@@ -517,24 +550,36 @@ class _Functional(TorchFunctionMode):
     """Sees functions that drop, called outside of the dropping layers."""
 
     # What is no Python function does not tell its arguments: where p and training are.
-    POSITIONS = {  # noqa: RUF012
-        torch.dropout: (1, 2),
+    POSITIONS: dict[Any, tuple[int, int | None]] = {  # noqa: RUF012
         F.scaled_dot_product_attention: (4, None),
+        torch.native_dropout: (1, 2),
+        **{
+            getattr(torch, prefix + "dropout" + suffix): (1, 2)
+            for prefix in ("", "alpha_", "feature_", "feature_alpha_")
+            for suffix in ("", "_")
+        },
     }
+    DRAWS = frozenset({"bernoulli", "bernoulli_", "rand", "rand_like", "uniform_"})
 
-    def __init__(self, model: nn.Module, layers: dict[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: dict[str, nn.Module],
+        outside: dict[str, nn.Module],
+    ) -> None:
         super().__init__()
-        self.names = {module: name for name, module in model.named_modules()}
-        self.layers = set(layers.values())
-        self.calls: list[tuple[str, str, float]] = []
+        self.names = {module: name for name, module in outside.items()}
+        self.names |= {module: name for name, module in model.named_modules()}
+        self.layers = {*layers.values(), *outside.values()}
+        self.calls: list[tuple[str, str]] = []
         self.stack: list[nn.Module] = []
 
     def _leave(self, *_: Any) -> None:
         self.stack.pop()
 
     @contextmanager
-    def watch(self) -> Iterator[list[tuple[str, str, float]]]:
-        """The calls (module, function, p) that are made in this context."""
+    def watch(self) -> Iterator[list[tuple[str, str]]]:
+        """The calls (module, function and rate) that are made in this context."""
         with ExitStack() as stack:
             for module in self.names:
                 enter = module.register_forward_pre_hook(
@@ -551,10 +596,13 @@ class _Functional(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if not self.layers.intersection(self.stack):
+            name = getattr(func, "__name__", "")
             p = self._rate(func, args, kwargs)
+            where = self.names[self.stack[-1]] if self.stack else ""
             if p:
-                where = self.names[self.stack[-1]] if self.stack else ""
-                self.calls.append((where, func.__name__, p))
+                self.calls.append((where, f"{name} with p={p:g}"))
+            elif name in self.DRAWS:
+                self.calls.append((where, f"{_author()} (draws by {name})"))
         return func(*args, **kwargs)
 
     def _rate(self, func: Any, args: Any, kwargs: Any) -> float | None:
@@ -583,7 +631,21 @@ _FUNCTIONS = {
     "alpha_dropout",
     "feature_alpha_dropout",
     "multi_head_attention_forward",
+    "spatial_dropout",
+    "drop_path",
+    "drop_block",
 }
+
+
+def _author() -> str:
+    """The function that draws: the nearest one that is neither torch's nor private."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        module, _, private = frame.f_globals.get("__name__", "").partition("._")
+        if module.split(".")[0] != "torch" and not private:
+            break
+        frame = frame.f_back
+    return frame.f_code.co_name
 
 
 def _as_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

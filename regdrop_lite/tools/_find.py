@@ -1,7 +1,8 @@
 """Which layers of a model drop, whoever wrote them."""
 
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -31,6 +32,10 @@ KNOWN = {
 }
 
 _DROP_PATH = re.compile(r"drop_path\d*")
+# What people call their own copies: ConvNextDropPath, StochasticDepth, DropBlock2D ...
+_NAMES = re.compile(
+    r"(Dropout|DropPath|DropBlock|DropConnect|StochasticDepth)\d?[dD]?$"
+)
 
 Kinds = type[nn.Module] | tuple[type[nn.Module], ...]
 
@@ -49,8 +54,11 @@ def drop_layers(model: nn.Module, *, also: Kinds = ()) -> list[tuple[str, nn.Mod
         are the layers of this package; ``nn.Dropout``, ``nn.Dropout1d``, ``2d``,
         ``3d``, ``nn.AlphaDropout``, ``nn.FeatureAlphaDropout``; torchvision's
         ``StochasticDepth``, ``DropBlock2d``, ``DropBlock3d``; timm's ``DropPath``,
-        ``DropBlock2d``, ``PatchDropout``; subclasses of them; and ``also``. A layer
-        counts whatever its rate is.
+        ``DropBlock2d``, ``PatchDropout``; subclasses of them; and ``also``. So are
+        copies of them in other packages, by the end of the name of their class
+        (``Dropout``, ``DropPath``, ``DropBlock``, ``DropConnect``,
+        ``StochasticDepth``), if they hold neither parameters nor other modules. A
+        layer counts whatever its rate is.
 
     Raises:
         TypeError: ``also`` is neither a class nor a tuple of classes.
@@ -58,7 +66,8 @@ def drop_layers(model: nn.Module, *, also: Kinds = ()) -> list[tuple[str, nn.Mod
     Not every dropout is a layer. ``nn.MultiheadAttention``, ``nn.LSTM``, ``nn.GRU`` and
     ``nn.RNN`` keep a number, ``dropout``, and code may call
     ``torch.nn.functional.dropout``: neither can be listed here.
-    :func:`~regdrop_lite.tools.audit` sees such calls when they are made.
+    :func:`~regdrop_lite.tools.audit` sees such calls when they are made. Layers in a
+    plain Python list are no part of ``model`` for PyTorch, and not found here either.
 
     Example:
         >>> from torch import nn
@@ -74,7 +83,64 @@ def drop_layers(model: nn.Module, *, also: Kinds = ()) -> list[tuple[str, nn.Mod
 
 def is_drop(module: nn.Module, also: Kinds = ()) -> bool:
     """Whether ``module`` is a dropping layer."""
-    return isinstance(module, (DropLayer, also)) or known_class(module) is not None
+    return (
+        isinstance(module, (DropLayer, also))
+        or known_class(module) is not None
+        or is_copy(module)
+    )
+
+
+def is_copy(module: nn.Module) -> bool:
+    """Whether ``module`` is somebody's own copy of such a layer, by its name."""
+    return (
+        not isinstance(module, DropLayer)
+        and known_class(module) is None
+        and _NAMES.search(type(module).__name__) is not None
+        and not any(True for _ in module.children())
+        and not any(True for _ in module.parameters())
+    )
+
+
+def in_plain_lists(model: nn.Module, also: Kinds = ()) -> dict[str, nn.Module]:
+    """Dropping layers in Python lists, tuples and dicts, by name.
+
+    PyTorch does not see them: ``eval()``, ``to()`` and these tools pass them by.
+    """
+    registered = set(model.modules())
+    found: dict[str, nn.Module] = {}
+    for name, holder in model.named_modules():
+        for short, value in vars(holder).items():
+            if short in vars(nn.Module()):  # _modules, hooks
+                continue
+            for key, part in _entries(value):
+                if isinstance(part, nn.Module) and part not in registered:
+                    path = f"{name}.{short}[{key!r}]".strip(".")
+                    for inner, layer in part.named_modules(prefix=path):
+                        if is_drop(layer, also):
+                            found[inner] = layer
+    return found
+
+
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
+def warn_of_plain_lists(model: nn.Module, also: Kinds = ()) -> None:
+    """Warn of layers that a tool cannot reach."""
+    found = in_plain_lists(model, also)
+    if found:
+        warnings.warn(told_of_plain_lists(found), stacklevel=3)
+
+
+def told_of_plain_lists(found: dict[str, nn.Module]) -> str:
+    """The words for what :func:`in_plain_lists` found."""
+    some = ", ".join(list(found)[:3]) + (", ..." if len(found) > 3 else "")
+    return (
+        f"{len(found)} dropping layers ({some}) are in a plain list, tuple or dict, "
+        "where neither eval() nor this tool reaches them: use nn.ModuleList"
+    )
 
 
 def known_class(module: nn.Module) -> tuple[str, str] | None:

@@ -29,13 +29,21 @@ class Call(NamedTuple):
         return made.fill_(value)
 
 
-def as_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    """A call whose first argument is a floating-point tensor; ``None`` for others."""
-    x = args[0] if args else None
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        return None
+def first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a layer was called with: its first argument, also if that was named."""
+    return args[0] if args else next(iter(kwargs.values()), None)
+
+
+def as_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | str:
+    """A call whose first argument is a floating-point tensor; else, what it is."""
+    x = first_of(args, kwargs)
+    if not isinstance(x, Tensor):
+        return f"called with a {type(x).__name__}"
+    if not x.is_floating_point():
+        return f"called with {x.dtype}"
     strides = x.stride() if 0 not in x.stride() else x.contiguous().stride()
-    return Call(args[1:], kwargs, x.shape, x.dtype, x.device, strides)
+    rest = kwargs if args else dict(list(kwargs.items())[1:])
+    return Call(args[1:], rest, x.shape, x.dtype, x.device, strides)
 
 
 @dataclass

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
-from regdrop_lite.tools._find import Kinds, drop_layers
+from regdrop_lite.tools._find import (
+    Kinds,
+    drop_layers,
+    rate_of,
+    warn_of_plain_lists,
+)
 
 
 @contextmanager
@@ -20,11 +26,16 @@ def monte_carlo_mode(model: nn.Module, *, also: Kinds = ()) -> Iterator[None]:
             the flag of the layer itself is set, not those of the layers inside it.
 
     Raises:
-        ValueError: nothing in ``model`` drops, so that all samples would be alike.
+        ValueError: nothing in ``model`` would be random, so that all samples would be
+            alike: it has no layer that drops, or all rates are 0 or 1.
+
+    Warns:
+        UserWarning: dropping layers stand in a plain list, which no mode reaches.
 
     Everything else is in evaluation: BatchNorm uses its running statistics and leaves
     them alone. ``nn.MultiheadAttention``, ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` with
-    ``dropout`` above 0 are in training too; their flag has no other use. Afterwards
+    ``dropout`` above 0 are in training too (the last three if they have two layers:
+    they drop between layers only); their flag has no other use. Afterwards
     every module has the mode that it had, also after an exception.
 
     PyTorch's fast path for ``nn.TransformerEncoderLayer`` in evaluation without
@@ -53,6 +64,14 @@ def monte_carlo_mode(model: nn.Module, *, also: Kinds = ()) -> Iterator[None]:
             f"expected a model with layers that drop, but {type(model).__name__} has "
             "none: all samples would be alike"
         )
+    rates = [_dropout(m) if _has_dropout(m) else rate_of(m) for m in drops]
+    if all(p in (0.0, 1.0) for p in rates):
+        raise ValueError(
+            f"expected a layer with a rate between 0 and 1, but the {len(drops)} of "
+            f"{type(model).__name__} have {sorted(set(rates), key=str)}: all samples "
+            "would be alike"
+        )
+    warn_of_plain_lists(model, also)
     modes = {module: module.training for module in model.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -68,6 +87,11 @@ def monte_carlo_mode(model: nn.Module, *, also: Kinds = ()) -> Iterator[None]:
 
 
 def _has_dropout(module: nn.Module) -> bool:
-    return (
-        isinstance(module, (nn.MultiheadAttention, nn.RNNBase)) and module.dropout > 0
-    )
+    """Whether dropout is a number of this module, not a layer inside it."""
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0 and module.num_layers > 1
+    return isinstance(module, nn.MultiheadAttention) and module.dropout > 0
+
+
+def _dropout(module: Any) -> float:
+    return float(module.dropout)

@@ -14,9 +14,22 @@ from regdrop_lite.spatial_dropout import (
     SpatialDropout2d,
     SpatialDropout3d,
 )
-from regdrop_lite.tools._find import Place, known_class, original, places, rate_of
+from regdrop_lite.tools._find import (
+    Place,
+    is_copy,
+    known_class,
+    original,
+    places,
+    rate_of,
+    warn_of_plain_lists,
+)
 
-Rates = float | Sequence[float] | Callable[[str, int, int], float]
+Rates = (
+    float
+    | Sequence[float]
+    | Sequence[Sequence[float]]
+    | Callable[[str, int, int], float]
+)
 DropKinds = type[DropLayer] | tuple[type[DropLayer], ...]
 
 
@@ -84,7 +97,13 @@ def replace_layers(
     Other layers stay: ``nn.Dropout``, ``nn.AlphaDropout``, ``PatchDropout``. Rates of
     DropBlock mean the share that really falls, so that less falls on small maps than
     with timm. A DropPath that ``fill`` put where no skip goes by would drop the signal
-    itself: :func:`~regdrop_lite.tools.audit` tells.
+    itself: :func:`~regdrop_lite.tools.audit` tells. Hooks go on to the new layer. Ours
+    take batches only: where torch's ``Dropout1d`` and ``Dropout3d`` take one sample,
+    (C, L) or (C, D, H, W), and ``Dropout2d`` reads (C, H, W) as (N, C, L), a ValueError
+    names the shape that was expected.
+
+    Warns:
+        UserWarning: dropping layers stand in a plain list, where they are not found.
 
     Example:
         >>> from torch import nn
@@ -100,20 +119,23 @@ def replace_layers(
             f"expected a model that contains layers, but got a {_name(model)} itself: "
             "nothing holds it, so it cannot be swapped"
         )
+    warn_of_plain_lists(model)
     theirs, empty = _candidates(model, kind)
-    chosen = _choose(theirs, empty, rates, fill, type(model).__name__)
+    copies = [name for name, m in model.named_modules() if is_copy(m)]
+    chosen = _choose(theirs, empty, copies, rates, fill, type(model).__name__)
     layers: dict[int, DropLayer] = {}
     firsts: dict[int, Place] = {}
     for place in chosen:
         firsts.setdefault(_identity(place), place)
     names = [place.name for place in firsts.values()]
     before = [_rate(place) for place in firsts.values()]
-    after = before if rates is None else _per_layer(rates, names)
+    after = before if rates is None else _per_layer(rates, names, model)
     for (key, place), p in zip(firsts.items(), after, strict=True):
         layers[key] = _build(place, p, rates is not None)
     done = []
     for place in chosen:  # nothing was changed until now
         new = layers[_identity(place)]
+        _hand_on_hooks(place.module, new)
         vars(place.holder).pop(place.short, None)  # self.drop_path = None
         setattr(place.holder, place.short, new)
         done.append(Replaced(place.name, place.module, new, _rate(place), new.p))
@@ -129,8 +151,8 @@ def set_rates(
         model: a layer of this package, or any module that contains some. Layers of
             other packages are left alone.
         rates: one number for all; a list or array with one for each layer, in the
-            order of the model, or with one for each block, which is the module that
-            holds the layers; or a function ``rate(name, depth, number)`` of the name
+            order of the model, or with one for each block, nested or not; or a
+            function ``rate(name, depth, number)`` of the name
             of a layer, the index of its block, from 0, and the number of blocks.
         kind: only the layers of this class, or of these classes, are set and counted.
 
@@ -142,9 +164,14 @@ def set_rates(
         ValueError: ``model`` has no such layer, a rate is outside [0, 1], or a list has
             the wrong length. No rate was changed then.
 
-    The two layers of a Transformer block, behind attention and behind the MLP, are held
-    by one module and so have one depth. A layer that stands in several places counts
-    once, where it stands first.
+    A block is the module that holds the layers: the two of a Transformer block, behind
+    attention and behind the MLP, have one depth. Layers in an ``nn.Sequential`` or an
+    ``nn.ModuleList`` come one after the other, each at a depth of its own; so do all
+    layers of a model where one module holds them all. A layer that stands in several
+    places counts once, where it stands first.
+
+    Warns:
+        UserWarning: dropping layers stand in a plain list, where they are not found.
 
     Example:
         >>> from torch import nn
@@ -160,23 +187,35 @@ def set_rates(
         >>> model[0].path2
         DropPath(p=0.5, mode='row')
     """
+    warn_of_plain_lists(model)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, _kinds(kind))}
     if not layers:
         raise ValueError(
             f"expected layers ({_kind_names(kind)}), but {type(model).__name__} has "
             "none: replace_layers swaps those of other libraries"
         )
-    values = _per_layer(rates, list(layers))
+    values = _per_layer(rates, list(layers), model)
     for layer, p in zip(layers.values(), values, strict=True):
         layer.p = p
     return dict(zip(layers, values, strict=True))
 
 
-def _per_layer(rates: Rates, names: list[str]) -> list[float]:
+def _per_layer(rates: Rates, names: list[str], model: nn.Module) -> list[float]:
     """One checked rate for each of ``names``."""
-    blocks = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
-    depths = [blocks.index(name.rpartition(".")[0]) for name in names]
+    of = [_block(name, model) for name in names]
+    if len(set(of)) == 1:  # a flat model
+        of = names
+    blocks = list(dict.fromkeys(of))
+    depths = [blocks.index(block) for block in of]
     listed: Any = as_list(rates)
+    if isinstance(listed, list) and any(map(_is_list, listed)):  # one list per stage
+        stages = [as_list(stage) for stage in listed]
+        if not all(isinstance(stage, list) for stage in stages):
+            raise TypeError(
+                "rates has to be a list of numbers or a list of lists, one for each "
+                f"stage, but got {rates!r}"
+            )
+        listed = [p for stage in stages for p in stage]
     if callable(rates):
         listed = [rates(n, d, len(blocks)) for n, d in zip(names, depths, strict=True)]
     elif not isinstance(listed, list):
@@ -193,6 +232,17 @@ def _per_layer(rates: Rates, names: list[str]) -> list[float]:
         check_probability(p, f"the rate of {n or 'the layer'}")
         for n, p in zip(names, listed, strict=True)
     ]
+
+
+def _block(name: str, model: nn.Module) -> str:
+    """The name of the block of a layer: its holder, or itself in a row of layers."""
+    holder = name.rpartition(".")[0]
+    kept_in_order = (nn.Sequential, nn.ModuleList)
+    return name if isinstance(model.get_submodule(holder), kept_in_order) else holder
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(as_list(value), list)
 
 
 def _candidates(
@@ -213,6 +263,7 @@ def _candidates(
 def _choose(
     found: list[Place],
     empty: dict[str, Place],
+    copies: list[str],
     rates: Rates | None,
     fill: bool | None,
     model: str,
@@ -226,6 +277,11 @@ def _choose(
             if empty
             else ""
         )
+        if copies:
+            hint += (
+                f"; {copies[0]} and others of {len(copies)} layers are of a class that "
+                "is not known here, which may do something else"
+            )
         raise ValueError(f"{model} has no layer to replace{hint}")
     by_depth = callable(rates) or isinstance(as_list(rates), list)
     if empty and fill is None and by_depth:
@@ -263,6 +319,13 @@ def _build(place: Place, p: float, asked: bool) -> DropLayer:
     except (TypeError, ValueError) as error:
         raise type(error)(f"{place.name} cannot be swapped: {error}") from error
     return new.train(old.training)
+
+
+def _hand_on_hooks(old: nn.Module | None, new: nn.Module) -> None:
+    """Give ``new`` the hooks of ``old``; their handles go on to remove them."""
+    for name, value in vars(nn.Module()).items():
+        if "_hook" in name and old is not None:
+            vars(new)[name] = vars(old).get(name, value)
 
 
 def _identity(place: Place) -> int:

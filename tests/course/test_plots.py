@@ -36,6 +36,36 @@ def test_an_open_point_has_zero_in_its_interval(axis):
         plots.plot_differences(axis, found, ["one"])
 
 
+def test_a_verdict_is_filled_on_the_hoped_side_only(axis):
+    greater, less = (
+        Contrast({"group": "a"}, {"group": "b"}, "nll", alternative=side)
+        for side in ("greater", "less")
+    )
+    cases = [  # contrast, ends of the interval, p by Holm
+        (greater, (0.1, 0.3), 0.01),
+        (greater, (0.1, 0.3), 0.06),
+        (greater, (-0.1, 0.3), 0.2),
+        (less, (0.1, 0.3), 1.0),
+        (less, (-0.3, -0.1), 0.01),
+        (CONTRAST, (0.1, 0.3), 0.01),
+    ]
+    found = [Comparison(c, 9, sum(e) / 2, *e, *e, p, p) for c, e, p in cases]
+    rows = {str(row): [one] for row, one in enumerate(found)}
+    assert plots.plot_verdicts(axis, rows) == (3, 1)
+    points = [container.lines[0] for container in axis.containers]
+    assert [p.get_markerfacecolor() != "none" for p in points] == [
+        *(True, False, False, False, True, True)
+    ]
+    assert [p.get_xdata()[0] for p in points] == pytest.approx([2, 2, 0.5, -2, 2, 2])
+    assert [p.get_marker() for p in points] == [*"ooosoo"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == list(rows)
+    assert plots.plot_verdicts(axis, {"all": found}) == (3, 1)
+    heights = [c.lines[0].get_ydata()[0] for c in axis.containers[6:]]
+    assert heights == pytest.approx([-0.25, -0.15, -0.05, 0.05, 0.15, 0.25])
+    with pytest.raises(ValueError, match="by Holm"):
+        plots.plot_verdicts(axis, {"a": [Comparison(CONTRAST, 9, 1, 0, 2, 0, 2, 0.5)]})
+
+
 def test_a_curve_has_a_band_in_its_colour(axis):
     values = np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
     curve = mean_interval(values)

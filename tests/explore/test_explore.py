@@ -1,5 +1,6 @@
 """The interactive figures without a page: mathematics, data, sources, weights."""
 
+import functools
 import importlib.util
 import itertools
 import json
@@ -14,7 +15,23 @@ import pytest
 import torch
 from scipy import stats
 
-from regdrop_lite import drop_block_gamma, drop_block_keep_prob, drop_path_rates
+from regdrop_lite import (
+    drop_block_gamma,
+    drop_block_keep_prob,
+    drop_path_rates,
+    spatial_dropout,
+)
+from regdrop_lite.course.ensembles import (
+    added_variance,
+    all_masks,
+    average_predictions,
+    block_covariance,
+    group_covariance,
+    mean,
+    variance,
+)
+from regdrop_lite.course.study.report import load_study
+from regdrop_lite.course.study.store import select
 from regdrop_lite.drop_block_gamma import cover_counts
 
 HERE = Path(__file__).parent
@@ -143,6 +160,132 @@ def depth_cases() -> list[dict[str, object]]:
     return cases
 
 
+def training_cases() -> list[dict[str, object]]:
+    """The ends of the trainings that the rows of the study have, setting by setting."""
+    groups = {"element": "element", "channel": "spatial", "block": "block"}
+    groups["path"] = "path, constant"
+    metrics = ("train_accuracy", "validation_accuracy", "memorised")
+    study = load_study(ROOT / "book" / "results" / "plans" / "choose.toml")
+    cases = []
+    for (method, group), (labels, noise), tenths in itertools.product(
+        groups.items(), (("noisy", 0.2), ("clean", 0.0)), range(6)
+    ):
+        chosen = [
+            row
+            for row in select(study.rows, group=group if tenths else "none")
+            if row["config"]["label_noise"] == noise
+            and row["config"]["p"] == tenths / 10
+        ]
+        values = [[row["metrics"][m] for row in chosen] for m in metrics]
+        ends = [[sum(v) / 3, min(v), max(v)] for v in values[: 3 if noise else 2]]
+        setting = {"method": method, "labels": labels, "p": tenths / 10}
+        cases.append({**setting, "ends": ends, "runs": len(chosen)})
+    return cases
+
+
+def ensemble_cases() -> dict[str, list[dict[str, object]]]:
+    """Averages over all thinned nets, and 216 of the nets; and a net of two units."""
+    script = load(ROOT / "book" / "figures" / "explore_ensemble.py")
+    data = json.loads((EXPLORE / "ensemble.json").read_text(encoding="utf-8"))
+    nets: list[dict[str, object]] = []
+    for photo, p in itertools.product(
+        range(4), (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 0.9)
+    ):
+        logits, plain = script.all_logits(data, photo, p)
+        chances = all_masks(12, p)[1]
+        label = data["photos"][photo]["label"]
+        averages = average_predictions(logits[:, None], chances)
+        given = logits.log_softmax(dim=1)[:, label]
+        case = {"photo": photo, "p": p, "loss": -mean(given, chances).item()}
+        case |= {
+            name: found.exp()[0].tolist()
+            for name, found in zip(("arithmetic", "geometric"), averages, strict=True)
+        }
+        case["plain"] = plain.softmax(dim=0).tolist()
+        case["members"] = [
+            {"mask": m, "chance": chances[m].item(), "given": given[m].exp().item()}
+            for m in (0, 1, 64, 1234, 3210, 4095)
+        ]
+        nets.append(case)
+    units: list[dict[str, object]] = []
+    for tenths, relu in itertools.product(range(10), (True, False)):
+        p = tenths / 10
+        v = torch.tensor([0.0, 1 / (1 - p), 1.0], dtype=torch.float64)
+        above = (v.relu() - 2 * (v - 1).relu()) if relu else v - 2 * (v - 1)
+        logits = torch.stack([-5 * above, torch.zeros_like(v)], dim=1)
+        chances = torch.tensor([p, 1 - p], dtype=torch.float64)
+        averages = average_predictions(logits[:2, None], chances)
+        found = [*logits.softmax(dim=1)[:, 0], *(a.exp()[0, 0] for a in averages)]
+        names = ("dropped", "kept", "plain", "arithmetic", "geometric")
+        case = {name: value.item() for name, value in zip(names, found, strict=True)}
+        units.append({"p": p, "relu": relu, "given": case})
+    return {"nets": nets, "units": units}
+
+
+def restore_cases() -> list[dict[str, object]]:
+    """Conditional means and variances of 240 maps with gaps, from their covariance."""
+    generator = torch.Generator().manual_seed(10)
+    places = torch.arange(10, dtype=torch.float64)
+    cases: list[dict[str, object]] = []
+    for twentieths, p, _ in itertools.product(
+        (0, 4, 8, 10, 12, 14, 16, 17, 18, 19), (0.1, 0.3, 0.6, 0.8, 0.95, 1.0), range(4)
+    ):
+        rho = twentieths / 20
+        line = rho ** (places[:, None] - places).abs()
+        covariance = torch.kron(line, line)
+        x = torch.randn(100, generator=generator, dtype=torch.float64)
+        gone = torch.rand(100, generator=generator, dtype=torch.float64) < p
+        within, between = covariance[gone][:, ~gone], covariance[~gone][:, ~gone]
+        weights = torch.linalg.solve(between, within.T).T
+        left = covariance[gone][:, gone] - weights @ within.T
+        case = {"rho": rho, "map": x.tolist(), "gone": gone.int().tolist()}
+        case |= {"guess": (weights @ x[~gone]).tolist(), "left": left.diag().tolist()}
+        cases.append(case)
+    return cases
+
+
+def noise_cases() -> list[dict[str, object]]:
+    """The noise that four methods add to 54 sums of two maps of four values."""
+    generator = torch.Generator().manual_seed(8)
+    values = torch.arange(8)
+    cases: list[dict[str, object]] = []
+    for p, _ in itertools.product(
+        (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9), range(6)
+    ):
+        u = torch.randn(8, generator=generator, dtype=torch.float64)
+        found = {
+            "element": group_covariance(values, p),
+            "channel": group_covariance(values // 4, p),
+            "path": group_covariance(values * 0, p),
+            "block": block_covariance((1, 4), 2, p, 2),
+        }
+        for name, K in found.items():
+            case = {"method": name, "p": p, "u": u.tolist(), "K": K.tolist()}
+            cases.append({**case, "added": added_variance(u, K).item()})
+    return cases
+
+
+def shift_cases() -> dict[str, list[dict[str, float]]]:
+    """The variance of a sum of eight channels: over all masks, and of the layer."""
+    exact = []
+    for p, quarters in itertools.product([i / 20 for i in range(19)], range(13)):
+        keep, chances = all_masks(8, p)
+        kept = keep.sum(dim=1) / (1 - p)
+        means, mu = quarters / 4 * kept / 8**0.5, quarters / 4
+        found = mean(kept / (1 - p) / 8, chances) + variance(means, chances)
+        exact.append({"p": p, "mu": mu, "variance": found.item()})
+    generator = torch.Generator().manual_seed(11)
+    drawn = []
+    for p, mu in itertools.product((0.1, 0.3, 0.5, 0.8), (0.0, 1.0, 3.0)):
+        x = torch.randn(20_000, 8, 1, generator=generator, dtype=torch.float64) + mu
+        z = spatial_dropout(x, p, generator=generator).sum(dim=(1, 2)) / 8**0.5
+        square = (z - 8**0.5 * mu) ** 2
+        error = square.std().item() / len(z) ** 0.5
+        case = {"p": p, "mu": mu, "variance": square.mean().item()}
+        drawn.append({**case, "error": error})
+    return {"exact": exact, "drawn": drawn}
+
+
 def test_the_modules_compute_what_the_package_computes(tmp_path):
     node = shutil.which("node")
     if node is None:
@@ -154,6 +297,11 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
         "rates": rate_cases(),
         "places": place_cases(),
         "depths": depth_cases(),
+        "trainings": training_cases(),
+        "ensembles": ensemble_cases(),
+        "restored": restore_cases(),
+        "noises": noise_cases(),
+        "shifts": shift_cases(),
     }
     path = tmp_path / "reference.json"
     path.write_text(json.dumps(reference), encoding="utf-8")
@@ -170,6 +318,7 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
     assert int(re.search(r"^# pass (\d+)$", result.stdout, flags=re.M)[1]) >= 15
 
 
+@functools.cache
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -177,20 +326,25 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+@functools.cache
+def files(script: Path) -> dict[str, str]:
+    """What a script makes."""
+    return load(script).files()
+
+
 SCRIPTS = sorted((ROOT / "book" / "figures").glob("explore_*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 def test_pictures_and_data_are_what_their_script_makes(script):
-    files = load(script).files()
-    assert files
-    for name, content in files.items():
+    assert files(script)
+    for name, content in files(script).items():
         stored = (EXPLORE / name).read_text(encoding="utf-8")
         assert stored == content, f"run {script.relative_to(ROOT)}"
 
 
 def test_every_picture_and_all_data_have_a_script():
-    made = {name for script in SCRIPTS for name in load(script).files()}
+    made = {name for script in SCRIPTS for name in files(script)}
     stored = {p.name for p in EXPLORE.iterdir() if p.suffix in (".svg", ".json")}
     assert stored - {"package.json"} == made
 

@@ -11,11 +11,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faults import Fault, chapter_1, chapter_2, chapter_3, chapter_4
+from faults import Fault, chapter_1, chapter_2, chapter_3, chapter_4, chapter_6
 from notebook import code_cells, failures
 
 ROOT = Path(__file__).parents[2]
-FAULTS = chapter_1.FAULTS + chapter_2.FAULTS + chapter_3.FAULTS + chapter_4.FAULTS
+CHAPTERS = (chapter_1, chapter_2, chapter_3, chapter_4, chapter_6)
+FAULTS = [fault for chapter in CHAPTERS for fault in chapter.FAULTS]
 
 
 @pytest.mark.slow

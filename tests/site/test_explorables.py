@@ -291,6 +291,23 @@ def test_a_hundred_draws_come_at_once_or_one_after_another(browser, server):
             place.get_by_text("mean of 101 draws").wait_for()
 
 
+def test_another_setting_begins_with_one_draw(visit, server):
+    """Draws of two laws have no common mean; and DropPath shows its skip."""
+    go(visit, f"{server}/book/intro.html")
+    place = figure_of(visit, "fig-one-idea")
+    skips = place.locator(".explore-maps > .explore-frame")
+    place.get_by_role("button", name="100 more draws").click()
+    assert "of 101" in place.inner_text()  # the highest bar says how many
+    assert not skips.is_visible()
+    place.locator("input[value=path]").focus()
+    visit.page.keyboard.press("Space")
+    assert "mean of 1 draw" in place.inner_text()
+    assert skips.is_visible() and "skip" in place.locator(".explore-key").inner_text()
+    place.locator("input[type=range]").first.focus()
+    visit.page.keyboard.press("ArrowRight")
+    assert "mean of 1 draw" in place.inner_text()
+
+
 def test_pages_without_interactive_figures_load_nothing_for_them(visit, server):
     without = next(page for page in SOURCES if page not in {p for p, *_ in PLACES})
     go(visit, f"{server}/{without}.html")

@@ -69,11 +69,28 @@ def test_links_to_files_lead_somewhere(file):
     assert [link for link in local if not (ROOT / urldefrag(link)[0]).exists()] == []
 
 
-def test_the_drawing_is_what_its_script_draws():
-    path = BOOK / "figures" / "one_idea.py"
-    spec = importlib.util.spec_from_file_location("one_idea", path)
+def load(script):
+    spec = importlib.util.spec_from_file_location(script.stem, script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "script", sorted((BOOK / "figures").glob("draw_*.py")), ids=lambda p: p.stem
+)
+def test_drawings_are_what_their_script_draws(script):
+    """And each of them stands on a page."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in SOURCES.values())
+    for name, content in load(script).files().items():
+        stored = (script.parent / name).read_text(encoding="utf-8")
+        assert stored == content, f"run {names(script)}"
+        assert f"figures/{name}" in pages
+
+
+def test_the_drawing_is_what_its_script_draws():
+    path = BOOK / "figures" / "one_idea.py"
+    module = load(path)
     for file, theme in module.FILES.items():
         stored = (BOOK / "_static" / file).read_text(encoding="utf-8")
         assert stored == module.draw(theme), f"run {names(path)}"

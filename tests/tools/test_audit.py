@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ from regdrop_lite import (
     DropPath,
     SpatialDropout1d,
     SpatialDropout2d,
+    drop_block,
+    drop_path,
+    drop_residual,
     set_generator,
+    spatial_dropout,
 )
 from regdrop_lite.tools import audit
 
@@ -228,12 +233,42 @@ def test_arguments_may_be_a_tuple_or_named() -> None:
         def forward(self, x: Tensor, *, scale: float) -> dict[str, Any]:
             return {"out": [self.drop(x) * scale]}
 
-    assert audit(Two(), {"x": TOKENS, "scale": 2.0}).rows[0].calls == 1
+    for inputs in ({"x": TOKENS, "scale": 2.0}, {"scale": 2.0, "x": TOKENS}):
+        (row,) = audit(Two(), inputs).rows
+        assert row.calls == 1 and row.falls == "element"
     attention = nn.MultiheadAttention(6, 2, dropout=0.1)
     with pytest.raises(ValueError, match="MultiheadAttention has no layer that drops"):
         audit(attention, (TOKENS, TOKENS, TOKENS))
     with pytest.raises(ValueError, match="draws has to be at least 1"):
         audit(Two(), TOKENS, draws=0)
+    with pytest.raises(ValueError, match="got a dict without one"):
+        audit(Two(), {"scale": 2.0})
+    with pytest.raises(ValueError, match=r"batch_dim .* input \(4, 5, 6\).*got 3"):
+        audit(Two(), {"x": TOKENS, "scale": 2.0}, batch_dim=3)
+    with pytest.raises(TypeError, match=r"batch_dim has to be a whole number.*tuple"):
+        audit(Two(), {"x": TOKENS, "scale": 2.0}, batch_dim=(0, 1))
+
+
+def test_a_layer_may_be_called_by_name_or_with_something_else() -> None:
+    class Named(nn.Module):
+        """The second layer takes a pair."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.pair = DropPath(0.2, batch_dim=1), Pair(0.2)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            x = x + self.drop(input=x.transpose(0, 1)).transpose(0, 1)
+            return self.pair((x, mask))[0]
+
+    class Pair(nn.Dropout):
+        def forward(self, input: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            return super().forward(input[0]), input[1]
+
+    # The second argument has no samples, and must not be doubled.
+    report = audit(Named(), (TOKENS, torch.ones(5, 5)))
+    assert report.rows[0].falls == "sample" and report.warnings == []
+    assert report.rows[1].falls == "? (called with a tuple)"
 
 
 # ------------------------------------------------------------------------- warnings
@@ -264,6 +299,91 @@ class Forgotten(Residual):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(x) + F.dropout(self.linear(x), 0.4)
+
+
+class Calls(Residual):
+    """A function that drops, beside a layer that is all right."""
+
+    def __init__(self, function: Callable[[Tensor, bool], Tensor]) -> None:
+        super().__init__(DropPath(0.2))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(super().forward(x), self.training)
+
+
+def by_hand(x: Tensor, training: bool) -> Tensor:
+    """What many repositories hold in place of a layer."""
+    return x * x.new_empty(len(x), 1, 1).bernoulli_(0.9) if training else x
+
+
+def builtin(name: str, x: Tensor, training: bool) -> Tensor:
+    """A function of torch that has no signature."""
+    return getattr(torch, name)(x * 1, 0.3, training)
+
+
+def residual_by_hand(x: Tensor, training: bool) -> Tensor:
+    return drop_residual(x, torch.sin, 0.3, training)
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Tensor, bool], Tensor], str]] = {
+    "spatial_dropout": (
+        lambda x, on: spatial_dropout(x, 0.3, on),
+        "spatial_dropout with p=0.3",
+    ),
+    "drop_path": (lambda x, on: drop_path(x, 0.3, on), "drop_path with p=0.3"),
+    "drop_block": (lambda x, on: drop_block(x, 0.3, 2, on), "drop_block with p=0.3"),
+    "drop_residual": (residual_by_hand, r"drop_residual \(draws by rand\)"),
+    "by hand": (by_hand, r"by_hand \(draws by bernoulli_\)"),
+    **{
+        name: (partial(builtin, name), f"{name} with p=0.3")
+        for name in ("dropout", "dropout_", "alpha_dropout", "feature_alpha_dropout_")
+    },
+    "native": (
+        lambda x, on: torch.native_dropout(x, 0.3, on)[0],
+        "native_dropout with p=0.3",
+    ),
+    "functional": (lambda x, on: F.alpha_dropout(x, 0.3, on), "alpha_dropout with"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_drops_is_told(name) -> None:
+    function, text = FUNCTIONS[name]
+    (warning,) = audit(Calls(function), TOKENS, draws=20).warnings
+    assert re.search(f"^calls {text}.*: this is no layer and not in the", warning)
+
+
+def test_a_copy_of_a_layer_in_another_package_is_a_row() -> None:
+    class TinyDropPath(nn.Module):
+        def __init__(self, drop_prob: float) -> None:
+            super().__init__()
+            self.drop_prob = drop_prob
+
+        def forward(self, x: Tensor) -> Tensor:
+            keep = torch.rand(len(x), 1, 1) >= self.drop_prob
+            return x * keep / (1 - self.drop_prob) if self.training else x
+
+    report = audit(Residual(TinyDropPath(0.3)), TOKENS)
+    (row,) = report.rows
+    assert (row.asked, row.falls, row.place) == (0.3, "sample", "branch")
+    assert report.warnings == []
+
+
+def test_one_sample_and_layers_in_a_plain_list_are_told() -> None:
+    class Listed(Residual):
+        def __init__(self) -> None:
+            super().__init__(DropPath(0.2))
+            self.drops = [nn.Dropout(0.1), {"not": "a layer"}]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.drops[0](super().forward(x))
+
+    report = audit(Listed(), TOKENS[:1])
+    assert report.rows[0].place == "branch"
+    told = ["one sample: a mask", "1 dropping layers (drops[0]) are in a plain list"]
+    told.insert(0, "the output in evaluation is random")
+    assert [w[: len(t)] for w, t in zip(report.warnings, told, strict=True)] == told
 
 
 class Noisy(Residual):

@@ -30,7 +30,8 @@ class Path(nn.Module):
 
 
 TimmPath = type("DropPath", (Path,), {"__module__": "timm.layers.drop"})
-Stranger = type("DropPath", (Path,), {"__module__": "timmy.layers"})
+Stranger = type("Hider", (Path,), {"__module__": "timmy.layers"})
+Copy = type("ConvNextDropPath", (Path,), {"__module__": "transformers.models"})
 
 
 class Block(nn.Module):
@@ -81,6 +82,39 @@ def test_subclasses_shared_layers_and_classes_of_ones_own_are_found() -> None:
         drop_layers(model, also="DropPath")
 
 
+def test_copies_are_found_by_name_unless_they_hold_something() -> None:
+    class FeatureDropout(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Dropout(0.1)
+
+    class LearnedDropout(nn.Linear):
+        pass
+
+    copies = [Copy(0.1), type("DropBlock2D", (Path,), {})(0.2)]
+    net = nn.Sequential(*copies, FeatureDropout(), LearnedDropout(2, 2))
+    assert [name for name, _ in drop_layers(net)] == ["0", "1", "2.inner"]
+    with pytest.raises(
+        ValueError, match="0 and others of 2 layers are of a class that"
+    ):
+        replace_layers(net)
+
+
+@pytest.mark.parametrize(
+    "tool", [replace_layers, lambda net: set_rates(net, 0.3)], ids=["replace", "set"]
+)
+def test_layers_in_plain_lists_are_told(tool) -> None:
+    net = nn.Sequential(nn.Dropout2d(0.1), DropPath(0.1))
+    net.add_module("block", nn.Identity())
+    net.block.drops = (nn.Sequential(DropPath(0.1)),)
+    net.block.by_name = {"last": nn.Dropout2d(0.1), "rate": 0.1}
+    names = r"2 dropping layers \(block.drops\[0\].0, block.by_name\['last'\]\) are in"
+    with pytest.warns(UserWarning, match=names) as told:
+        tool(net)
+    assert told[0].filename == __file__
+    assert len(told) == 1
+
+
 # --------------------------------------------------------------------------- replace
 
 
@@ -110,6 +144,32 @@ def test_layers_of_torch_become_ours_and_keep_all_settings(theirs, ours, size) -
     assert (model[1].training, model[2].training) == (True, False)
     assert list(model.state_dict()) == keys
     assert torch.equal(model.eval()(x), before)
+
+
+def test_hooks_go_on_to_the_new_layer_and_can_be_removed() -> None:
+    net, seen = nn.Sequential(nn.Linear(4, 4), TimmPath(0.0), nn.Identity()), []
+    handles = [
+        net[1].register_forward_hook(lambda *_: seen.append("after")),
+        net[1].register_forward_pre_hook(
+            lambda *_, **__: seen.append("before"), with_kwargs=True
+        ),
+        net[1].register_full_backward_hook(lambda *_: seen.append("back")),
+    ]
+    replace_layers(net)
+    net(torch.ones(2, 4)).sum().backward()
+    assert isinstance(net[1], DropPath) and seen == ["before", "after", "back"]
+    for handle in handles:
+        handle.remove()
+    net(torch.ones(2, 4)).sum().backward()
+    assert len(seen) == 3
+
+
+def test_one_sample_without_a_batch_is_refused_and_not_read_in_another_way() -> None:
+    net = nn.Sequential(nn.Dropout1d(0.5), nn.Dropout2d(0.5))
+    replace_layers(net)
+    for layer, shape in ((net[0], (8, 9)), (net[1], (3, 9, 9))):
+        with pytest.raises(ValueError, match=rf"shape \(N, C, .*got {len(shape)} dim"):
+            layer(torch.ones(shape))
 
 
 def test_a_shared_layer_stays_shared_and_counts_once() -> None:
@@ -222,6 +282,32 @@ def test_rates_by_number_list_block_array_and_function() -> None:
     assert list(named) == [name for name, _, _ in seen]
 
 
+def test_every_layer_of_a_flat_model_has_a_depth_of_its_own() -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for i in range(3):
+                self.add_module(f"drop{i}", DropPath())
+
+    def linear(name: str, depth: int, number: int) -> float:
+        return drop_path_rates(0.4, number)[depth]
+
+    row = nn.Sequential(nn.Linear(2, 2), DropPath(), DropPath(), DropPath())
+    stages = nn.ModuleList([nn.ModuleList([DropPath(), DropPath()]), row[1:2]])
+    for model in (Flat(), row, stages):
+        set_rates(model, linear)
+        assert rates(model) == [0.0, 0.2, 0.4]
+
+
+def test_one_list_for_each_stage_may_be_given() -> None:
+    """What drop_path_rates and timm's calculate_drop_path_rates return."""
+    model = nn.Sequential(transformer(2), transformer(1))
+    set_rates(model, drop_path_rates(0.4, [2, 1]))
+    assert rates(model) == [0.0, 0.0, 0.2, 0.2, 0.4, 0.4]
+    set_rates(model, (torch.tensor([0.5, 0.25]), (0.0,)))
+    assert rates(model) == [0.5, 0.5, 0.25, 0.25, 0.0, 0.0]
+
+
 def test_a_ramp_takes_the_rates_that_were_set() -> None:
     """The two calls that a reader of a Transformer's recipe tries first."""
     model = transformer(3)
@@ -248,6 +334,13 @@ def test_only_the_kind_that_was_named_is_set_and_counted() -> None:
         (transformer(), [0.1] * 5 + [2], ValueError, "rate of 2.drop_path2 .*got 2"),
         (transformer(), lambda *_: None, TypeError, "rate of 0.drop_path1 .*NoneType"),
         (DropPath(), True, TypeError, "the rate of the layer .*bool"),
+        (
+            transformer(),
+            [[0.1] * 2, 0.1],
+            TypeError,
+            "or a list of lists, one for each",
+        ),
+        (transformer(), [[0.1], [0.1]], ValueError, "3 blocks, but got 2"),
     ],
 )
 def test_wrong_rates_are_told_and_change_nothing(model, values, error, message) -> None:

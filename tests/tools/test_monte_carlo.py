@@ -79,6 +79,42 @@ def test_dropout_that_is_no_layer_or_is_skipped_by_a_fast_path_works(build) -> N
     assert not any(modes(model))
 
 
+class Listed(nn.Module):
+    """Its layers are hidden from PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drops = [nn.Dropout(0.5)]
+        self.seen = nn.Dropout(0.5)
+
+
+def one_layer() -> nn.Module:
+    """PyTorch warns of it when it is built, and builds it."""
+    model = nn.LSTM(8, 8)
+    model.dropout = 0.5
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Dropout(0.0), DropPath()), r"2 of Sequential have \[0.0\]"),
+        (nn.Sequential(nn.Dropout(1.0), DropPath()), r"have \[0.0, 1.0\]: all samples"),
+        (one_layer(), "LSTM has none: all samples would be alike"),
+        (nn.MultiheadAttention(8, 2), "MultiheadAttention has none"),
+    ],
+)
+def test_a_model_in_which_nothing_is_random_is_refused(model, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        monte_carlo_mode(model.eval()).__enter__()
+    assert not any(modes(model))
+
+
+def test_layers_out_of_reach_are_told() -> None:
+    with pytest.warns(UserWarning, match=r"1 dropping layers \(drops\[0\]\) are in a"):
+        monte_carlo_mode(Listed()).__enter__()
+
+
 class Functional(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(x, 0.5, self.training)

@@ -15,7 +15,7 @@ FAULTS = [
         "_product.py",
         "weights = keep.to(input.dtype) * scale",
         "weights = keep.to(input.dtype)",
-        MAIN,
+        CLAIMS,
         "the mean is kept",
     ),
     Fault(
@@ -23,7 +23,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    return input + (keep / (1.0 - p) - 1.0)\n",
-        MAIN,
+        CLAIMS,
         "mask noise grows with x",
     ),
     Fault(
@@ -123,7 +123,7 @@ FAULTS = [
         ENSEMBLES,
         "* mask[:, None] * scale",
         "* mask[:, None]",
-        MAIN,
+        CLAIMS,
         "one hidden layer: exact",
     ),
     Fault(
@@ -131,7 +131,7 @@ FAULTS = [
         ENSEMBLES,
         "keep.split(widths, dim=1)",
         "[keep[:, : widths[0]]] * len(widths)",
-        MAIN,
+        CLAIMS,
         "linear: exact",
     ),
     Fault(

@@ -70,7 +70,7 @@ FAULTS = [
         "_block_mask.py",
         "return keep.numel() / max(int(kept), 1)",
         "return 1.0",
-        MAIN,
+        DETAILS,
         "batch: the mean over the whole batch is kept",
     ),
     Fault(
@@ -78,7 +78,7 @@ FAULTS = [
         "drop_block.py",
         '        if normalize == "batch":',
         '        if normalize == "none":',
-        MAIN,
+        DETAILS,
         "batch: the mean over the whole batch is kept",
     ),
     Fault(

@@ -1,0 +1,215 @@
+// All thinned nets of a small net, their two averages, and one pass without masks.
+
+import { generator } from "./laws.js";
+import { announcer, axes, box, button, change, choice, finish, fixed, h, heading, label, note, numbers, paths, picture, short, slider, stateOf, svg } from "./shared.js";
+
+const C = 6; // channels behind each of two convolutions
+const S = 25; // values in a map of the second
+
+/** @type {Record<string, any>} */
+const parameters = {
+  photo: { label: "Photograph", value: "0", options: { 0: "first", 1: "second", 2: "third", 3: "fourth" } },
+  p: { label: "p, to drop a channel (trained with 0.3)", value: 0.3, min: 0, max: 0.9, step: 0.05 },
+  mask: { value: "111111111111", pattern: /^[01]{12}$/ },
+  draw: { label: "draw", value: 0, min: 0, max: 9999, step: 1 },
+  relu: { label: "Two units", value: "on", options: { on: "with ReLU", off: "without ReLU" } },
+};
+
+/** @param {ArrayLike<number>} logits */
+export function softmax(logits) {
+  const top = Math.max(...Array.from(logits));
+  const e = Array.from(logits, (z) => Math.exp(z - top));
+  const sum = e.reduce((a, b) => a + b);
+  return e.map((v) => v / sum);
+}
+
+/** What each of the second layer's channels adds to each logit, when the channels of the
+ * first are multiplied by these factors. @param {any} data @param {number[]} parts
+ * @param {number[]} factors @returns {number[][]} */
+function behind(data, parts, factors) {
+  return data.bias.map((bias, out) => {
+    const added = new Array(10).fill(0);
+    for (let s = 0; s < S; s++) {
+      let z = bias;
+      factors.forEach((f, i) => (z += f * parts[(i * C + out) * S + s]));
+      if (z > 0) for (let k = 0; k < 10; k++) added[k] += (z * data.head[k][out * S + s]) / 1e6;
+    }
+    return added;
+  });
+}
+
+/** All thinned nets on one photograph: by mask number (binary, first channel in front),
+ * what each predicts; the two averages, one pass without masks, and the mean loss.
+ * @param {any} data @param {number} photo @param {number} p */
+export function ensemble(data, photo, p) {
+  const { parts, label } = data.photos[photo];
+  const q = 1 - p;
+  const bits = (m) => Array.from({ length: C }, (_, i) => (m >> (C - 1 - i)) & 1);
+  const logits = (added, factors) =>
+    data.head_bias.map((b, k) =>
+      factors.reduce((sum, f, out) => sum + f * added[out][k], b / 1000));
+  const chances = Array.from({ length: 64 }, (_, m) => bits(m).reduce((c, bit) => c * (bit ? q : p), 1));
+  const arithmetic = new Array(10).fill(0);
+  const middle = new Array(10).fill(0); // mean logits
+  /** @type {{chance: number, given: number, best: number, loss: number}[]} */
+  const members = [];
+  let loss = 0;
+  for (let a = 0; a < 64; a++) {
+    const added = behind(data, parts, bits(a).map((bit) => bit / q));
+    for (let b = 0; b < 64; b++) {
+      const z = logits(added, bits(b).map((bit) => bit / q));
+      const found = softmax(z);
+      const chance = chances[a] * chances[b];
+      const top = Math.max(...z);
+      const own = Math.log(z.reduce((sum, one) => sum + Math.exp(one - top), 0)) + top - z[label]; // −log P
+      members.push({ chance, given: found[label], best: z.indexOf(top), loss: own });
+      if (!chance) continue;
+      for (let k = 0; k < 10; k++) {
+        arithmetic[k] += chance * found[k];
+        middle[k] += chance * z[k];
+      }
+      loss += chance * own;
+    }
+  }
+  const ones = new Array(C).fill(1);
+  return { members, label, arithmetic, geometric: softmax(middle), plain: softmax(logits(behind(data, parts, ones), ones)), loss };
+}
+
+/** One hidden value, 1 without a mask and 0 or 1/q with one, read by two units: what the
+ * two thinned nets, their averages and one pass give to the true class.
+ * @param {number} p @param {boolean} relu */
+export function twoUnits(p, relu) {
+  const unit = (v) => (relu ? Math.max(v, 0) : v);
+  const logit = (v) => -5 * (unit(v) - 2 * unit(v - 1));
+  const sigmoid = (z) => 1 / (1 + Math.exp(-z));
+  const z = [logit(0), logit(1 / (1 - p))];
+  const [dropped, kept] = z.map(sigmoid);
+  return {
+    dropped, kept,
+    arithmetic: p * dropped + (1 - p) * kept,
+    geometric: sigmoid(p * z[0] + (1 - p) * z[1]),
+    plain: sigmoid(logit(1)),
+  };
+}
+
+// The marks: name, glyph around its middle, class.
+/** @type {Record<string, string[]>} */
+const MARKS = {
+  arithmetic: ["arithmetic mean", "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0", "line-2"],
+  geometric: ["geometric mean", "m-4.5 -4.5h9v9h-9z", "line-1"],
+  plain: ["one pass, no masks", "m0 -6l6 6l-6 6l-6 -6z", "line-0"],
+  this: ["this thinned net", "m0 -5l5 9h-10z", "now"],
+  dropped: ["unit dropped", "m0 -5l5 9h-10z", "now"],
+  kept: ["unit kept", "m0 5l5 -9h-10z", "now"],
+};
+
+/** Marks on one line from 0 to 1, and below it their names and values.
+ * @param {any} chart @param {string[]} kinds @param {number} at */
+function marks(chart, kinds, at) {
+  const drawn = paths(chart.el, ...kinds.map((kind) => `mark ${MARKS[kind][2]}`));
+  const words = kinds.map(() => h("span"));
+  return {
+    list: h("ul", { class: "explore-legend" }, kinds.map((kind, i) =>
+      h("li", {}, svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" },
+        svg("path", { d: `M0 0${MARKS[kind][1]}`, class: `explore-mark explore-${MARKS[kind][2]}` })), words[i]))),
+    /** @param {Record<string, number>} values */
+    show(values) {
+      kinds.forEach((kind, i) => {
+        drawn[i].setAttribute("d", `M${chart.x(values[kind]).toFixed(1)} ${at}${MARKS[kind][1]}`);
+        words[i].textContent = `${MARKS[kind][0]} ${fixed(values[kind], 3)}`;
+      });
+    },
+  };
+}
+
+/** @param {import("./shared.js").Place} place */
+function render(place) {
+  const { model, el } = place;
+  const data = model.get("data");
+  const said = announcer();
+  const table = numbers();
+  const chart = axes([0, 0.5, 1], [[0, ""], [1, ""]], "probability of the true class", 120);
+  const [bars] = paths(chart.el, "bar");
+  const line = marks(chart, ["arithmetic", "geometric", "plain", "this"], 10);
+  const small = axes([0, 0.5, 1], [[0, ""], [1, ""]], "probability of the true class", 26);
+  const units = marks(small, ["arithmetic", "geometric", "plain", "dropped", "kept"], 16);
+  const view = svg("svg", { viewBox: "0 0 28 28", class: "explore-photo", role: "img" });
+  const words = h("p");
+  const law = h("p", { class: "explore-formula" });
+  const heads = Array.from({ length: 2 * C }, (_, i) =>
+    button("", () => {
+      const mask = [...model.get("mask")];
+      mask[i] = mask[i] === "1" ? "0" : "1";
+      change(model, { mask: mask.join("") });
+    }));
+  const draw = () => {
+    const number = (model.get("draw") + 1) % 10000;
+    const random = generator(number, 2, 12);
+    const coin = () => (random() >= model.get("p") ? "1" : "0");
+    change(model, { draw: number, mask: Array.from({ length: 2 * C }, coin).join("") });
+  };
+  let known = "";
+  /** @type {any} */
+  let all;
+
+  function show() {
+    const { photo, p, mask, relu } = stateOf(model, parameters);
+    const { words: title, pixels, label: real } = data.photos[photo];
+    if (known !== `${photo} ${p}`) {
+      all = ensemble(data, Number(photo), p);
+      known = `${photo} ${p}`;
+      view.replaceChildren(svg("rect", { width: 28, height: 28, class: "explore-ground" }), ...picture(pixels, 28));
+      label(view, data.classes[real]);
+      const heights = new Array(25).fill(0);
+      for (const { given, chance } of all.members) heights[Math.min(Math.floor(25 * given), 24)] += chance;
+      const top = Math.max(...heights);
+      const width = chart.x(0.04) - chart.x(0);
+      bars.setAttribute("d", heights.map((v, i) => `M${chart.x(i / 25) + 0.5} ${chart.y(0)}v${(-96 * v) / top}h${width - 1}V${chart.y(0)}z`).join(""));
+    }
+    const member = all.members[parseInt(mask, 2)];
+    const values = { arithmetic: all.arithmetic[real], geometric: all.geometric[real], plain: all.plain[real], this: member.given };
+    line.show(values);
+    heads.forEach((head, i) => {
+      const on = mask[i] === "1";
+      head.textContent = on ? "●" : "✕";
+      label(head, `Layer ${i < C ? 1 : 2}, channel ${(i % C) + 1}: ${on ? "kept" : "dropped"}`);
+    });
+    words.replaceChildren(h("strong", {}, data.classes[real]), `: ${title}. The net of your switches says ${data.classes[member.best]}.`);
+    const loss = (v) => fixed(-Math.log(v), 3);
+    table.show([
+      ["probability of this mask", short(member.chance)],
+      ["loss of this net, −log P", fixed(member.loss, 3)],
+      ["mean loss of the 4,096 nets", fixed(all.loss, 3)],
+      ["loss of the arithmetic mean, never more", loss(values.arithmetic)],
+      ["loss of the geometric mean, never more", loss(values.geometric)],
+      ["loss of one pass: nothing bounds it", loss(values.plain)],
+    ]);
+    const two = twoUnits(p, relu === "on");
+    units.show(two);
+    law.textContent = `one pass − geometric mean = ${fixed(two.plain, 3)} − ${fixed(two.geometric, 3)} = ${fixed(two.plain - two.geometric, 3)}`;
+    const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;
+    label(chart.el, `Histogram of all 4,096 thinned nets, each as often as its mask. ${text}`);
+    label(small.el, `Two units ${relu === "on" ? "with" : "without"} ReLU: one pass ${fixed(two.plain, 3)}, geometric mean ${fixed(two.geometric, 3)}.`);
+    said.say(`${text} Two units: ${law.textContent}.`);
+  }
+  el.append(
+    choice(model, "photo", parameters.photo),
+    box("columns",
+      h("div", {}, box("beside", view, words), chart.el, line.list,
+        note("Bars: all thinned nets, each as often as its mask is drawn.")),
+      h("div", {}, slider(model, "p", parameters.p),
+        heading("Channels of the first layer, then of the second"),
+        h("div", { class: "explore-heads", role: "group", "aria-label": "Channels" }, heads),
+        box("buttons", button("Draw a net", draw)), table.el)),
+    box("columns",
+      h("div", {}, heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
+        choice(model, "relu", parameters.relu), law),
+      h("div", {}, small.el, units.list)),
+  );
+  finish(place, said, show, [
+    ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
+    ["No ReLU", "p = 0.5: where have one pass and the geometric mean gone, and why?", { relu: "off", p: 0.5 }],
+  ]);
+}
+
+export default { parameters, render };

@@ -1,0 +1,302 @@
+"""Draw the diagrams of chapter 2: masks and nets, inputs, what falls together, valleys.
+
+Run ``python book/figures/draw_ensembles.py`` from the root of the repository after a
+change; a test compares the stored files, beside this script, with what it makes. Their
+colours are those of the page.
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+TEXT, MUTED = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
+KEPT, DROPPED = "var(--fig-kept, #0072b2)", "var(--fig-dropped, #b34e00)"
+PAPER = "var(--pst-color-background, #fff)"
+
+
+def text(
+    x: float,
+    y: float,
+    content: str,
+    size: int = 15,
+    *,
+    fill: str = TEXT,
+    anchor: str = "start",
+    bold: bool = False,
+) -> str:
+    weight = ' font-weight="700"' if bold else ""
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}"'
+        f'{weight} style="fill: {fill}">{content}</text>'
+    )
+
+
+def shape(
+    data: str, *, fill: str = "none", stroke: str = "none", more: str = ""
+) -> str:
+    """A path; ``more`` holds further declarations of style."""
+    return f'<path d="{data}" style="fill: {fill}; stroke: {stroke}; {more}"/>'
+
+
+def box(x: float, y: float, width: float, height: float) -> str:
+    return f"M{x:g} {y:g}h{width:g}v{height:g}h{-width:g}z"
+
+
+def line(x: float, y: float, to_x: float, to_y: float) -> str:
+    return f"M{x:g} {y:g}L{to_x:g} {to_y:g}"
+
+
+def hatching(name: str) -> str:
+    return (
+        f'<defs><pattern id="{name}" width="6" height="6" '
+        'patternUnits="userSpaceOnUse">'
+        f'<path d="M-1 1L1 -1M0 6L6 0M5 7L7 5" style="stroke: {DROPPED}"/>'
+        "</pattern></defs>"
+    )
+
+
+def svg(height: float, *lines: str) -> str:
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 480 {height:g}" '
+            "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">",
+            *lines,
+            "</svg>\n",
+        ]
+    )
+
+
+# --- two channels, four nets ----------------------------------------------------------
+
+CONTRIBUTIONS, P = (2, -1), 0.5  # of two channels to the logit
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z))
+
+
+def four_nets() -> list[tuple[tuple[float, float], float, float]]:
+    """For each mask what the channels add, the logit, the probability."""
+    found = []
+    for keep in itertools.product((0, 1), repeat=2):
+        first, second = (
+            u * m / (1 - P) for u, m in zip(CONTRIBUTIONS, keep, strict=True)
+        )
+        found.append(((first, second), first + second, sigmoid(first + second)))
+    return found
+
+
+def four_masks() -> str:
+    left, width = 222, 206  # of the axis
+
+    def signed(value: float) -> str:
+        return f"{value:+.0f}".replace("-", "−").replace("+0", "0")
+
+    def row(y: float, added: tuple[float, float], likely: str) -> list[str]:
+        lines = []
+        for k, value in enumerate(added):
+            square = box(10 + 46 * k, y, 40, 32)
+            if not value:
+                lines.append(shape(square, fill="url(#fell)", stroke=DROPPED))
+                continue
+            where = 30 + 46 * k, y + 21
+            lines.append(shape(square, fill=KEPT))
+            lines.append(text(*where, signed(value), fill=PAPER, anchor="middle"))
+        z = signed(sum(added)).removeprefix("+")
+        lines += [text(112, y + 21, likely), text(164, y + 21, f"z = {z}")]
+        return lines
+
+    def point(y: float, value: float, *, mean: bool = False) -> list[str]:
+        x = left + width * value
+        arm = shape(
+            line(left, y, x, y),
+            stroke=MUTED,
+            more="stroke-dasharray: 2 3" if mean else "stroke-width: 2",
+        )
+        mark = (
+            shape(f"M{x - 8:g} {y:g}l8 -8l8 8l-8 8z", fill=DROPPED)
+            if mean
+            else f'<circle cx="{x:g}" cy="{y:g}" r="7" style="fill: {KEPT}"/>'
+        )
+        return [arm, mark, text(x + 13, y + 5, f"{value:.2f}")]
+
+    nets = four_nets()
+    one_pass = sigmoid(sum(CONTRIBUTIONS))
+    lines = [
+        hatching("fell"),
+        text(10, 20, "channels", bold=True),
+        text(112, 20, "how", bold=True),
+        text(112, 38, "likely", bold=True),
+        text(left, 20, "probability of “boot”", bold=True),
+    ]
+    for tick in (0, 0.5, 1):
+        x = left + width * tick
+        lines += [
+            shape(line(x, 46, x, 358), stroke=MUTED, more="stroke-width: 0.5"),
+            text(x, 40, f"{tick:g}", 14, fill=MUTED, anchor="middle"),
+        ]
+    for k, (added, _, probability) in enumerate(nets):
+        y = 54 + 44 * k
+        lines += row(y, added, "¼") + point(y + 16, probability)
+    average = sum(probability for _, _, probability in nets) / 4
+    y = 240
+    lines += [
+        shape(line(10, y, 470, y), stroke=TEXT),
+        text(10, y + 31, "arithmetic mean of the four"),
+        *point(y + 26, average, mean=True),
+        text(10, y + 67, "their geometric mean"),
+        *point(y + 62, one_pass, mean=True),
+        *row(y + 84, CONTRIBUTIONS, ""),
+        *point(y + 100, one_pass),
+        text(
+            10, y + 134, "One pass without a mask: what a channel adds counts once.", 14
+        ),
+    ]
+    return svg(y + 146, *lines)
+
+
+# --- what inputs carry ----------------------------------------------------------------
+
+
+def inputs() -> str:
+    unit = 74  # the standard deviation of y
+    rows = [
+        ("shortcut", (("y", 1), ("", 0.1))),
+        ("a", (("y", 1), ("hidden", 3))),
+        ("b", (("hidden", 3),)),
+        ("a − b", (("y", 1), ("", 0.1))),
+        ("each witness", (("y", 1), ("own error", 1))),
+    ]
+    lines = [hatching("noise")]
+    for k, (name, parts) in enumerate(rows):
+        y, x = 8.0 + 50 * k + 14 * (k >= 1) + 14 * (k >= 4), 126.0
+        lines.append(text(112, y + 25, name, anchor="end", bold=k == 3))
+        for word, size in parts:
+            area = box(x, y, unit * size, 36)
+            if word == "y":
+                lines.append(shape(area, fill=KEPT))
+                lines.append(text(x + 37, y + 24, "y", fill=PAPER, anchor="middle"))
+            else:
+                lines.append(shape(area, fill="url(#noise)", stroke=DROPPED))
+            if word not in ("y", ""):
+                wide = 9 * len(word) + 8
+                middle = x + unit * size / 2
+                lines.append(shape(box(middle - wide / 2, y + 8, wide, 20), fill=PAPER))
+                lines.append(text(middle, y + 24, word, anchor="middle"))
+            x += unit * size
+    return svg(286, *lines)
+
+
+# --- what falls together --------------------------------------------------------------
+
+
+def levels() -> str:
+    side, gap = 24, 12
+    size = 4 * side
+    lines = []
+
+    def grid(x: float, y: float) -> str:
+        data = "".join(
+            line(x + side * k, y, x + side * k, y + size)
+            + line(x, y + side * k, x + size, y + side * k)
+            for k in range(5)
+        )
+        return shape(data, stroke=MUTED, more="stroke-width: 0.7")
+
+    panels = [
+        ("Element", "each value on its own"),
+        ("Block", "2 × 2, at any place"),
+        ("Channel", "a map as a whole"),
+        ("Path", "all maps of a sample"),
+    ]
+    for k, (title, words) in enumerate(panels):
+        x0, y0 = 8 + k % 2 * 246, 56 + k // 2 * 174
+        lines += [
+            text(x0, y0 - 30, title, 17, bold=True),
+            text(x0, y0 - 10, words, 15, fill=MUTED),
+        ]
+        if title == "Path":
+            area = box(x0, y0, 2 * size + gap, size)
+            lines.append(shape(area, fill=KEPT, more="fill-opacity: 0.3"))
+        for c in range(2):
+            x = x0 + c * (size + gap)
+            if title == "Element":
+                cells = "".join(
+                    box(x + 3 + side * j, y0 + 3 + side * i, side - 6, side - 6)
+                    for i, j in itertools.product(range(4), repeat=2)
+                )
+                lines.append(shape(cells, fill=KEPT, more="fill-opacity: 0.3"))
+            if title == "Channel":
+                area = box(x, y0, size, size)
+                lines.append(shape(area, fill=KEPT, more="fill-opacity: 0.3"))
+            lines.append(grid(x, y0))
+        if title == "Block":
+            for i, j in ((0, 0), (0, 1), (2, 1)):
+                area = box(x0 + side * j, y0 + side * i, 2 * side, 2 * side)
+                lines.append(
+                    shape(
+                        area,
+                        fill=KEPT,
+                        stroke=KEPT,
+                        more="fill-opacity: 0.3; stroke-width: 2",
+                    )
+                )
+            for i, j in itertools.product(range(4), repeat=2):
+                count = (1, 2, 2, 1)[i] * (1, 2, 2, 1)[j]
+                where = x0 + size + gap + side * (j + 0.5), y0 + side * (i + 0.5) + 5
+                lines.append(text(*where, f"{count}", 14, anchor="middle"))
+    return svg(334, *lines)
+
+
+# --- valleys --------------------------------------------------------------------------
+
+
+def valleys() -> str:
+    lines = []
+    for k, (title, stretch) in enumerate((("flat?", 1.0), ("sharp?", 3.0))):
+        middle, bottom = 116 + 246 * k, 200
+        curve = []
+        for step in range(-100, 101, 2):
+            rise = min(1.6 * (stretch * step / 100) ** 2, 1.6)
+            rise = 110 * (1 - math.exp(-rise)) / (1 - math.exp(-1.6))
+            curve.append(f"{middle + step:g} {bottom - rise:.1f}")
+        x = middle + 28
+        rise = 110 * (1 - math.exp(-min(1.6 * (stretch * 0.28) ** 2, 1.6)))
+        top = bottom - rise / (1 - math.exp(-1.6))
+        lines += [
+            text(middle, 26, title, 17, bold=True, anchor="middle"),
+            shape("M" + "L".join(curve), stroke=KEPT, more="stroke-width: 3"),
+            shape(line(middle - 104, 216, middle + 104, 216), stroke=MUTED),
+            text(middle + 104, 236, "weight w", 14, fill=MUTED, anchor="end"),
+            shape(line(x, bottom, x, top), stroke=DROPPED, more="stroke-width: 3"),
+            shape(
+                line(middle, bottom, x, bottom),
+                stroke=TEXT,
+                more="stroke-dasharray: 3 3",
+            ),
+            f'<circle cx="{middle}" cy="{bottom}" r="6" style="fill: {TEXT}"/>',
+            f'<circle cx="{x}" cy="{top:.1f}" r="6" style="fill: {DROPPED}"/>',
+        ]
+    lines += [
+        text(
+            10, 262, "The same step to the right. The rise is the loss that it costs."
+        ),
+        text(10, 284, "Right: the same net, w measured in another unit.", fill=MUTED),
+    ]
+    return svg(294, *lines)
+
+
+def files() -> dict[str, str]:
+    """What is stored, by name."""
+    return {
+        "four-masks.svg": four_masks(),
+        "inputs.svg": inputs(),
+        "levels.svg": levels(),
+        "valleys.svg": valleys(),
+    }
+
+
+if __name__ == "__main__":
+    for name, content in files().items():
+        (FOLDER / name).write_text(content, encoding="utf-8", newline="\n")

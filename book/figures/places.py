@@ -1,0 +1,126 @@
+"""Draw where a mask stands: in four kinds of nets, from the input down to the output.
+
+Run ``python book/figures/places.py`` from the root of the repository after a change; a
+test compares the stored file with what this script makes. The colours are those of the
+page around it.
+"""
+
+from pathlib import Path
+
+FILE = Path(__file__).resolve().parents[1] / "_static" / "places.svg"
+
+TEXT, MUTED = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
+MASK = "var(--fig-dropped, #b34e00)"
+WIDTH, HEIGHT = 520, 940
+BOX, LINE = 32, 46  # height of a box, distance of two
+
+# A block: its branches, each from the input to the sum. A mask is marked by "*".
+BLOCKS = {
+    "ResNet": [["3 × 3, norm", "ReLU", "3 × 3, norm", "*any mask"]],
+    "ConvNeXt": [
+        [
+            "7 × 7 by channel",
+            "norm",
+            "linear, GELU",
+            "linear",
+            "LayerScale",
+            "*DropPath",
+        ]
+    ],
+    "Transformer, pre-norm": [
+        ["norm", "attention", "LayerScale", "*DropPath"],
+        ["norm", "MLP", "LayerScale", "*DropPath"],
+    ],
+}
+
+
+def text(x: float, y: float, content: str, fill: str = TEXT, more: str = "") -> str:
+    """One line of words."""
+    place = f'x="{x:g}" y="{y:g}" font-size="17" style="fill: {fill}"{more}'
+    return f"<text {place}>{content}</text>"
+
+
+def stroke(path: str, colour: str = MUTED, width: float = 1.5) -> str:
+    """A line."""
+    return (
+        f'<path d="{path}" style="fill: none; stroke: {colour}; '
+        f'stroke-width: {width:g}"/>'
+    )
+
+
+def box(x: float, y: float, width: float, content: str) -> list[str]:
+    """A part of a net, or a mask: thick, hatched at its ends, bold."""
+    mask = content.startswith("*")
+    colour = MASK if mask else MUTED
+    parts = [
+        stroke(f"M{x:g} {y:g}h{width:g}v{BOX}h{-width:g}z", colour, 1 + 1.5 * mask)
+    ]
+    if mask:
+        for left in (x, x + width - 16):
+            parts.append(stroke(f"M{left:g} {y + 16:g}l16 -16m-16 32l16 -16", colour))
+    weight = ' text-anchor="middle"' + ' font-weight="700"' * mask
+    words = content.removeprefix("*")
+    middle = x + width / 2
+    return [*parts, text(middle, y + 22, words, MASK if mask else TEXT, weight)]
+
+
+def arrow(x: float, y: float, end: float) -> str:
+    """Downwards, from y to ``end``."""
+    return stroke(f"M{x:g} {y:g}V{end:g}m-4 -6l4 6l4 -6")
+
+
+def block(x: float, y: float, name: str) -> list[str]:
+    """A residual block with its skip at the left."""
+    parts = [text(x, y, name, more=' font-weight="700"')]
+    middle, y = x + 135, y + 14
+    for branch in BLOCKS[name]:
+        start = y + 8
+        parts.append(arrow(middle, y, y + 24))
+        y += 24
+        for content in branch:
+            parts += box(x + 50, y, 170, content)
+            parts.append(arrow(middle, y + BOX, y + LINE))
+            y += LINE
+        skip = f"M{middle:g} {start:g}H{x + 20:g}V{y + 10:g}H{middle - 10:g}"
+        parts.append(stroke(skip + "m-6 -4l6 4l-6 4"))
+        plus = f"M{middle:g} {y:g}a10 10 0 0 1 0 20a10 10 0 0 1 0 -20m0 5v10m-5 -5h10"
+        parts.append(stroke(plus, TEXT))
+        y += 20
+    parts.append(arrow(middle, y, y + 20))
+    return parts
+
+
+def u_net(x: float, y: float) -> list[str]:
+    """Three levels down, three up; long skips across."""
+    parts = [text(x, y, "U-Net", more=' font-weight="700"')]
+    y += 24
+    for level in range(2):
+        top = y + 74 * level
+        left, right = x + 22 * level, x + 236 - 22 * level - 62
+        parts += box(left, top, 62, "down") + box(right, top, 62, "up")
+        parts.append(stroke(f"M{left + 62} {top + 16}H{right}m-6 -4l6 4l-6 4"))
+        below = top + 74
+        parts.append(arrow(left + 31 + 11, top + BOX, below))
+        parts.append(stroke(f"M{right + 20} {below:g}V{top + BOX}m-4 6l4 -6l4 6"))
+    parts.append(text(x + 118, y + 8, "long skips", MUTED, ' text-anchor="middle"'))
+    parts.append(text(x + 118, y + 38, "no mask", MUTED, ' text-anchor="middle"'))
+    parts += box(x + 18, y + 148, 200, "*SpatialDropout")
+    return parts
+
+
+def draw() -> str:
+    """The SVG."""
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">",
+        *block(10, 24, "ResNet"),
+        *block(270, 24, "ConvNeXt"),
+        *block(10, 440, "Transformer, pre-norm"),
+        *u_net(280, 440),
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(draw(), encoding="utf-8", newline="\n")

@@ -1,0 +1,96 @@
+"""The decisions and recipes of chapter 5: complete, sourced, and what the plans say."""
+
+import importlib.util
+import itertools
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BOOK = ROOT / "book"
+STORED = tomllib.loads((BOOK / "recipes" / "recipes.toml").read_text("utf-8"))
+CHOSEN_BY = ("net", "data", "see")
+STATUS = re.compile(
+    r"\[measured\]\((?P<page>[^)]+)\)|\[reported\]\(https://\S+?\)|\*heuristic\*"
+)
+
+
+def test_nothing_is_stored_but_decisions_and_recipes():
+    assert set(STORED) == {"decision", "recipe"}
+    assert {tuple(d) for d in STORED["decision"]} == {
+        (*CHOSEN_BY, "do", "beside", "unknown")
+    }
+    assert {tuple(r) for r in STORED["recipe"]} == {
+        ("net", "method", "rate", "schedule", "length", "augmentation", "source")
+    }
+    for record in STORED["decision"] + STORED["recipe"]:
+        assert all(value.strip() and "|" not in value for value in record.values())
+
+
+@pytest.mark.parametrize("decision", STORED["decision"], ids=lambda d: d["net"])
+def test_every_cell_of_a_decision_says_what_it_rests_on(decision):
+    for cell in (decision["do"], decision["beside"]):
+        found = list(STATUS.finditer(cell))
+        assert found, cell
+        # What follows the last status has none: at most a few words.
+        assert len(cell[found[-1].end() :]) < 60, cell
+        for status in found:
+            assert status["page"] is None or (BOOK / status["page"]).exists()
+
+
+def test_no_two_decisions_are_for_one_case():
+    cases = [tuple(d[key] for key in CHOSEN_BY) for d in STORED["decision"]]
+    assert len(set(cases)) == len(cases)
+
+
+def test_every_recipe_names_its_source():
+    for recipe in STORED["recipe"]:
+        assert re.match(r"\[[^]]+\]\(https://\S+\)", recipe["source"]), recipe["net"]
+        for rate in re.findall(r"\d\.\d+", recipe["rate"]):
+            assert 0 < float(rate) < 1
+
+
+def test_measured_rates_are_those_of_the_plans():
+    """The rows of small and deep ResNets name the settings that were chosen there."""
+    plans = {}
+    for name in ("compare", "deep", "augmented"):
+        plan = (BOOK / "results" / "plans" / f"{name}.toml").read_text("utf-8")
+        groups = tomllib.loads(plan)["groups"]
+        plans[name] = {g["name"]: g["p"][0] for g in groups if "p" in g}
+    said = {
+        (d["net"], d["data"]): " ".join(d["do"].split()) for d in STORED["decision"]
+    }
+    wrong = said["small ResNet", "few images, wrong labels"]
+    assert f"p = {plans['compare']['noisy: spatial']}," in wrong
+    deep = said["deep ResNet", "few images, wrong labels"]
+    assert f"linear up to {plans['deep']['path']}" in deep
+    assert f"SpatialDropout {plans['deep']['spatial']}." in deep
+    clean = {k: p for k, p in plans["compare"].items() if k.startswith("clean: ")}
+    linear = clean.pop("clean: path")
+    text = f"{min(clean.values())} to {max(clean.values())} (DropPath linear, {linear})"
+    assert text in said["small ResNet", "few images, right labels"]
+    augmented = plans["augmented"].values()
+    assert max(augmented) <= 0.1, "the best rates lie at or near 0"
+
+
+def test_the_places_are_what_their_script_draws():
+    path = BOOK / "figures" / "places.py"
+    spec = importlib.util.spec_from_file_location("places", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.FILE.read_text("utf-8") == module.draw(), "run book/figures/places.py"
+    for branch in itertools.chain(*module.BLOCKS.values()):
+        masks = [part for part in branch if part.startswith("*")]
+        assert masks == branch[-1:], "one mask, the last of its branch"
+
+
+def test_the_card_agrees_with_the_decisions():
+    card = (BOOK / "05_card.md").read_text("utf-8").splitlines()
+    for net in ("ViT", "Swin", "ConvNeXt", "EfficientNet", "deep ResNet", "detector"):
+        name = net.removeprefix("deep ").replace("detector", "Detector")
+        (line,) = (line for line in card if line.startswith(f"| {name} |"))
+        said = " ".join(d["do"] for d in STORED["decision"] if d["net"] == net)
+        rates = re.findall(r"0\.\d+", line.split(" | ")[2])
+        assert rates and [rate for rate in rates if rate not in said] == []
