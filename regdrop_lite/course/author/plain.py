@@ -455,7 +455,8 @@ def _blocks(
             kind = "mark" if token.content.strip() == END else "label"
         elif token.type == "heading_open":
             kind = "stop"
-        yield ("stop" if question else kind), question, *token.map
+        first, last = token.map
+        yield ("stop" if question else kind), question, first, last
 
 
 def _fold_answers(cells: Sequence[NotebookNode], markdown: MarkdownIt) -> None:

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from statistics import NormalDist
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, final
 
 import torch
@@ -220,6 +220,15 @@ def _without_values(tree: Any) -> Any:
     return tree
 
 
+def _name(frame: FrameType) -> str:
+    """The function or class that is called; of a decorated one not the decorator."""
+    code = frame.f_code
+    inner = [frame.f_locals[name] for name in code.co_freevars]
+    decorated = next((f for f in inner if isinstance(f, FunctionType)), None)
+    name = decorated.__qualname__ if decorated else code.co_qualname
+    return name.split(".")[0].lstrip("_")
+
+
 def _forbid(allowed: tuple[str, ...]) -> Callable[[FrameType, str, object], None]:
     """A profiler that stops the learner's code where it calls the package."""
 
@@ -229,7 +238,7 @@ def _forbid(allowed: tuple[str, ...]) -> Callable[[FrameType, str, object], None
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and inside(frame) and not inside(frame.f_back):
-            name = frame.f_code.co_qualname.split(".")[0]
+            name = _name(frame)
             if name not in allowed:
                 raise _Stop(
                     f"expected code of your own, but it calls {name} of regdrop_lite: "

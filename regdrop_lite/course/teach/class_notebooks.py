@@ -18,7 +18,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from regdrop_lite.course.author.plain import Book, PlainError, write_plain
+from regdrop_lite.course.author.markdown import PlainError
+from regdrop_lite.course.author.plain import Book, write_plain
 
 __all__ = ["class_version", "main", "scaffold", "write_class"]
 

@@ -3,11 +3,12 @@
 import math
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
 
-from regdrop_lite import SpatialDropout2d
+from regdrop_lite import DropBlock2d, SpatialDropout2d, drop_path
 from regdrop_lite.course.check import Report, core
 
 LOOPS = """
@@ -111,9 +112,11 @@ def test_what_fits_is_not_refused(make):
 
 def test_the_package_cannot_stand_in_for_an_answer():
     layer = SpatialDropout2d(0.5)
-    assert "calls _Dropout" in told(layer, torch.ones(2, 2, 2, 2), own=()) or (
-        "of regdrop_lite" in told(layer, torch.ones(2, 2, 2, 2), own=())
-    )
+    x = torch.ones(2, 2, 2, 2)
+    assert "it calls DropLayer of regdrop_lite" in told(layer, x, own=())
+    assert "it calls drop_path of regdrop_lite" in told(drop_path, x, 0.5, own=())
+    build = partial(DropBlock2d, 0.5, 3)  # its __init__ is decorated
+    assert "it calls DropBlock of regdrop_lite" in told(build, own=())
     assert told(layer, torch.ones(2, 2, 2, 2)) == ""
 
 
