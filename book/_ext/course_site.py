@@ -5,7 +5,8 @@
   that it takes its colours from the page in light and in dark mode.
 * An error that a cell shows on purpose is reduced to its message. The lines above it
   name files of the machine that ran the notebook and tell the reader nothing.
-* Exercises and solutions are titled by their task, and a solution is folded.
+* Exercises and solutions are titled by their task, and a solution is folded; so are the
+  objectives of a chapter, which opens with its question.
 * A page says what it is about, for searches and links, and ends with the way on.
 * The plain edition of the notebooks is written into ``notebooks/`` of the site, and the
   buttons for Colab, Binder and download lead there.
@@ -33,6 +34,7 @@ from sphinx_exercise.nodes import exercise_node, solution_node
 from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
+OBJECTIVES = "What you will be able to do"
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
 
 
@@ -91,21 +93,43 @@ class TitleExercises(SphinxPostTransform):
                 task = f"{number}: {words}" if number.isdigit() else number
                 node[0].replace_self(nodes.title("", f"Exercise {task}"))
             else:
-                fold = create_component(
-                    "dropdown",
-                    classes=["solution"],
-                    opened=False,
-                    type="dropdown",
-                    has_title=True,
-                    icon=None,
-                    chevron=None,
-                    container_classes=["solution"],
-                    title_classes=[],
-                    body_classes=[],
-                )
-                title = nodes.rubric("", f"Solution {task}", ids=node["ids"])
-                fold += [title, *node.children[1:]]
-                node.replace_self(fold)
+                title = f"Solution {task}"
+                body = node.children[1:]
+                node.replace_self(fold(title, body, "solution", ids=node["ids"]))
+
+
+class FoldObjectives(SphinxPostTransform):
+    """Fold the box of objectives, so that a chapter opens with its question."""
+
+    default_priority = 100  # sphinx_design turns the fold into a card later
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Look for the box that every chapter has below its title."""
+        for box in list(self.document.findall(nodes.admonition)):
+            title = box[0].astext() if isinstance(box[0], nodes.title) else ""
+            if title == OBJECTIVES:
+                words = f"{title}, and how long it takes"
+                box.parent.replace(box, fold(words, box[1:]))
+
+
+def fold(title: str, body: list[nodes.Node], kind: str = "", **options: Any) -> Any:
+    """A closed dropdown of sphinx_design; ``options`` are those of its title."""
+    classes = [kind] if kind else []
+    dropdown = create_component(
+        "dropdown",
+        classes=classes,
+        opened=False,
+        type="dropdown",
+        has_title=True,
+        icon=None,
+        chevron=None,
+        container_classes=classes,
+        title_classes=[],
+        body_classes=[],
+    )
+    dropdown += [nodes.rubric("", title, **options), *body]
+    return dropdown
 
 
 def describe(doctree: nodes.document) -> str:
@@ -303,6 +327,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)
     app.add_post_transform(TitleExercises)
+    app.add_post_transform(FoldObjectives)
     app.connect("autodoc-process-signature", plain_signature)
     # Before the theme leaves out templates that are empty, and behind the handlers
     # that make its buttons.

@@ -9,7 +9,7 @@
     try {
       return JSON.parse(localStorage.getItem(KEY));
     } catch {
-      return null; // a private window, perhaps: nothing is remembered
+      return null; // a private window, perhaps
     }
   }
   function save() {
@@ -27,7 +27,7 @@
     return element;
   }
 
-  /** A copy, which takes no name away from what it is a copy of. */
+  /** A copy without the names of its parts. */
   function copy(element) {
     const twin = element.cloneNode(true);
     for (const part of twin.querySelectorAll("[id]")) part.removeAttribute("id");
@@ -70,8 +70,7 @@
     form.append(make("button", {}, result ? "Reveal" : "Check"));
     box.append(form);
 
-    // What the reader said stands beside the result; where there is none, below. The
-    // other answers come last.
+    // What the reader said stands beside the result, the other answers behind it.
     const own = make("div", { className: "predict-own", tabIndex: -1 });
     if (result) result.querySelector("summary").after(own);
     else box.append(own);
@@ -92,7 +91,7 @@
       if (chosen && !number) said = copy(chosen.querySelector("summary")).childNodes;
       own.hidden = !answer;
       own.replaceChildren(make("p", {}, "You said: ", make("strong", {}, ...said), "."));
-      if (chosen) own.append(...[...copy(chosen).childNodes].slice(1));
+      if (chosen) own.append(...[...copy(chosen).children].slice(1));
       else if (read(answer) > right?.dataset.value) own.append("That is too much.");
       else if (read(answer) < right?.dataset.value) own.append("That is too little.");
       if (result) result.open = state.all || Boolean(state.open[id]);

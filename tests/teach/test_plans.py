@@ -9,6 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from regdrop_lite.course.study.report import load_study
+from regdrop_lite.course.study.statistics import t_interval
 from regdrop_lite.course.teach.plans import (
     Course,
     Item,
@@ -79,6 +81,7 @@ REST = {"talk": "the rest"}
 WRITE = {"section": "1 Write the function"}  # 10 minutes
 SCALE = {"section": "1 Scale what is kept"}  # 10 minutes, before it
 ASK = {"section": "1 Ask whether a channel was dropped"}  # 15 minutes
+FOURTH = {"section": f"4 {COURSE.of(4)[0].title}"}  # builds on chapter 1
 FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
 
 
@@ -97,7 +100,7 @@ FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
             "stands before its chapter",
         ),
         (
-            plan_of({"section": "4 Look at a hole"}, REST | {"minutes": 40}),
+            plan_of(FOURTH, REST | {"minutes": 45 - COURSE.of(4)[0].minutes}),
             "comes before 1.1, 1.3 is taught",
         ),
         (
@@ -244,3 +247,33 @@ def test_the_three_versions_break_what_the_archive_says(name, shows):
         "no scale": (False, True, False),
         "p keeps": (False, False, True),
     }[shows]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("noisy: spatial", "noisy: none"),
+        ("noisy: spatial", "noisy: stopped"),
+        ("clean: spatial", "clean: none"),
+    ],
+)
+def test_the_sample_reports_have_the_numbers_of_the_rows(first, second):
+    study = load_study(ROOT / "book" / "results" / "plans" / "compare.toml")
+    d = study.values(first, "accuracy") - study.values(second, "accuracy")
+    low, high = t_interval(d)
+    text = (TEACH / "answers" / "project.md").read_text(encoding="utf-8")
+    numbers = rf"{d.mean():.3f}\D+(95 % interval from )?{low:.3f} to {high:.3f}"
+    assert re.search(numbers, text), (d.mean(), low, high)
+    if "15 of 15 pairs" in text and second == "noisy: stopped":
+        assert (d > 0).all() and len(d) == 15
+    if second == "clean: none":
+        assert f"{(d > 0).sum()} of {len(d)} pairs" in text
+
+
+def test_points_of_the_sample_reports_add_up():
+    text = (TEACH / "answers" / "project.md").read_text(encoding="utf-8")
+    for report in text.split("## Report ")[1:]:
+        (total,) = re.findall(r"^\d: (\d+) of 12 points", report)
+        marks = re.search(r"^- \*Plan.*", report, re.M | re.S)[0]
+        points = re.findall(r"(?:plan|comparison|numbers|conclusion) (\d)", marks, re.I)
+        assert len(points) == 4 and sum(map(int, points)) == int(total)
