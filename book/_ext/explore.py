@@ -22,11 +22,9 @@ know is in ``book/explore/mask.json``, if there is such a file.
 
 The modules are plain ES modules and run as they are from a server. Pages opened as
 files are another matter: from ``file://`` browsers load neither modules nor JSON.
-Therefore the modules are written as classic scripts, in which each puts into the object
-``explore`` what it exports and takes from there what it imports. Nothing else changes,
-so that a reader finds the source in the browser. ``explore/explore.js`` has what all
-share, ``explore/NAME.js`` one figure with its data; a page loads those that it has, and
-none of them blocks it.
+Therefore all modules are written into one classic script, ``explore/explore.js``,
+in which each puts into the object ``explore`` what it exports and takes from there what
+it imports. Nothing else changes, so that a reader finds the source in the browser.
 """
 
 import json
@@ -107,32 +105,25 @@ def classic(name: str, source: str) -> str:
 
 
 def write_scripts(app: Sphinx) -> None:
-    """Write the script that all figures share, and one for each of them."""
+    """Write one script of all modules: one request, and other pages have it already."""
     if app.builder.format != "html":
         return
     out = Path(app.outdir) / "_static" / "explore"
     out.mkdir(parents=True, exist_ok=True)
-
-    def script(name: str) -> str:
-        source = (SOURCE / name).with_suffix(".js").read_text(encoding="utf-8")
-        return classic(name, source)
-
-    # Scripts that are deferred have all run when the content is said to be loaded.
-    scripts = {
-        "explore": "".join(map(script, (*FIRST, LAST)))
-        + 'addEventListener("DOMContentLoaded", () =>\n'
-        "  explore.mount.mountAll(explore, explore.data));\n"
-    }
-    for name in modules():
-        scripts[name] = script(name)
-        data = (SOURCE / name).with_suffix(".json")
+    script = ""
+    paths = {path.stem: path for path in sorted(SOURCE.glob("*.js"))}
+    rest = [name for name in paths if name not in (*FIRST, LAST)]
+    for path in (paths[name] for name in (*FIRST, *rest, LAST)):
+        text = classic(path.stem, path.read_text(encoding="utf-8"))
+        data = path.with_suffix(".json")
         if data.exists():
             value = json.loads(data.read_text(encoding="utf-8"))
             packed = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            scripts[name] += f"explore.data.{name} = {packed};\n"
-    for name, text in scripts.items():
-        path = (out / name).with_suffix(".js")
-        path.write_text(text, encoding="utf-8", newline="\n")
+            text += f"explore.data.{path.stem} = {packed};\n"
+        if path.stem == LAST:
+            text += "explore.mount.mountAll(explore, explore.data);\n"
+        script += text
+    (out / "explore.js").write_text(script, encoding="utf-8", newline="\n")
     style = (SOURCE / "explore.css").read_text(encoding="utf-8")
     (out / "explore.css").write_text(style, encoding="utf-8", newline="\n")
 
@@ -140,15 +131,13 @@ def write_scripts(app: Sphinx) -> None:
 def add_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Name in a page the scripts of the figures that it has."""
+    """Name the scripts in the pages that have such figures, and in no other."""
     if doctree is None:
         return
-    names = sorted({node["module"] for node in doctree.findall(explore)})
-    if not names:
+    if next(doctree.findall(explore), None) is None:
         return
     app.add_css_file("explore/explore.css")
-    for name in ("explore", *names):
-        app.add_js_file(f"explore/{name}.js", loading_method="defer", priority=900)
+    app.add_js_file("explore/explore.js", loading_method="defer", priority=900)
 
 
 def open_place(self: Any, node: explore) -> None:
