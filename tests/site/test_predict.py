@@ -289,7 +289,7 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
     # On paper all is open, and afterwards as before.
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    hidden = page.locator("article :is(.predict-result, .predict-choice) p")
+    hidden = page.locator("article :is(.predict-result, .predict-choice) > p")
     assert all(part.is_visible() for part in hidden.all()) and hidden.count() > 30
     assert not page.locator(".predict-form").first.is_visible()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
