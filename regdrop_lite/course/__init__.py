@@ -10,7 +10,7 @@ The layers never import this package, and importing it loads none of its modules
 * :mod:`regdrop_lite.course.plots`: one style for all figures;
 * :mod:`regdrop_lite.course.check`: checkers for the exercises;
 * :mod:`regdrop_lite.course.doctor`: whether a machine can run the notebooks;
-* :mod:`regdrop_lite.course.teach`: what instructors build: exams, plans, class versions;
+* :mod:`regdrop_lite.course.teach`: what instructors build from the book;
 * :mod:`regdrop_lite.course.kit`: a folder for a class without a network;
 * :mod:`regdrop_lite.course.author`: what authors run on notebooks.
 """
