@@ -312,10 +312,15 @@ def test_nothing_is_lost_without_memory_or_script(site, browser, script):
     """As a file, where the browser keeps nothing; and where no script runs."""
     with phone(browser, java_script_enabled=script) as visit:
         page = visit.page
-        page.add_init_script(
-            "Object.defineProperty(window, 'localStorage',"
-            " { get() { throw new DOMException('denied') } })"
-        )
+        page.add_init_script("""
+          for (const name of ["getItem", "setItem"]) {
+            const old = Storage.prototype[name];
+            Storage.prototype[name] = function (key, ...rest) {
+              if (key.startsWith("predict:")) throw new DOMException("denied");
+              return old.call(this, key, ...rest);
+            };
+          }
+        """)
         page.goto(built(site, PAGE).as_uri(), wait_until="load")
         result = page.locator("details.predict-result").nth(2)
         output = result.locator(".cell_output").first
