@@ -300,8 +300,9 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
 
     # A link into something folded opens it.
     inside = page.locator(".predict-result:not([open]) figure[id]").first
-    page.evaluate("id => location.hash = id", inside.get_attribute("id"))
-    inside.wait_for(state="visible")
+    name = inside.get_attribute("id")
+    page.evaluate("id => location.hash = id", name)
+    page.locator(f"#{name}").wait_for(state="visible")
     assert visit.complaints == []
     assert all(url.startswith((server, "data:")) for url in visit.requests)
 
