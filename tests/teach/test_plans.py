@@ -97,7 +97,7 @@ FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
             "stands before its chapter",
         ),
         (
-            plan_of({"section": "4 Look at a hole"}, REST | {"minutes": 40}),
+            plan_of({"section": "4 Ask for a tenth"}, REST | {"minutes": 40}),
             "comes before 1.1, 1.3 is taught",
         ),
         (
