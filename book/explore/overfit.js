@@ -20,7 +20,7 @@ const parameters = {
 const NAMES = { element: "element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
 const mean = (values) => values.reduce((a, b) => a + b) / values.length;
 
-/** The trainings of a setting: by seed, then [training labels repeated, new photographs
+/** The trainings of a setting: by seed, then [training labels given back, new photographs
  * right, wrong labels learnt by heart], then by epoch; the last of the three only where
  * labels are wrong. @param {any} data @param {{method: string, p: number, labels: string}} state
  * @returns {number[][][]} */
@@ -43,7 +43,7 @@ export const count = (answers, given, real) => ({
   right: answers.filter((a, i) => a === real[i]).length,
 });
 
-const WORDS = ["training labels repeated", "new photographs named rightly", "wrong labels learnt by heart"];
+const WORDS = ["training labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
 
 /** @param {import("./shared.js").Place} place */
 function render(place) {

@@ -121,7 +121,7 @@ def draw(data: dict[str, Any], rate: int = 2) -> str:
     """The SVG: what SpatialDropout changes, mean of three; colours are the page's."""
     text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
     kept, dropped = "var(--fig-kept, #0072b2)", "var(--fig-dropped, #b34e00)"
-    words = ("labels of the training repeated", "new photographs named rightly")
+    words = ("training labels given back", "new photographs named rightly")
     words += ("wrong labels learnt by heart",)
     titles = {
         "noisy": "A fifth of the labels is wrong",
