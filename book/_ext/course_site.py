@@ -153,20 +153,22 @@ def add_description(
 
 
 CHAPTER = re.compile(r"book/\d\d_\w+")
-EXERCISES = re.compile(r"book/exercises/(\d\d)_\w+")
+TASKS = re.compile(r"book/exercises/(\d\d)_\w+_(exercises|quiz)")
 
 
 def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     """Where to go from a page, as (what, page): the table of contents says it."""
     chapters = [name for name in pages if CHAPTER.fullmatch(name)]
-    exercises = {m[1]: m[0] for m in map(EXERCISES.fullmatch, pages) if m}
+    tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
     number = next(iter(re.findall(r"/(\d\d)", page)), "")
     later = [name for name in chapters if name.split("/")[1][:2] > number]
     second = [name for name in pages if re.fullmatch(rf"book/{number}[a-z]_\w+", name)]
     if not number:
         return []
     way = [("Second page", name) for name in second]
-    way += [("Exercises", exercises[number])] if number in exercises else []
+    for kind in ("exercises", "quiz"):
+        if (number, kind) in tasks:
+            way.append((kind.capitalize(), tasks[number, kind]))
     way += [("Next chapter", name) for name in later[:1]]
     way += [("Reference", "book/reference/api")]
     return [(what, name) for what, name in way if name != page]

@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator
+from sphinx_design.dropdown import dropdown_title
 
 ENTRIES = "glossary_entries"  # in Sphinx's environment: word -> (page, anchor, text)
 
@@ -26,6 +27,7 @@ class first_use(nodes.Inline, nodes.TextElement):
 CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.FixedTextElement)
 CLOSED += (nodes.raw, nodes.term, nodes.caption, nodes.container, nodes.strong)
 CLOSED += (pending_xref, nodes.rubric, nodes.math, nodes.table, first_use)
+CLOSED += (dropdown_title,)
 # A hover is plain text; tests/site/test_glossary.py finds a sign that is not here.
 SIGNS = {r"\times": "×", r"\rho": "ρ", r"\gamma": "γ", r"q_\ell": "q", r"^2": "²"}
 

@@ -11,7 +11,7 @@ CHAPTERS = [page for page in PAGES if page.startswith("book/0")]
 def test_a_word_leads_to_its_entry_at_its_first_use(site, page):
     """Once a page, to an entry that is there; a hover is plain text."""
     links = soup(built(site, page)).select("article a.term")
-    assert len(links) > 5
+    assert len(links) > 3
     addresses = [link["href"] for link in links]
     assert len(set(addresses)) == len(addresses)
     entries = soup(built(site, "book/reference/glossary"))

@@ -220,7 +220,8 @@ def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
     number = NUMBER.search(page)[1]
     for what, pattern in {
         "Second page": rf"book/{number}[a-z]_",
-        "Exercises": rf"book/exercises/{number}_",
+        "Exercises": rf"book/exercises/{number}_\w+_exercises$",
+        "Quiz": rf"book/exercises/{number}_\w+_quiz$",
         "Next chapter": rf"book/{int(number) + 1:02}_",
     }.items():
         pages = [p for p in PAGES if re.match(pattern, p) and p != page]
@@ -230,7 +231,7 @@ def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
 
 
 def test_exercises_and_solutions_are_titled_by_their_task(site):
-    for page in [p for p in PAGES if p.startswith("book/exercises/")]:
+    for page in [p for p in PAGES if p.endswith("_exercises")]:
         html = soup(built(site, page))
         exercises = html.select(".exercise > .admonition-title")
         tasks = [e.get_text().removeprefix("Exercise ") for e in exercises]
