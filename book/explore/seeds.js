@@ -143,7 +143,7 @@ function render({ model, el }) {
         box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
         table.el)),
   );
-  finish(place, said, show, [
+  finish({ model, el }, said, show, [
     ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);
