@@ -35,8 +35,9 @@ def monte_carlo_mode(model: nn.Module, *, also: Kinds = ()) -> Iterator[None]:
     Everything else is in evaluation: BatchNorm uses its running statistics and leaves
     them alone. ``nn.MultiheadAttention``, ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` with
     ``dropout`` above 0 are in training too (the last three if they have two layers:
-    they drop between layers only); their flag has no other use. Afterwards
-    every module has the mode that it had, also after an exception.
+    they drop between layers only), and so is timm's fused attention; their flag has no
+    other use. Afterwards every module has the mode that it had, also after an
+    exception.
 
     PyTorch's fast path for ``nn.TransformerEncoderLayer`` in evaluation without
     gradients leaves out the dropout layers inside, whatever their mode. It is off in
@@ -90,8 +91,20 @@ def _has_dropout(module: nn.Module) -> bool:
     """Whether dropout is a number of this module, not a layer inside it."""
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0 and module.num_layers > 1
+    if _is_fused(module):
+        return _dropout(module) > 0
     return isinstance(module, nn.MultiheadAttention) and module.dropout > 0
 
 
+def _is_fused(module: nn.Module) -> bool:
+    """Whether this is timm's attention, which hands a rate to PyTorch's kernel.
+
+    The layer ``attn_drop`` holds the rate and is not called; the flag that decides is
+    that of the attention itself, which has no other use.
+    """
+    fused = getattr(module, "fused_attn", False) is True
+    return fused and isinstance(getattr(module, "attn_drop", None), nn.Dropout)
+
+
 def _dropout(module: Any) -> float:
-    return float(module.dropout)
+    return float(module.attn_drop.p if _is_fused(module) else module.dropout)

@@ -129,3 +129,32 @@ def test_a_class_of_ones_own_may_be_named() -> None:
     with monte_carlo_mode(model, also=Functional):
         assert not torch.equal(model(x), model(x))
         assert not model[1].training
+
+
+class FusedAttention(nn.Module):
+    """Attention as timm writes it: the rate of a layer, the flag of its own."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.fused_attn = True
+        self.attn_drop = nn.Dropout(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.attn_drop.p if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=p)
+
+
+def test_fused_attention_drops_as_well():
+    model = nn.Sequential(nn.BatchNorm1d(8), FusedAttention(0.3))
+    x = torch.randn(2, 8, 4)
+    with torch.no_grad(), monte_carlo_mode(model):
+        first, second = model(x), model(x)
+        assert not model[0].training
+    assert not torch.equal(first, second)
+    model.eval()
+    assert torch.equal(model(x), model(x))
+    with (
+        pytest.raises(ValueError, match="all samples"),
+        monte_carlo_mode(FusedAttention(0.0)),
+    ):
+        pass
