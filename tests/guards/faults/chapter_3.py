@@ -6,7 +6,7 @@ MAIN = "03_drop_path"
 DETAILS = "03b_drop_path_details"
 KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
 SHAPE = "shape = [1] * input.dim()"
-SCALE = "1.0 / (1.0 - p) if scale_by_keep else 1.0"
+SCALE = "inverse_keep(p, input.dtype) if scale_by_keep else 1.0"
 INDEX = "index = draws[1:].argsort()[: max(count, 1)].sort().values.to(input.device)"
 
 FAULTS = [
@@ -22,7 +22,7 @@ FAULTS = [
         "path: scaled in any case",
         "drop_path.py",
         SCALE,
-        "1.0 / (1.0 - p)",
+        "inverse_keep(p, input.dtype)",
         MAIN,
         "scaled, the mean is F; unscaled, it is q F",
     ),
