@@ -14,7 +14,13 @@ from pydantic import ValidationError
 
 from regdrop_lite import drop_block_gamma, drop_path_rates
 from regdrop_lite.course.teach import archive, exam
-from regdrop_lite.course.teach.bank import Bank, Numeric, read_bank, write_number
+from regdrop_lite.course.teach.bank import (
+    Bank,
+    Numeric,
+    accepted_range,
+    read_bank,
+    write_number,
+)
 from regdrop_lite.course.teach.exam import make_exam
 from regdrop_lite.course.teach.quiz import quiz_markdown
 
@@ -167,9 +173,41 @@ def test_numbers_agree_with_another_way(name):
         assert question.answer(drawn) == pytest.approx(expected, rel=1e-9), drawn
         # What is asked for has to be enough to tell a right answer.
         text = write_number(expected, question.digits)
-        assert float(text) == pytest.approx(
-            expected, rel=0.6 * 10 ** (1 - question.digits)
-        )
+        rel = 0.6 * 10 ** (1 - question.digits) if question.digits else 0
+        assert float(text) == pytest.approx(expected, rel=rel)
+        low, high = map(float, accepted_range(expected, question.digits))
+        assert low <= float(text) <= high and low <= expected <= high
+        if question.digits:
+            unit = 10.0 ** (math.floor(math.log10(expected)) + 1 - question.digits)
+            assert high - low == pytest.approx(unit, rel=0.03), (text, low, high)
+            # Half to even, as computers round, is as right as half up.
+            even = round(
+                expected, question.digits - 1 - math.floor(math.log10(expected))
+            )
+            assert low <= even <= high
+            assert len(text.replace(".", "").lstrip("0")) == question.digits, text
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text", "low", "high"),
+    [
+        (0.3125, 3, "0.313", "0.31200", "0.31300"),
+        (0.03125, 3, "0.0313", "0.031200", "0.031300"),
+        (0.0625, 2, "0.063", "0.06200", "0.06300"),
+        (11.25, 3, "11.3", "11.200", "11.300"),
+        (0.43, 3, "0.430", "0.42950", "0.43050"),
+        (5.0, 3, "5.00", "4.9950", "5.0050"),
+        (45.0, 3, "45.0", "44.950", "45.050"),
+        (0.6, 3, "0.600", "0.59950", "0.60050"),
+        (0.9996, 3, "1.00", "0.99910", "1.00010"),
+        (0.61249999999999993, 3, "0.613", "0.61200", "0.61300"),
+        (15.0, None, "15", "15", "15"),
+    ],
+)
+def test_numbers_are_rounded_by_hand(value, digits, text, low, high):
+    """Half up, with the zeros that were asked for; a tie accepts both neighbours."""
+    assert write_number(value, digits) == text
+    assert accepted_range(value, digits) == (low, high)
 
 
 def test_no_other_way_is_left_over():
@@ -213,11 +251,11 @@ def test_a_paper_holds_no_answer(bank, seed):
     for question in bank.opens:
         for level in question.rubric:
             assert level.sample not in made.paper and level.sample in made.answers
-    for answer in re.findall(r"^\*\*([\d.]+)\*\*\.", made.answers, re.M):
+    answers = re.findall(r"^\*\*([\d.]+)\*\* \(accepted: ", made.answers, re.M)
+    for answer in answers:
         asked = re.findall(r"(?<![\d.])" + re.escape(answer) + r"(?![\d.])", made.paper)
         assert not asked or len(answer) < 3, answer
-    numbers = [float(n) for n in re.findall(r"^\*\*([\d.]+)\*\*\.", made.answers, re.M)]
-    assert len(numbers) == 2
+    assert len(answers) == 2
 
 
 def test_an_exam_needs_enough_questions():
@@ -267,7 +305,7 @@ def test_text2qti_reads_what_we_write(bank, tmp_path):
             assert sum(line.startswith("*") for line in options) == 1 and not ends
         else:
             (end,) = ends
-            assert end == "____" or re.fullmatch(r"= [\d.]+ \+- 0\.0*5", end), end
+            assert end == "____" or re.fullmatch(r"= (\d+|\[[\d.]+, [\d.]+\])", end)
     if program := shutil.which("text2qti"):
         (tmp_path / "quiz.txt").write_text(text, encoding="utf-8")
         command = [program, "quiz.txt"]
@@ -324,6 +362,8 @@ RIGHT, WRONG = choice()["options"][0], choice()["options"][1]
         (numeric(formula="p + z"), "z"),
         (numeric(formula="log(p - 0.5)"), "a: log"),
         (numeric(formula="p * inf"), "finite"),
+        (numeric(values={"p": [0.5, 0]}, formula="1 / p"), "division by zero"),
+        (numeric(digits=None), "0.5 is no whole number"),
         (numeric(formula="__import__('os')"), "__import__"),
         (numeric(text="?"), "asks about"),
         (numeric(values={"p": []}), "at least one value"),

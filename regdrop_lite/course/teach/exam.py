@@ -22,7 +22,6 @@ from regdrop_lite.course.teach.bank import (
     Numeric,
     Question,
     read_bank,
-    write_number,
 )
 from regdrop_lite.course.teach.quiz import shuffled
 
@@ -120,12 +119,7 @@ def _write(question: Question, seed: int, rng: random.Random) -> tuple[str, str]
         return asked, "\n".join(verdicts)
     if isinstance(question, Numeric):
         values = question.draw(rng)
-        answer = write_number(question.answer(values), question.digits)
-        asked = (
-            f"{question.fill(question.text, values)} "
-            f"(to {question.digits} significant digits)"
-        )
-        return asked, f"**{answer}**. {question.fill(question.why, values)}"
+        return question.ask(values), question.solve(values)
     levels = [
         f"- **{level.level}** ({worth} points). {level.asks}\n\n  > {level.sample}"
         for worth, level in zip((2, 4, 6), question.rubric, strict=True)
