@@ -397,6 +397,7 @@ def test_a_paper_holds_no_answer(bank, seed):
         asked = re.findall(r"(?<![\d.])" + re.escape(answer) + r"(?![\d.])", made.paper)
         assert not asked or len(answer) < 3, answer
     assert len(answers) == 2
+    assert made.answers.count("- [x] ") == 5 and "[x]" not in made.paper
 
 
 def test_an_exam_needs_enough_questions():
