@@ -1,6 +1,7 @@
 """The question banks: complete, right, and without answers where learners look."""
 
 import itertools
+import json
 import math
 import random
 import re
@@ -14,7 +15,13 @@ from pydantic import ValidationError
 
 from regdrop_lite import drop_block_gamma, drop_path_rates
 from regdrop_lite.course.teach import archive, exam
-from regdrop_lite.course.teach.bank import Bank, Numeric, read_bank, write_number
+from regdrop_lite.course.teach.bank import (
+    Bank,
+    Numeric,
+    accepted_range,
+    read_bank,
+    write_number,
+)
 from regdrop_lite.course.teach.exam import make_exam
 from regdrop_lite.course.teach.quiz import quiz_markdown
 
@@ -127,7 +134,7 @@ OTHER_WAYS = {
             for k in range(c + 1)
         )
     ),
-    "exactly-k": lambda c, p, k: sum(w for m, w in masks([p] * c) if c - sum(m) == k),
+    "exactly-k": lambda c, p, k: sum(w for m, w in masks([p] * c) if sum(m) == k),
     "ceiling": restored_variance,
     "what-arrives": lambda p, n: 1 - sum(p * (1 - p) ** i for i in range(n)),
     "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
@@ -167,13 +174,121 @@ def test_numbers_agree_with_another_way(name):
         assert question.answer(drawn) == pytest.approx(expected, rel=1e-9), drawn
         # What is asked for has to be enough to tell a right answer.
         text = write_number(expected, question.digits)
-        assert float(text) == pytest.approx(
-            expected, rel=0.6 * 10 ** (1 - question.digits)
-        )
+        rel = 0.6 * 10 ** (1 - question.digits) if question.digits else 0
+        assert float(text) == pytest.approx(expected, rel=rel)
+        low, high = map(float, accepted_range(expected, question.digits))
+        assert low <= float(text) <= high and low <= expected <= high
+        if question.digits:
+            unit = 10.0 ** (math.floor(math.log10(expected)) + 1 - question.digits)
+            assert high - low == pytest.approx(unit, rel=0.03), (text, low, high)
+            # Half to even, as computers round, is as right as half up.
+            even = round(
+                expected, question.digits - 1 - math.floor(math.log10(expected))
+            )
+            assert low <= even <= high
+            assert len(text.replace(".", "").lstrip("0")) == question.digits, text
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text", "low", "high"),
+    [
+        (0.3125, 3, "0.313", "0.31200", "0.31300"),
+        (0.03125, 3, "0.0313", "0.031200", "0.031300"),
+        (0.0625, 2, "0.063", "0.06200", "0.06300"),
+        (11.25, 3, "11.3", "11.200", "11.300"),
+        (0.43, 3, "0.430", "0.42950", "0.43050"),
+        (5.0, 3, "5.00", "4.9950", "5.0050"),
+        (45.0, 3, "45.0", "44.950", "45.050"),
+        (0.6, 3, "0.600", "0.59950", "0.60050"),
+        (0.9996, 3, "1.00", "0.99910", "1.00010"),
+        (0.61249999999999993, 3, "0.613", "0.61200", "0.61300"),
+        (15.0, None, "15", "15", "15"),
+    ],
+)
+def test_numbers_are_rounded_by_hand(value, digits, text, low, high):
+    """Half up, with the zeros that were asked for; a tie accepts both neighbours."""
+    assert write_number(value, digits) == text
+    assert accepted_range(value, digits) == (low, high)
 
 
 def test_no_other_way_is_left_over():
     assert set(OTHER_WAYS) == set(NUMERICS)
+
+
+def dropped_share(h, k, g, counts):
+    covered = [counts(i) for i in range(h)]
+    return sum(1 - (1 - g) ** (a * b) for a in covered for b in covered) / h**2
+
+
+def test_numbers_of_choices_and_samples_are_right():
+    """What options and sample answers say, computed."""
+    banks = {n: json.dumps(bank.model_dump()) for n, bank in BANKS.items()}
+
+    def says(chapter, text, value, places):
+        assert text in banks[chapter] and f"{value:.{places}f}" in text, (text, value)
+
+    three = math.comb(12, 3) * 0.25**3 * 0.75**9
+    says(1, "Exactly 3 fall in 26 %", 100 * three, 0)
+    above = sum(math.comb(12, k) * 0.25**k * 0.75 ** (12 - k) for k in range(4, 13))
+    says(1, "More than 3 fall in 35 %", 100 * above, 0)
+    deviation = math.sqrt(48 * 0.25 * 0.75)
+    says(1, "standard deviation 3, so 16 lies 1.33", (16 - 12) / deviation, 2)
+    says(1, "would be 13 of them", (16 - 12) / (deviation / 10), 0)
+
+    weights, nets = (0.64, 0.16, 0.16, 0.04), (0.9, 0.6, 0.5, 0.2)
+    mean = sum(w * p for w, p in zip(weights, nets, strict=True))
+    loss = -sum(w * math.log(p) for w, p in zip(weights, nets, strict=True))
+    says(2, "0.274 for the mean prediction", -math.log(mean), 3)
+    says(2, "0.324 on average", loss, 3)
+    says(2, "0.105 for the best", -math.log(max(nets)), 3)
+    for signs, expected in (((1, 1), "4.5, 8, 0"), ((1, -1), "4.5, 8, 16")):
+        a, b = [3, 1], [-2 * signs[1]] * 2
+        groups = [[[x] for x in a + b], [a, b], [a + b]]
+        noises = [
+            spread(
+                [0.2] * len(g), lambda m, g=g: sum(map(sum, itertools.compress(g, m)))
+            )
+            / 0.64
+            for g in groups
+        ]
+        assert ", ".join(f"{n:.3g}" for n in noises) == expected
+        assert expected in banks[2]
+
+    for p in (0.1, 0.3, 0.5):
+        alone = sum(weight for mask, weight in masks([p, p]) if sum(mask) == 1)
+        assert alone == pytest.approx(2 * p * (1 - p)) and alone <= 0.5
+    assert (
+        "exactly one of the two falls in a share $2pq$"
+        in BANKS[2].questions[0].options[1].why
+    )
+
+    at_most_six = sum(w for m, w in masks([0.2] * 10) if sum(m) <= 6)
+    assert round(1 / at_most_six) == 8 and "one of eight draws" in banks[3]
+    says(3, "standard deviation of 0.13", math.sqrt(0.2 * 0.8 / 10), 2)
+    law = [0.0] * 4
+    for mask, weight in masks([0.1, 0.4, 0.5]):
+        law[sum(mask)] += weight
+    says(3, "0.02, 0.23, 0.48, 0.27", law[0], 2)
+    assert [round(x, 12) for x in law] == [0.02, 0.23, 0.48, 0.27]
+    says(3, "variance 0.58", spread([0.1, 0.4, 0.5], sum), 2)
+    says(3, "the variance 0.67", 3 * 2 / 9, 2)
+    says(3, "0.536 instead of 0.5625", 30 / 56, 3)
+
+    def rate(h, k, p):
+        return p * h**2 / (k**2 * (h - k + 1) ** 2)
+
+    def inside(h, k):
+        return lambda i: min(i + 1, k, h - k + 1, h - i)
+
+    def around(h, k):
+        return lambda i: min(i, k // 2) + min(h - 1 - i, k // 2) + 1
+
+    g = rate(28, 7, 0.3)
+    says(4, "drops 0.25 of the", dropped_share(28, 7, g, inside(28, 7)), 2)
+    says(4, "That drops 0.35", dropped_share(28, 7, g, around(28, 7)), 2)
+    g = rate(10, 5, 0.1)
+    says(4, "A drops 0.093", dropped_share(10, 5, g, inside(10, 5)), 3)
+    says(4, "B 0.193", dropped_share(10, 5, g, around(10, 5)), 3)
 
 
 # --- where learners look ----------------------------------------------------------
@@ -189,6 +304,70 @@ def test_the_page_shows_public_questions_alone(bank):
         assert (text in page) is question.public, question.id
     for question in bank.opens:
         assert not any(level.sample[:60] in page for level in question.rubric)
+
+
+def words(text):
+    """Words and numbers, in order."""
+    return re.findall(r"\d+(?:\.\d+)?|[a-z]+", text.lower().replace(",", ""))
+
+
+def runs(text, length):
+    found = words(text)
+    return {tuple(found[i : i + length]) for i in range(len(found) - length + 1)}
+
+
+def telling(text):
+    return {word for word in words(text) if len(word) > 3 or word[0].isdigit()}
+
+
+@pytest.fixture(scope="module")
+def public():
+    """Every paragraph, point and table row of the site, and its quizzes."""
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    texts = [quiz_markdown(bank) for bank in BANKS.values()]
+    for name in re.findall(r"(?:root|file): (\S+)", toc):
+        for path in ROOT.glob(f"{name}.*"):
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".ipynb":
+                cells = json.loads(text)["cells"]
+                text = "\n\n".join("".join(cell["source"]) for cell in cells)
+            texts.append(text)
+    assert len(texts) > 30
+    blocks = [b for text in texts for b in re.split(r"\n\s*\n|\n(?=\||- )", text)]
+    return [(block, runs(block, 8), telling(block)) for block in blocks]
+
+
+def given_away(question, public):
+    """The public texts that ask the same: eight words in a row, or most of all."""
+    mine, said = runs(question, 8), telling(question)
+    return [
+        block
+        for block, theirs, told in public
+        if mine & theirs or (len(block) < 900 and len(said & told) >= 0.75 * len(said))
+    ]
+
+
+@every_bank
+def test_no_exam_question_stands_on_the_site(bank, public):
+    for question in bank.questions:
+        if not question.public:
+            assert given_away(question.text, public) == [], question.id
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        'A report says: "At $p = 0.5$ our layer dropped 55 % of 64 channels, so it is '
+        'biased." Answer with a calculation, and say how you would test the layer.',
+        "Three thinned nets, equally likely, give the true class the probabilities 0.8,"
+        " 0.8 and 0.1. Compute the loss of the arithmetic mean, of the average net and "
+        "of the best net. Which order between them is a theorem, and which is not?",
+        "A colleague measures a dropped share of 0.21 at $p = 0.1$, on maps of "
+        r"$14 \times 14$ with blocks of 7. What does her code do, most likely?",
+    ],
+)
+def test_a_question_that_stands_on_the_site_is_found(question, public):
+    assert given_away(question, public)
 
 
 @every_bank
@@ -213,11 +392,12 @@ def test_a_paper_holds_no_answer(bank, seed):
     for question in bank.opens:
         for level in question.rubric:
             assert level.sample not in made.paper and level.sample in made.answers
-    for answer in re.findall(r"^\*\*([\d.]+)\*\*\.", made.answers, re.M):
+    answers = re.findall(r"^\*\*([\d.]+)\*\* \(accepted: ", made.answers, re.M)
+    for answer in answers:
         asked = re.findall(r"(?<![\d.])" + re.escape(answer) + r"(?![\d.])", made.paper)
         assert not asked or len(answer) < 3, answer
-    numbers = [float(n) for n in re.findall(r"^\*\*([\d.]+)\*\*\.", made.answers, re.M)]
-    assert len(numbers) == 2
+    assert len(answers) == 2
+    assert made.answers.count("- [x] ") == 5 and "[x]" not in made.paper
 
 
 def test_an_exam_needs_enough_questions():
@@ -267,7 +447,7 @@ def test_text2qti_reads_what_we_write(bank, tmp_path):
             assert sum(line.startswith("*") for line in options) == 1 and not ends
         else:
             (end,) = ends
-            assert end == "____" or re.fullmatch(r"= [\d.]+ \+- 0\.0*5", end), end
+            assert end == "____" or re.fullmatch(r"= (\d+|\[[\d.]+, [\d.]+\])", end)
     if program := shutil.which("text2qti"):
         (tmp_path / "quiz.txt").write_text(text, encoding="utf-8")
         command = [program, "quiz.txt"]
@@ -324,6 +504,8 @@ RIGHT, WRONG = choice()["options"][0], choice()["options"][1]
         (numeric(formula="p + z"), "z"),
         (numeric(formula="log(p - 0.5)"), "a: log"),
         (numeric(formula="p * inf"), "finite"),
+        (numeric(values={"p": [0.5, 0]}, formula="1 / p"), "division by zero"),
+        (numeric(digits=None), "0.5 is no whole number"),
         (numeric(formula="__import__('os')"), "__import__"),
         (numeric(text="?"), "asks about"),
         (numeric(values={"p": []}), "at least one value"),

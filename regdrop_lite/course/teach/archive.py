@@ -23,8 +23,8 @@ from regdrop_lite.course.teach.bank import (
     Numeric,
     Open,
     Question,
+    accepted_range,
     read_bank,
-    write_number,
 )
 from regdrop_lite.course.teach.exam import POINTS
 from regdrop_lite.course.teach.quiz import shuffled
@@ -49,10 +49,7 @@ def answers_markdown(bank: Bank) -> str:
                 for option in question.options
             ]
         elif isinstance(question, Numeric):
-            answer = question.answer(question.first())
-            parts.append(
-                f"**{write_number(answer, question.digits)}**. {_why(question)}"
-            )
+            parts.append(question.solve(question.first()))
         else:
             parts += [
                 f"### {level.level}\n\n{level.asks}\n\n> {level.sample}"
@@ -63,18 +60,14 @@ def answers_markdown(bank: Bank) -> str:
 
 def _asked(question: Question) -> str:
     if isinstance(question, Numeric):
-        return question.fill(question.text, question.first())
+        return question.ask(question.first())
     return question.text
-
-
-def _why(question: Numeric) -> str:
-    return question.fill(question.why, question.first())
 
 
 def qti_text(bank: Bank) -> str:
     """Write all questions of a bank as text2qti reads them.
 
-    The tolerance of a number is half a unit of the last digit that is asked for.
+    A number is accepted within half a unit of the last digit that is asked for.
     """
     parts = [
         f"Quiz title: {bank.title}\n"
@@ -92,10 +85,11 @@ def qti_text(bank: Bank) -> str:
                 lines.append(f"{mark}{letter}) {_one_line(option.text)}")
                 lines.append(f"... {_one_line(option.why)}")
         elif isinstance(question, Numeric):
-            text = write_number(question.answer(question.first()), question.digits)
-            decimals = len(text.partition(".")[2])
-            lines.append(f"... {_one_line(_why(question))}")
-            lines.append(f"= {text} +- {0.5 * 10**-decimals:.{decimals + 1}f}")
+            answer = question.answer(question.first())
+            low, high = accepted_range(answer, question.digits)
+            why = question.fill(question.why, question.first())
+            lines.append(f"... {_one_line(why)}")
+            lines.append(f"= {low}" if low == high else f"= [{low}, {high}]")
         elif isinstance(question, Open):
             asks = " ".join(f"{level.level}: {level.asks}" for level in question.rubric)
             lines += [f"... {_one_line(asks)}", "____"]

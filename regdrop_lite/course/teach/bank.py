@@ -10,10 +10,12 @@ Texts are plain Markdown with formulas between dollars, so that every reader can
 them: the site, a notebook, and a learning platform.
 """
 
+import itertools
 import math
 import random
 import re
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +39,7 @@ __all__ = [
     "Open",
     "Option",
     "Question",
+    "accepted_range",
     "bank_file",
     "read_bank",
     "write_number",
@@ -125,14 +128,15 @@ class Numeric(_Question):
     Attributes:
         values: for each name in text and formula the numbers that take turns.
         formula: an expression of Python, with the functions of :mod:`math`.
-        digits: how many significant digits an answer needs.
+        digits: how many significant digits an answer needs; without it the answer is
+            a whole number.
         why: how one gets there.
     """
 
     kind: Literal["numeric"]
     values: Annotated[Mapping[str, tuple[Number, ...]], Field(min_length=1)]
     formula: Text
-    digits: Annotated[int, Field(ge=2, le=4)]
+    digits: Annotated[int, Field(ge=2, le=4)] | None = None
     why: Text
 
     @field_validator("values")
@@ -152,7 +156,12 @@ class Numeric(_Question):
                 f"{self.id}: the text asks about {sorted(asked)}, "
                 f"but values has {sorted(self.values)}"
             )
-        self.answer(self.first())
+        for values in itertools.product(*self.values.values()):
+            answer = self.answer(dict(zip(self.values, values, strict=True)))
+            if self.digits is None and answer != round(answer):
+                raise ValueError(
+                    f'{self.id}: "digits" is missing, and {answer} is no whole number'
+                )
         return self
 
     def first(self) -> dict[str, Number]:
@@ -181,6 +190,25 @@ class Numeric(_Question):
         if not math.isfinite(result):
             raise ValueError(f"{self.id}: expected a finite number, but got {result}")
         return result
+
+    def ask(self, values: Mapping[str, Number]) -> str:
+        """Write the question with these values, and how exact an answer has to be."""
+        how = (
+            "a whole number"
+            if self.digits is None
+            else f"to {self.digits} significant digits"
+        )
+        return f"{self.fill(self.text, values)} ({how})"
+
+    def solve(self, values: Mapping[str, Number]) -> str:
+        """Write the answer for these values, what else is accepted, and why."""
+        answer = self.answer(values)
+        written = f"**{write_number(answer, self.digits)}**"
+        if self.digits is not None:
+            written += " (accepted: {} to {})".format(
+                *accepted_range(answer, self.digits)
+            )
+        return f"{written}. {self.fill(self.why, values)}"
 
     def fill(self, text: str, values: Mapping[str, Number]) -> str:
         """Put the values into a text."""
@@ -284,15 +312,55 @@ def read_bank(root: Path, chapter: int) -> Bank:
     return Bank.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def write_number(value: float, digits: int) -> str:
-    """Write a number with so many significant digits, without a power of ten.
+def write_number(value: float, digits: int | None) -> str:
+    """Round a number as learners do by hand: half up, zeros at the end kept.
+
+    Args:
+        value: the number.
+        digits: how many significant digits; if None, it is a whole number.
 
     Example:
-        >>> write_number(0.0123456, 3), write_number(1234.5, 3), write_number(2.0, 3)
-        ('0.0123', '1234', '2')
+        >>> write_number(0.3125, 3), write_number(0.43, 3), write_number(1234.5, 3)
+        ('0.313', '0.430', '1230')
+        >>> write_number(15.0, None)
+        '15'
     """
-    if value == 0:
-        return "0"
-    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
-    text = f"{value:.{places}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    number = _decimal(value)
+    unit = _unit(number, digits)
+    rounded = number.quantize(unit, ROUND_HALF_UP)
+    # 0.9996 to three digits is 1.00, not 1.000.
+    more = 0 if digits is None else rounded.adjusted() - number.adjusted()
+    return f"{rounded.quantize(unit.scaleb(more)):f}"
+
+
+def accepted_range(value: float, digits: int | None) -> tuple[str, str]:
+    """Which answers are right: half a unit of the last digit on both sides.
+
+    The middle is the number before it is rounded, so that 0.3125 may become 0.312 or
+    0.313. Bounds are written to a hundredth of the unit, and rounded outwards.
+
+    Example:
+        >>> accepted_range(0.3125, 3), accepted_range(3 / 7, 3)
+        (('0.31200', '0.31300'), ('0.42807', '0.42908'))
+        >>> accepted_range(15.0, None)
+        ('15', '15')
+    """
+    number = _decimal(value)
+    if digits is None:
+        return write_number(value, None), write_number(value, None)
+    unit = _unit(number, digits)
+    low = (number - unit / 2).quantize(unit / 100, ROUND_FLOOR)
+    high = (number + unit / 2).quantize(unit / 100, ROUND_CEILING)
+    return f"{low:f}", f"{high:f}"
+
+
+def _decimal(value: float) -> Decimal:
+    # Twelve digits hide that 0.1 + 0.2 is not 0.3, and turn 0.61249999999999 into the
+    # 0.6125 that one gets by hand.
+    return Decimal(f"{value:.12g}")
+
+
+def _unit(number: Decimal, digits: int | None) -> Decimal:
+    if digits is None:
+        return Decimal(1)
+    return Decimal(1).scaleb(number.adjusted() + 1 - digits)

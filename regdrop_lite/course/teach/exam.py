@@ -22,7 +22,6 @@ from regdrop_lite.course.teach.bank import (
     Numeric,
     Question,
     read_bank,
-    write_number,
 )
 from regdrop_lite.course.teach.quiz import shuffled
 
@@ -92,7 +91,7 @@ def make_exam(
         answers.append(
             f"## Question {number} ({worth} {unit})\n\n"
             f"*Chapter {bank.chapter}, objective {question.objective}, "
-            f"{question.id}*\n\n{asked}\n\n{answered}"
+            f"{question.id}*\n\n{answered}"
         )
     return Exam("\n\n".join(paper) + "\n", "\n\n".join(answers) + "\n")
 
@@ -104,33 +103,31 @@ def _minutes(question: Question) -> int:
 
 
 def _write(question: Question, seed: int, rng: random.Random) -> tuple[str, str]:
-    """Give a question as asked, and what its answer is."""
+    """Give a question as asked, and the same with its answer."""
     if isinstance(question, Choice):
         options = shuffled(question, seed)
-        lines = [
-            f"- [ ] {c}) {o.text}" for c, o in zip("abcdef", options, strict=False)
-        ]
-        asked = "\n".join([question.text, "", *lines])
+        lines = [f"{c}) {o.text}" for c, o in zip("abcdef", options, strict=False)]
+        ticks = ["x" if o.right is not None else " " for o in options]
+        empty = [f"- [ ] {line}" for line in lines]
+        ticked = [f"- [{t}] {line}" for t, line in zip(ticks, lines, strict=True)]
         verdicts = [
             f"- **{letter}) right:** {option.why}"
             if option.right is not None
             else f"- {letter}) {option.slip}: {option.why}"
             for letter, option in zip("abcdef", options, strict=False)
         ]
-        return asked, "\n".join(verdicts)
+        return "\n".join([question.text, "", *empty]), "\n".join(
+            [question.text, "", *ticked, "", *verdicts]
+        )
     if isinstance(question, Numeric):
         values = question.draw(rng)
-        answer = write_number(question.answer(values), question.digits)
-        asked = (
-            f"{question.fill(question.text, values)} "
-            f"(to {question.digits} significant digits)"
-        )
-        return asked, f"**{answer}**. {question.fill(question.why, values)}"
+        asked = question.ask(values)
+        return asked, f"{asked}\n\n{question.solve(values)}"
     levels = [
         f"- **{level.level}** ({worth} points). {level.asks}\n\n  > {level.sample}"
         for worth, level in zip((2, 4, 6), question.rubric, strict=True)
     ]
-    return question.text, "\n\n".join(levels)
+    return question.text, "\n\n".join([question.text, *levels])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -43,7 +43,7 @@ def quiz_markdown(bank: Bank) -> str:
             answer = write_number(question.answer(values), question.digits)
             why = question.fill(question.why, values)
             parts += [
-                f"**{number}.** {question.fill(question.text, values)}",
+                f"**{number}.** {question.ask(values)}",
                 _fold("Answer", f"{answer}. {why}"),
             ]
     return "\n\n".join(parts)
