@@ -19,6 +19,13 @@ CHAPTERS = (chapter_1, chapter_2, chapter_3, chapter_4, chapter_6)
 FAULTS = [fault for chapter in CHAPTERS for fault in chapter.FAULTS]
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_fault_fits_the_source(fault: Fault) -> None:
+    """Quickly: a change of a layer changes its faults, too."""
+    source = (ROOT / "regdrop_lite" / fault.file).read_text(encoding="utf-8")
+    assert source.count(fault.old) == 1 and fault.old != fault.new
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_chapter_catches(fault: Fault, tmp_path: Path, record_property) -> None:

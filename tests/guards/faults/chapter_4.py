@@ -52,7 +52,7 @@ FAULTS = [
     Fault(
         "clip without its scale",
         "_block_mask.py",
-        "return 1.0 / (1.0 - blocks.p)",
+        "return inverse_keep(blocks.p, dtype)",
         "return 1.0",
         MAIN,
         "clip: one scale, 1/q",
@@ -68,7 +68,7 @@ FAULTS = [
     Fault(
         "scale of the batch forgotten",
         "_block_mask.py",
-        "return keep.numel() / max(int(kept), 1)",
+        "return keep.numel() / int(kept)",
         "return 1.0",
         DETAILS,
         "batch: the mean over the whole batch is kept",
