@@ -150,10 +150,10 @@ def draw(data: dict[str, Any], rate: int = 2) -> str:
                 f'<text x="10" y="{y}" font-size="16" style="fill: {muted}">{word}: '
                 f'<tspan style="fill: {text}">{before:.2f} → '
                 f'<tspan font-weight="700">{after:.2f}</tspan></tspan></text>',
-                f'<path d="M10 {y + 18}H490" style="stroke: {muted}; stroke-width: 1; '
-                'opacity: 0.5"/>',
-                f'<path d="M{a:.1f} {y + 18}H{b:.1f}" style="stroke: {kept}; '
-                'stroke-width: 5; opacity: 0.5"/>',
+                f'<path d="M10 {y + 18}H490" style="fill: none; stroke: {muted}; '
+                'stroke-width: 1; opacity: 0.5"/>',
+                f'<path d="M{a:.1f} {y + 18}H{b:.1f}" style="fill: none; '
+                f'stroke: {kept}; stroke-width: 5; opacity: 0.5"/>',
                 f'<circle cx="{a:.1f}" cy="{y + 18}" r="7" style="stroke: {dropped}; '
                 'stroke-width: 2.5; fill: var(--pst-color-background, #fff)"/>',
                 f'<circle cx="{b:.1f}" cy="{y + 18}" r="7" style="fill: {kept}"/>',
