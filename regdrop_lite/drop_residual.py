@@ -64,8 +64,9 @@ def drop_residual(
         TypeError: ``p`` is no number, a flag neither True nor False, or ``input`` no
             floating-point tensor, or for "subset" a DTensor.
         ValueError: ``p`` is outside [0, 1], ``mode`` unknown, ``input`` has no
-            dimension ``batch_dim``, ``branch`` changes the shape, or one sample was
-            kept and is too few for BatchNorm in ``branch``.
+            dimension ``batch_dim``, 1 / (1 - p) is too large for its dtype, ``branch``
+            changes the shape, or one sample was kept and is too few for BatchNorm in
+            ``branch``.
         RuntimeError: ``branch`` writes into the input that the skip needs; "subset"
             under export, vmap, a tracer or ``fullgraph=True``; or an explicit generator
             there or under activation checkpointing.
