@@ -91,7 +91,7 @@ class LinkFirstUse(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Go through the entries, the longest first: "residual block" before "block"."""
+        """Go through the entries: "residual block" comes before "block"."""
         here, builder = self.env.docname, self.app.builder
         if not here.startswith(tuple(self.config.glossary_hovers_in)):
             return
