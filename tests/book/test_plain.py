@@ -246,16 +246,25 @@ def test_every_question_has_something_folded(out, page):
 
 
 @every_notebook
-def test_reads_results_implies_brings_results(out, page):
+def test_the_data_that_a_page_reads_comes_with_it(out, page):
+    """Whatever file of the book the code names is in the plain edition's folder."""
     first, *rest = read(out, page).cells
     code = "\n".join(cell.source for cell in rest if cell.cell_type == "code")
-    reads = re.search(r"[\"'](?:\.\./)*results/", code)
-    assert first.cell_type == "code" and "git" in first.source
-    assert bool(reads) == ('os.path.isdir("' in first.source.split("course):")[0])
-    if reads:
-        below = "../" * page.removeprefix("book/").count("/")
-        assert f'os.path.isdir("{below}results")' in first.source
-        assert (out / "results" / "plans").is_dir()
+    below = "../" * page.removeprefix("book/").count("/")
+    tree = ast.parse(re.sub(r"^ *[%!].*", "", code, flags=re.M))
+    constants = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    ]
+    paths = [
+        re.match(r"[\w./-]+/", text) for text in constants if isinstance(text, str)
+    ]
+    names = {p[0].removeprefix(below).split("/")[0] for p in paths if p} - {"", "."}
+    folders = {below + name for name in names if (ROOT / "book" / name).is_dir()}
+    assert ("results/" in code) <= any("results" in folder for folder in folders)
+    condition = first.source.split("course):")[0]
+    assert set(re.findall(r'isdir\("([^"]+)"\)', condition)) == folders
+    for folder in folders:
+        assert (out / page.removeprefix("book/")).parent.joinpath(folder).is_dir()
 
 
 @pytest.mark.slow

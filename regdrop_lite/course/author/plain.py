@@ -53,6 +53,8 @@ _LEAVES = {
     "explore",
 }  # their bodies name nothing
 
+_DATA = ("results", "recipes")  # the folders of the book whose files chapters read
+
 _FIRST_CELL = """\
 # Prepares this notebook where it stands alone, as in Colab. Elsewhere it does nothing.
 import importlib.util
@@ -521,15 +523,21 @@ def _plain_cell(book: Book, cell: NotebookNode, resolver: _Page) -> list[Noteboo
     return [cell, new_markdown_cell(text, id=f"{cell.id}-caption")]
 
 
-def _first_cell(book: Book, page: str, source: NotebookNode) -> NotebookNode:
-    """Make the cell that brings the package and, where they are read, the results."""
+def _folders_read(source: NotebookNode) -> list[str]:
+    """Find the folders of stored data that a notebook's code reads, as it says them."""
     code = "\n".join(cell.source for cell in source.cells if cell.cell_type == "code")
-    results = re.search(r"[\"'](?:\./)?((?:\.\./)*results)/", code)
+    found = re.findall(rf"[\"'](?:\./)?((?:\.\./)*(?:{'|'.join(_DATA)}))/", code)
+    return sorted(set(found))
+
+
+def _first_cell(book: Book, page: str, source: NotebookNode) -> NotebookNode:
+    """Make the cell that brings the package and the folders that the page reads."""
+    folders = _folders_read(source)
     text = _FIRST_CELL.format(
         url=book.repository,
         name=book.repository.rsplit("/", 1)[-1],
         folder=posixpath.dirname(page),
-        unless=f' or not os.path.isdir("{results[1]}")' if results else "",
+        unless="".join(f' or not os.path.isdir("{folder}")' for folder in folders),
     )
     metadata = {"tags": ["nbval-skip"], "jupyter": {"source_hidden": True}}
     cell: NotebookNode = new_code_cell(text, id="prepare", metadata=metadata)
@@ -554,12 +562,13 @@ def write_plain(
     """
     chosen = book.notebooks if pages is None else list(pages)
     texts: dict[Path, str] = {}
-    results = False
+    folders: set[str] = set()
     for page in chosen:
         edition = plain_edition(book, page, chosen)
         text = json.dumps(edition, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         texts[out / Path(page).relative_to("book")] = text
-        results = results or 'os.path.isdir("' in edition.cells[0].source
+        read = _folders_read(nbformat.read(book.root / page, as_version=4))
+        folders |= {posixpath.basename(folder) for folder in read}
     different = [
         path
         for path, text in texts.items()
@@ -575,10 +584,9 @@ def write_plain(
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
-    if results and (book.root / "book" / "results").is_dir():
-        shutil.copytree(
-            book.root / "book" / "results", out / "results", dirs_exist_ok=True
-        )
+    for name in folders:
+        if (book.root / "book" / name).is_dir():
+            shutil.copytree(book.root / "book" / name, out / name, dirs_exist_ok=True)
     return list(texts)
 
 
