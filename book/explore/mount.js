@@ -1,6 +1,6 @@
 // Put each interactive figure in the place of its picture, and its state in the address.
 
-import { announcer, button, h, readAddress, readState, writeAddress, writeState } from "./shared.js";
+import { announcer, button, change, h, readAddress, readState, stateOf, writeAddress, writeState } from "./shared.js";
 
 /** @typedef {import("./shared.js").Parameter} Parameter */
 
@@ -46,10 +46,7 @@ let timer = 0;
 /** What the reader has changed, figure by figure. */
 function states() {
   const all = new Map();
-  for (const [name, { model, parameters, initial }] of mounted) {
-    const values = Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
-    all.set(name, writeState(values, initial));
-  }
+  for (const [name, { model, parameters, initial }] of mounted) all.set(name, writeState(stateOf(model, parameters), initial));
   return all;
 }
 
@@ -67,10 +64,7 @@ function load(first = false) {
   const { anchor, states: given } = readAddress(location.hash);
   for (const [name, query] of given) {
     const one = mounted.get(name);
-    if (!one) continue;
-    const values = readState(one.parameters, query, one.initial);
-    for (const [key, value] of Object.entries(values)) one.model.set(key, value);
-    one.model.save_changes();
+    if (one) change(one.model, readState(one.parameters, query, one.initial));
   }
   if (!given.size) {
     if (!first) save(); // a link within the page: the states go with it
@@ -106,13 +100,10 @@ function mount(place, module, data) {
     }
     setTimeout(() => (link.textContent = "Copy link"), 2000);
   });
-  const back = button("Reset", () => {
-    for (const [key, value] of Object.entries(initial)) model.set(key, value);
-    model.save_changes();
-  });
-  const el = h("div", { class: "explore-body" });
+  const back = button("Reset", () => change(model, initial));
+  const el = h("div", { class: "body" });
   module.render({ model, el });
-  const live = h("div", { class: "explore-live" }, el, h("div", { class: "explore-foot" }, back, link), said.el);
+  const live = h("div", { class: "live" }, el, h("div", { class: "foot" }, back, link), said.el);
   figure.insertBefore(live, figure.querySelector("figcaption"));
   figure.classList.add("explore", "explore-mounted");
 }
