@@ -72,7 +72,7 @@ function render({ model, el }) {
     choice(model, "along", parameters.along),
     box("columns",
       h("div", {}, shape.el, note("Dots: targets. Solid: the net, w₂ relu(w₁ x). Dashed: after the step.")),
-      h("div", {}, valley.el, note("Its loss along the step. Solid: now. Dashed: at c = 1. Ring: after the step."))),
+      h("div", {}, valley.el, note("Its loss along the step. Solid: now. Dashed: at c = 1. Dot: after the step."))),
     box("columns", h("div", {}, slider(model, "c", parameters.c), slider(model, "t", parameters.t), formula), table.el),
   );
   finish({ model, el }, show, [
