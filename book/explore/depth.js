@@ -1,24 +1,20 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
-import { depthLaw, dropPathRates, generator } from "./laws.js";
-import { announcer, box, button, change, choice, drawing, finish, fixed, h, heading, histogram, label, note, numbers, raised, slider, stateOf, svg } from "./shared.js";
+import { depthLaw, dropPathRates, generator, sum, times } from "./laws.js";
+import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, number, oneOf, raised, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
 const MOST = 500; // mini-batches that are kept in view
 
-/** @type {Record<string, any>} */
 const parameters = {
-  p: { label: "p_max, largest rate", value: 0.5, min: 0, max: 0.9, step: 0.05 },
-  schedule: {
-    label: "Rates by depth", value: "linear",
-    options: { linear: "linear", linear1: "linear, from p_max/L", constant: "constant" },
-  },
-  mode: { label: "One coin per", value: "row", options: { row: "sample", batch: "mini-batch" } },
+  p: number("p_max, largest rate", 0.5, 0, 0.9, 0.05),
+  schedule: oneOf("Rates by depth", "linear", { linear: "linear", linear1: "linear, from p_max/L", constant: "constant" }),
+  mode: oneOf("One coin per", "row", { row: "sample", batch: "mini-batch" }),
   // Block by block: "." by its coin, "x" closed, "o" open.
   blocks: { value: "............", pattern: /^[.xo]{12}$/ },
-  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
-  seed: { label: "seed", value: 3, min: 1, max: 999, step: 1 },
+  draws: number("draws", 1, 1, MOST, 1),
+  seed: number("seed", 3, 1, 999, 1),
 };
 
 const ANEW = { draws: 1 }; // what a reader changes begins with one mini-batch
@@ -44,22 +40,19 @@ export function batch(rate, mode, seed, number) {
   const random = generator(seed, number, 12);
   const coins = () => rate.map((p) => random() >= p);
   const first = coins();
-  return Array.from({ length: N }, (_, n) => (mode === "batch" || !n ? first : coins()));
+  return times(N, (n) => (mode === "batch" || !n ? first : coins()));
 }
 
 const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers();
+  const { model, el, said, table, input, now } = begin(place, parameters, ANEW);
   const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
   const right = LEFT + L * STEP + 6;
   const bars = svg("path", { class: "explore-drop" });
   const skips = svg("path", { class: "explore-skip" });
   const open = svg("path", { class: "explore-open" });
-  const depths = Array.from({ length: N }, (_, n) =>
+  const depths = times(N, (n) =>
     svg("text", { x: right + 24, y: TOP + n * ROW + 12, "text-anchor": "end" }));
   const flow = svg(
     "svg", { viewBox: `0 0 ${right + 26} ${TOP + N * ROW + 4}`, class: "explore-flow", role: "img" },
@@ -67,7 +60,7 @@ function render(place) {
     bars, skips, open, depths,
   );
   // The heads of the blocks are buttons below the picture, so that keys reach them.
-  const heads = Array.from({ length: L }, (_, l) =>
+  const heads = times(L, (l) =>
     button("", () => {
       const blocks = [...model.get("blocks")];
       blocks[l] = { ".": "x", x: "o", o: "." }[blocks[l]] ?? ".";
@@ -79,7 +72,7 @@ function render(place) {
   let seen = []; // the depths of each mini-batch
 
   function show() {
-    const { p, schedule, mode, blocks, draws, seed } = stateOf(model, parameters);
+    const { p, schedule, mode, blocks, draws, seed } = now();
     const rate = rates(p, schedule, blocks);
     const setting = [p, schedule, mode, blocks, seed].join();
     if (setting !== known || draws < seen.length) seen = [];
@@ -89,7 +82,7 @@ function render(place) {
     const grid = batch(rate, mode, seed, draws);
     const depth = seen[draws - 1];
 
-    bars.setAttribute("d", rate.map((r, l) => `M${LEFT + l * STEP + 3} 40v${-26 * r}h${STEP - 6}V40z`).join(""));
+    trace(bars, rate.map((r, l) => `M${LEFT + l * STEP + 3} 40v${-26 * r}h${STEP - 6}V40z`).join(""));
     let [lines, boxes] = ["", ""];
     grid.forEach((row, n) => {
       const y = TOP + n * ROW + 8;
@@ -99,8 +92,8 @@ function render(place) {
         if (taken) boxes += `M${x + 3} ${y - 5}h${STEP - 6}v10h${6 - STEP}z`;
       });
     });
-    skips.setAttribute("d", lines);
-    open.setAttribute("d", boxes);
+    trace(skips, lines);
+    trace(open, boxes);
     depths.forEach((text, n) => (text.textContent = String(depth[n])));
     heads.forEach((head, l) => {
       head.textContent = { ".": String(l), x: "✕", o: "●" }[blocks[l]] ?? "";
@@ -109,8 +102,8 @@ function render(place) {
 
     const { mean, spread, paths, ofMean } = moments(rate, mode);
     const all = seen.flat();
-    const average = all.reduce((a, b) => a + b) / all.length;
-    const batchMean = depth.reduce((a, b) => a + b) / N;
+    const average = sum(all) / all.length;
+    const batchMean = sum(depth) / N;
     const least = Math.min(...depth);
     const most = Math.max(...depth);
     table.show([
@@ -139,7 +132,7 @@ function render(place) {
         note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
         note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
-      h("div", {}, slider(model, "p", parameters.p, ANEW), choice(model, "schedule", parameters.schedule, ANEW), choice(model, "mode", parameters.mode, ANEW),
+      h("div", {}, input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
         table.el)),
   );

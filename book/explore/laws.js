@@ -22,12 +22,23 @@ export function generator(...seeds) {
   return next;
 }
 
+/** A list of what a function makes of 0 ... n − 1.
+ * @template T @param {number} n @param {(i: number) => T} make */
+export const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
+
+/** @param {Iterable<number>} values */
+export function sum(values) {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
 /** How many seed positions cover each element, along one dimension.
  * @param {number} size @param {number} block @param {string} border */
 export function coverCounts(size, block, border) {
   const k = Math.min(block, size);
   const last = size - k; // the last position at which a block still fits
-  return Array.from({ length: size }, (_, i) =>
+  return times(size, (i) =>
     border === "clip" ? k : Math.min(i, last) - Math.max(i - k + 1, 0) + 1,
   );
 }
@@ -52,7 +63,7 @@ export function droppedShare(line, gamma) {
  * @param {number} size @param {number} block */
 export function centredCounts(size, block) {
   const before = Math.floor(block / 2);
-  return Array.from({ length: size }, (_, i) =>
+  return times(size, (i) =>
     Math.min(i, size - 1 - before) - Math.max(i - block + 1, -before) + 1);
 }
 
@@ -79,7 +90,7 @@ export function dropBlockGamma(height, width, block, p, border) {
   const counts = coverTable(height, width, block, border);
   const cases = tally(counts);
   const total = counts.length;
-  let x = (Math.log1p(-p) * total) / counts.reduce((a, b) => a + b);
+  let x = (Math.log1p(-p) * total) / sum(counts);
   for (;;) {
     let excess = 0;
     let slope = 0;
@@ -136,10 +147,10 @@ export function shareVariance(size, block, gamma, border) {
  * @param {number} n @param {number} p */
 export function binomial(n, p) {
   if (p <= 0 || p >= 1)
-    return Array.from({ length: n + 1 }, (_, k) => Number(k === (p <= 0 ? 0 : n)));
+    return times(n + 1, (k) => Number(k === (p <= 0 ? 0 : n)));
   let log = n * Math.log1p(-p);
   const odds = Math.log(p) - Math.log1p(-p);
-  return Array.from({ length: n + 1 }, (_, k) => {
+  return times(n + 1, (k) => {
     if (k) log += odds + Math.log((n - k + 1) / k);
     return Math.exp(log);
   });
@@ -148,7 +159,7 @@ export function binomial(n, p) {
 /** Drop probabilities of L blocks, by depth. @param {number} pMax @param {number} L
  * @param {string} schedule "linear", "linear1" or "constant" */
 export function dropPathRates(pMax, L, schedule) {
-  return Array.from({ length: L }, (_, l) => {
+  return times(L, (l) => {
     if (schedule === "linear") return pMax * (l / Math.max(L - 1, 1));
     return schedule === "linear1" ? pMax * ((l + 1) / L) : pMax;
   });
@@ -159,7 +170,7 @@ export function dropPathRates(pMax, L, schedule) {
 export function depthLaw(rates) {
   let law = [1];
   for (const p of rates)
-    law = Array.from({ length: law.length + 1 }, (_, d) => p * (law[d] ?? 0) + (1 - p) * (law[d - 1] ?? 0));
+    law = times(law.length + 1, (d) => p * (law[d] ?? 0) + (1 - p) * (law[d - 1] ?? 0));
   return law;
 }
 
@@ -195,8 +206,4 @@ export function drawMask(method, { N, C, size, p, k = 1, border = "valid" }, ran
 }
 
 /** The share of a mask that falls. @param {Uint8Array} fell */
-export function share(fell) {
-  let sum = 0;
-  for (const one of fell) sum += one;
-  return sum / fell.length;
-}
+export const share = (fell) => sum(fell) / fell.length;

@@ -1,34 +1,23 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
-import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance } from "./laws.js";
-import { announcer, box, button, choice, drawing, finish, fixed, h, hatching, heading, histogram, label, note, numbers, paths, picture, short, slider, squares, stateOf, svg, unique } from "./shared.js";
+import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance, sum, times } from "./laws.js";
+import { begin, BORDER, box, button, drawing, finish, fixed, h, hatching, heading, histogram, label, METHODS, NAMES, note, number, oneOf, picture, short, squares, svg, trace, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
 const SIZE = 14; // a map is SIZE × SIZE
 const MOST = 1000; // draws that are kept in view
 
-/** @type {Record<string, any>} */
 const parameters = {
-  method: {
-    label: "What falls together",
-    value: "element",
-    options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
-  },
-  p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
-  k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
-  border: {
-    label: "Blocks at the border",
-    value: "valid",
-    options: { valid: "stay inside", clip: "are cut off" },
-  },
-  seed: { label: "seed", value: 24, min: 1, max: 999, step: 1 },
-  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
+  method: oneOf("What falls together", "element", METHODS),
+  p: number("p, probability to drop", 0.25, 0, 0.9, 0.05),
+  k: number("k, side of a block", 5, 1, SIZE, 1, 0),
+  border: BORDER,
+  seed: number("seed", 24, 1, 999, 1),
+  draws: number("draws", 1, 1, MOST, 1),
 };
 
 const ANEW = { draws: 1 }; // what a reader changes begins with one draw
-/** @type {Record<string, string>} */
-const NAMES = { element: "Element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
 const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
 
 /** What a setting means in numbers.
@@ -64,7 +53,7 @@ export function law(method, p, spread) {
     const n = ASKED[method];
     return binomial(n, p).map((chance, i) => [i / n, chance]);
   }
-  const bins = Array.from({ length: 41 }, (_, i) => [i / 40, 0]);
+  const bins = times(41, (i) => [i / 40, 0]);
   if (method === "element") {
     const n = ASKED.element;
     binomial(n, p).forEach((chance, i) => (bins[Math.round((i / n) * 40)][1] += chance));
@@ -106,8 +95,7 @@ function drawMaps(data) {
     sample.map((text, c) => {
       const fell = svg("path", { style: `fill: url(#${id})` });
       const edge = svg("path", { class: "explore-edge" });
-      return [fell, edge, svg("g", { transform: `translate(${c * step} ${n * step})` },
-        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), picture(text, SIZE), fell, edge)];
+      return [fell, edge, svg("g", { transform: `translate(${c * step} ${n * step})` }, picture(text, SIZE), fell, edge)];
     }));
   const skips = svg("path", { class: "explore-frame", d: data.samples.map((_, n) => {
     const [top, middle, end] = [n * step, n * step + SIZE / 2, side + 2];
@@ -129,8 +117,8 @@ function drawMaps(data) {
     show(mask, method, text) {
       skips.setAttribute("visibility", method === "path" ? "visible" : "hidden");
       paths.forEach(([fell, edge], i) => {
-        fell.setAttribute("d", squares(mask, SIZE, i * SIZE ** 2));
-        edge.setAttribute("d", outline(mask, i * SIZE ** 2));
+        trace(fell, squares(mask, SIZE, i * SIZE ** 2));
+        trace(edge, outline(mask, i * SIZE ** 2));
       });
       label(el, text);
     },
@@ -139,7 +127,7 @@ function drawMaps(data) {
 
 /** The probability to be kept, place by place. */
 function drawPlaces() {
-  const cells = Array.from({ length: SIZE ** 2 }, (_, i) =>
+  const cells = times(SIZE ** 2, (i) =>
     svg("rect", { x: i % SIZE, y: Math.floor(i / SIZE), width: 1, height: 1, "shape-rendering": "crispEdges" }));
   const el = svg("svg", { viewBox: `-0.2 -0.2 ${SIZE + 0.4} ${SIZE + 0.4}`, role: "img", class: "explore-places" },
     cells, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
@@ -159,26 +147,21 @@ function drawPlaces() {
   };
 }
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
+  const { model, el, said, table, formula, input, now: current } = begin(place, parameters, ANEW);
   const maps = drawMaps(model.get("data"));
   const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
-  const formula = h("p", { class: "explore-formula" });
   const skip = h("span", {}, " The line below the maps is the skip: it always passes, and a sample without its branch goes on by it alone (⊕ adds the two).");
   const key = note();
-  const table = numbers();
-  const said = announcer();
-  const block = box("row", slider(model, "k", parameters.k, ANEW),
-    choice(model, "border", parameters.border, ANEW));
+  const block = box("row", input("k"), input("border"));
 
   let known = ""; // the setting that `shares` belong to
   /** @type {number[]} */
   let shares = [];
 
   function show() {
-    const now = stateOf(model, parameters);
+    const now = current();
     const { method, p, k, border, draws } = now;
     const setting = [method, p, method === "block" && [k, border], now.seed].join();
     if (setting !== known || draws < shares.length) shares = [];
@@ -188,7 +171,7 @@ function render(place) {
     if (shares.length < draws) shares.push(share(mask));
 
     const { asked, rate, keep, spread } = meaning(method, p, k, border);
-    const mean = shares.reduce((a, b) => a + b) / shares.length;
+    const mean = sum(shares) / shares.length;
     const dropped = shares[shares.length - 1];
     const least = Math.min(...keep);
     const most = Math.max(...keep);
@@ -223,14 +206,14 @@ function render(place) {
     });
 
   el.append(
-    box("top", choice(model, "method", parameters.method, ANEW)),
+    box("top", input("method")),
     box("columns",
       h("div", {}, maps.el,
         h("p", { class: "explore-key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
           svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
       h("div", {},
         formula,
-        slider(model, "p", parameters.p, ANEW),
+        input("p"),
         block,
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
         table.el)),

@@ -1,6 +1,6 @@
 // Put each interactive figure in the place of its picture, and its state in the address.
 
-import { announcer, button, h, readAddress, readState, writeAddress, writeState } from "./shared.js";
+import { announcer, button, h, readAddress, readState, stateOf, writeAddress, writeState } from "./shared.js";
 
 /** @typedef {import("./shared.js").Parameter} Parameter */
 
@@ -47,8 +47,7 @@ let timer = 0;
 function states() {
   const all = new Map();
   for (const [name, { model, parameters, initial }] of mounted) {
-    const values = Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
-    all.set(name, writeState(values, initial));
+    all.set(name, writeState(stateOf(model, parameters), initial));
   }
   return all;
 }
@@ -76,6 +75,7 @@ function load(first = false) {
     if (!first) save(); // a link within the page: the states go with it
     return;
   }
+  /** @type {any[]} */
   const [entry] = performance.getEntriesByType("navigation");
   if (first && entry?.type !== "navigate") return; // stay where one was
   const named = anchor ? document.getElementById(anchor) : mounted.get([...given.keys()][0])?.figure;

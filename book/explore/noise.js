@@ -1,19 +1,17 @@
 // The variance that each mask adds to a sum: which products of terms it counts.
 
-import { dropBlockGamma } from "./laws.js";
-import { announcer, box, choice, finish, fixed, h, heading, label, note, numbers, short, slider, stateOf, svg } from "./shared.js";
+import { dropBlockGamma, sum, times } from "./laws.js";
+import { begin, box, finish, fixed, h, heading, label, number, oneOf, short, svg, trace } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
-/** @type {Record<string, string>} */
-const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
+const GROUPS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
 
-/** @type {Record<string, any>} */
 const parameters = {
-  method: { label: "What falls together: K of", value: "channel", options: METHODS },
-  p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
-  ...Object.fromEntries(Array.from({ length: N }, (_, i) =>
-    [`u${i}`, { label: `u${"₁₂₃₄₅₆₇₈"[i]}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
+  method: oneOf("What falls together: K of", "channel", GROUPS),
+  p: number("p, probability to drop", 0.2, 0.05, 0.9, 0.05),
+  ...Object.fromEntries(times(N, (i) =>
+    [`u${i}`, number(`u${"₁₂₃₄₅₆₇₈"[i]}`, 1, -1, 1, 0.1, 1)])),
 };
 
 /** How the masks of two values go together: Cov(mᵢ, mⱼ) / (E mᵢ · E mⱼ).
@@ -23,7 +21,7 @@ export function covariance(method, p) {
   // Blocks of two start at the first three values of a map.
   const places = (i) => [i - 1, i].filter((s) => Math.floor(s / MAP) === Math.floor(i / MAP) && s % MAP < MAP - 1);
   const group = (i) => ({ element: i, channel: Math.floor(i / MAP), path: 0 })[method];
-  return Array.from({ length: N }, (_, i) => Array.from({ length: N }, (_, j) => {
+  return times(N, (i) => times(N, (j) => {
     if (method !== "block") return group(i) === group(j) ? p / (1 - p) : 0;
     return (1 - gamma) ** -places(i).filter((s) => places(j).includes(s)).length - 1;
   }));
@@ -32,54 +30,49 @@ export function covariance(method, p) {
 /** The added variance, Σ K u u. @param {number[]} u @param {number[][]} K */
 export const added = (u, K) => K.reduce((sum, row, i) => row.reduce((s, k, j) => s + k * u[i] * u[j], sum), 0);
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers("Added variance");
-  const cells = Array.from({ length: N * N }, (_, i) => svg("rect", { x: i % N, y: Math.floor(i / N), width: 1, height: 1 }));
+  const { model, el, said, table, formula, input, now: current } = begin(place, parameters);
+  const cells = times(N * N, (i) => svg("rect", { x: i % N, y: Math.floor(i / N), width: 1, height: 1 }));
   const matrix = svg("svg", { viewBox: `-.1 -.1 ${N + 0.2} ${N + 0.2}`, class: "explore-places", role: "img" }, cells,
     svg("path", { class: "explore-frame", d: `M0 0h${N}v${N}h-${N}zM0 ${MAP}h${N}M${MAP} 0v${N}` }));
-  const bars = Object.values(METHODS).map((name) => {
+  const bars = Object.values(GROUPS).map((name) => {
     const bar = svg("path", { class: "explore-bar" });
     const value = h("span", { class: "explore-value" });
     return { bar, value, row: h("li", {}, box("between", h("strong", {}, name), value),
       svg("svg", { viewBox: "0 0 300 14", preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" }, bar)) };
   });
-  const formula = h("p", { class: "explore-formula" });
 
   function show() {
-    const { method, p, ...terms } = stateOf(model, parameters);
+    const { method, p, ...terms } = current();
     const u = Object.values(terms);
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
     cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(K[Math.floor(i / N)][i % N] / most, 3)));
-    label(matrix, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
-    const found = Object.keys(METHODS).map((name) => Math.max(added(u, covariance(name, p)), 0));
+    label(matrix, `K of ${GROUPS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
+    const found = Object.keys(GROUPS).map((name) => Math.max(added(u, covariance(name, p)), 0));
     const top = Math.max(...found, 1e-9);
     bars.forEach(({ bar, value }, i) => {
-      bar.setAttribute("d", `M0 0H${(300 * found[i]) / top}V14H0z`);
+      trace(bar, `M0 0H${(300 * found[i]) / top}V14H0z`);
       value.textContent = fixed(found[i], 3);
     });
-    const sum = (from, to) => u.slice(from, to).reduce((a, b) => a + b, 0);
-    const now = found[Object.keys(METHODS).indexOf(method)];
+    const now = found[Object.keys(GROUPS).indexOf(method)];
     formula.textContent = `Var = Σ Kᵢⱼ uᵢuⱼ = ${fixed(now, 3)}`;
     table.show([
-      ["sum without masks", fixed(sum(0, N))],
-      ["sums of the two maps", `${fixed(sum(0, MAP))}, ${fixed(sum(MAP, N))}`],
+      ["sum without masks", fixed(sum(u))],
+      ["sums of the two maps", `${fixed(sum(u.slice(0, MAP)))}, ${fixed(sum(u.slice(MAP)))}`],
       ["p/q", short(p / (1 - p))],
       ["largest K", short(most)],
       ["pairs that count", `${K.flat().filter(Boolean).length} of 64`],
     ]);
-    said.say(`p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`);
+    said.say(`p ${fixed(p)}: added variance ${Object.values(GROUPS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`);
   }
   const column = (from) => h("div", {}, heading(from ? "second map" : "first map"),
-    Array.from({ length: MAP }, (_, i) => slider(model, `u${from + i}`, parameters[`u${from + i}`])));
+    times(MAP, (i) => input(`u${from + i}`)));
   const set = (signs) => Object.fromEntries(signs.map((s, i) => [`u${i}`, s]));
   el.append(
-    choice(model, "method", parameters.method),
+    input("method"),
     box("columns",
-      h("div", {}, box("between explore-pair", column(0), column(MAP)), slider(model, "p", parameters.p)),
+      h("div", {}, box("between explore-pair", column(0), column(MAP)), input("p")),
       h("div", {}, formula, box("beside", matrix, h("span", { class: "explore-note" }, "K, pair by pair: the fuller, the more.")),
         h("ul", { class: "explore-list" }, bars.map(({ row }) => row)), table.el)),
   );

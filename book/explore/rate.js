@@ -1,13 +1,12 @@
 // What five published rules for the rate of the seeds really drop.
 
 import { centredCounts, coverCounts, dropBlockGamma, droppedShare, textbookGamma } from "./laws.js";
-import { announcer, box, finish, fixed, h, note, short, slider, stateOf, svg } from "./shared.js";
+import { begin, box, finish, fixed, h, note, number, short, svg, trace } from "./shared.js";
 
-/** @type {Record<string, any>} */
 const parameters = {
-  size: { label: "H, side of the map", value: 14, min: 4, max: 56, step: 1, digits: 0 },
-  k: { label: "k, side of a block", value: 7, min: 1, max: 28, step: 1, digits: 0 },
-  p: { label: "p, asked for", value: 0.1, min: 0.05, max: 0.9, step: 0.05 },
+  size: number("H, side of the map", 14, 4, 56, 1, 0),
+  k: number("k, side of a block", 7, 1, 28, 1, 0),
+  p: number("p, asked for", 0.1, 0.05, 0.9, 0.05),
 };
 
 /** The rules: the probability of a seed, and how many seeds cover each place of a line.
@@ -50,10 +49,8 @@ export function compare(size, block, p) {
 const [WIDTH, HEIGHT] = [300, 22];
 const x = (share) => share * WIDTH;
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
+  const { el, said, formula, input, now } = begin(place, parameters);
   const rows = RULES.map(({ name, words }) => {
     const bar = svg("path", { class: "explore-bar" });
     const asked = svg("path", { class: "explore-asked" });
@@ -65,16 +62,15 @@ function render(place) {
       box("between explore-note", h("span", {}, words), h("span", { class: "explore-value" })));
     return { row, bar, asked, numbers, rate: row.lastChild.lastChild };
   });
-  const formula = h("p", { class: "explore-formula" });
 
   function show() {
-    const { size, k: block, p } = stateOf(model, parameters);
+    const { size, k: block, p } = now();
     const k = Math.min(block, size);
     const results = compare(size, block, p);
     results.forEach(({ gamma, share }, i) => {
       const times = share / p;
-      rows[i].bar.setAttribute("d", `M0 4H${x(share)}V${HEIGHT - 4}H0z`);
-      rows[i].asked.setAttribute("d", `M${x(p)} 0V${HEIGHT}`);
+      trace(rows[i].bar, `M0 4H${x(share)}V${HEIGHT - 4}H0z`);
+      trace(rows[i].asked, `M${x(p)} 0V${HEIGHT}`);
       rows[i].numbers.textContent = `drops ${fixed(share, 3)}` +
         (Math.abs(times - 1) < 5e-4 ? ", as asked" : `, ${fixed(times, 2)} × p`);
       rows[i].rate.textContent = `γ = ${short(gamma)}`;
@@ -86,7 +82,7 @@ function render(place) {
   }
   el.append(
     box("columns explore-three",
-      ["size", "k", "p"].map((key) => h("div", {}, slider(model, key, parameters[key])))),
+      ["size", "k", "p"].map((key) => h("div", {}, input(key)))),
     formula,
     h("ul", { class: "explore-list" }, rows.map(({ row }) => row)),
     note("Bar: the share that falls on average. Dashed line: p, what was asked for. A block larger than the map is the map."),

@@ -1,35 +1,34 @@
 // What its neighbours, and another map, tell of a value that was dropped.
 
-import { generator } from "./laws.js";
-import { announcer, axes, box, button, change, finish, fixed, h, hatching, label, note, numbers, paths, picture, slider, squares, stateOf, svg, unique, walk } from "./shared.js";
+import { generator, sum, times } from "./laws.js";
+import { axes, begin, box, button, change, finish, fixed, h, hatching, label, note, number, paths, picture, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 10; // the map is SIZE × SIZE
 const ALL = SIZE ** 2;
 
-/** @type {Record<string, any>} */
 const parameters = {
-  rho: { label: "ρ, correlation of neighbours", value: 0.9, min: 0, max: 0.95, step: 0.05 },
-  tau: { label: "τ, correlation with another map", value: 0, min: 0, max: 0.95, step: 0.05 },
-  p: { label: "p, probability to drop a value", value: 0.3, min: 0.05, max: 0.95, step: 0.05 },
+  rho: number("ρ, correlation of neighbours", 0.9, 0, 0.95, 0.05),
+  tau: number("τ, correlation with another map", 0, 0, 0.95, 0.05),
+  p: number("p, probability to drop a value", 0.3, 0.05, 0.95, 0.05),
   gone: { value: "0120a0440840c01600c0a0280", pattern: /^[0-9a-f]{25}$/ }, // four squares to a digit
   at: { value: "4.4", pattern: /^\d\.\d$/ },
-  seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
+  seed: number("seed", 1, 1, 999, 1),
 };
 
 /** Which values are gone, from the text of the state. @param {string} text */
 export const holes = (text) => [...text].flatMap((digit) => [8, 4, 2, 1].map((bit) => Number((parseInt(digit, 16) & bit) > 0)));
 /** The text of the state. @param {number[]} gone */
 export const written = (gone) =>
-  Array.from({ length: ALL / 4 }, (_, i) => parseInt(gone.slice(4 * i, 4 * i + 4).join(""), 2).toString(16)).join("");
+  times(ALL / 4, (i) => parseInt(gone.slice(4 * i, 4 * i + 4).join(""), 2).toString(16)).join("");
 
 /** A map of normal values of which neighbours in a line have the correlation rho.
  * @param {number} rho @param {() => number} random */
 export function field(rho, random) {
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  const map = Array.from({ length: ALL }, normal);
+  const map = times(ALL, normal);
   const fresh = Math.sqrt(1 - rho ** 2);
-  for (const [step, last] of [[1, (i) => i % SIZE], [SIZE, (i) => Math.floor(i / SIZE)]])
-    map.forEach((z, i) => { if (last(i)) map[i] = rho * map[i - Number(step)] + fresh * z; });
+  for (const step of [1, SIZE]) // along the rows, then along the columns
+    map.forEach((z, i) => { if (Math.floor(i / step) % SIZE) map[i] = rho * map[i - step] + fresh * z; });
   return map;
 }
 
@@ -72,7 +71,7 @@ export const ceiling = (rho) => 1 - ((1 - rho ** 2) / (1 + rho ** 2)) ** 2;
  * @param {number[]} gone @param {number} rho */
 export function remains(gone, rho) {
   const { left } = restore(gone, gone, rho);
-  return left.reduce((a, b) => a + b, 0) / (left.length || 1);
+  return sum(left) / (left.length || 1);
 }
 
 /** The expected share that is restored. Another map has the correlation tau with this
@@ -80,21 +79,18 @@ export function remains(gone, rho) {
  * @param {number} remaining @param {number} tau */
 export const expected = (remaining, tau) => 1 - (1 - tau ** 2) * remaining;
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers();
+  const { model, el, said, table, formula, input, now } = begin(place, parameters);
   const cursor = svg("rect", { class: "explore-cursor", width: 1, height: 1 });
   const [truth, gaps, guessed, other] = ["the truth", "what is left: click to erase", "the best guess", "another map, kept"].map((title, i) => {
     const id = unique();
     const [values, fell] = [svg("g"), svg("path", { style: `fill: url(#${id})` })];
     const view = svg("svg", { viewBox: `-.1 -.1 ${SIZE + 0.2} ${SIZE + 0.2}`, role: "img", "aria-label": title },
-      svg("defs", {}, hatching(id, 0.5)), svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), values, fell, i === 1 ? cursor : []);
+      svg("defs", {}, hatching(id, 0.5)), values, fell, i === 1 ? cursor : []);
     const words = h("figcaption", {}, title);
     return { view, words, figure: h("figure", {}, view, words), show(map, gone) {
       values.replaceChildren(...picture(map.map((v, j) => (gone[j] ? "0" : Math.max(0, Math.min(15, Math.round(7.5 + 3 * v))).toString(16))).join(""), SIZE));
-      fell.setAttribute("d", squares(gone, SIZE));
+      trace(fell, squares(gone, SIZE));
     } };
   });
   const at = () => model.get("at").split(".").map(Number);
@@ -108,20 +104,19 @@ function render(place) {
   const drop = () => {
     const seed = (model.get("seed") % 999) + 1;
     const random = generator(seed, 1, 10);
-    change(model, { seed, gone: written(Array.from({ length: ALL }, () => Number(random() < model.get("p")))) });
+    change(model, { seed, gone: written(times(ALL, () => Number(random() < model.get("p")))) });
   };
   const chart = axes([0, 0.5, 1], [0, 0.5, 1], "ρ, correlation of neighbours");
-  const grid = Array.from({ length: 25 }, (_, i) => i / 24 * 0.96);
+  const grid = times(25, (i) => i / 24 * 0.96);
   const [top, curve, dot] = paths(chart.el, "asked", "line line-1 mean", "now");
-  top.setAttribute("d", chart.line(grid.map((r) => [r, ceiling(r)])));
-  const formula = h("p", { class: "explore-formula" });
+  trace(top, chart.line(grid.map((r) => [r, ceiling(r)])));
   const none = new Array(ALL).fill(0);
 
   let known = "";
   /** @type {number[]} */
   let left = [];
   function show() {
-    const { rho, tau, gone: text, seed } = stateOf(model, parameters);
+    const { rho, tau, gone: text, seed } = now();
     const gone = holes(text);
     const own = field(rho, generator(seed, 3, 10));
     const kept = field(rho, generator(seed, 4, 10));
@@ -141,8 +136,8 @@ function render(place) {
     const error = list.reduce((sum, i) => sum + (map[i] - best[i]) ** 2, 0) / (list.length || 1);
     if (known !== text) left = grid.map((r) => remains(gone, r));
     known = text;
-    curve.setAttribute("d", chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
-    dot.setAttribute("d", `M${chart.x(rho) - 5} ${chart.y(share)}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0`);
+    trace(curve, chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
+    trace(dot, `M${chart.x(rho) - 5} ${chart.y(share)}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0`);
     const i = row * SIZE + column;
     formula.replaceChildren(h("span", {}, `4 neighbours: 1 − ((1 − ρ²)/(1 + ρ²))² = `, h("b", {}, fixed(ceiling(rho), 3))));
     table.show([
@@ -160,7 +155,7 @@ function render(place) {
   el.append(
     box("photos explore-four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
     box("columns",
-      h("div", {}, slider(model, "rho", parameters.rho), slider(model, "p", parameters.p), slider(model, "tau", parameters.tau),
+      h("div", {}, input("rho"), input("p"), input("tau"),
         box("buttons", button("Drop values", drop),
           button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
       h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),

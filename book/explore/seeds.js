@@ -1,18 +1,17 @@
 // DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
 
-import { coverCounts, dropBlockGamma, generator } from "./laws.js";
-import { announcer, box, button, change, choice, finish, fixed, h, hatching, label, note, numbers, raised, short, slider, stateOf, svg, unique, walk } from "./shared.js";
+import { coverCounts, dropBlockGamma, generator, sum, times } from "./laws.js";
+import { begin, BORDER, box, button, change, finish, fixed, h, hatching, label, note, number, raised, short, svg, unique, walk } from "./shared.js";
 
 const SIZE = 14; // the map is SIZE × SIZE
 
-/** @type {Record<string, any>} */
 const parameters = {
-  k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
-  p: { label: "p, probability to drop", value: 0.45, min: 0.05, max: 0.9, step: 0.05 },
-  border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
+  k: number("k, side of a block", 5, 1, SIZE, 1, 0),
+  p: number("p, probability to drop", 0.45, 0.05, 0.9, 0.05),
+  border: BORDER,
   seeds: { value: "2.7_3.0_4.1_8.4", pattern: /^(-?\d{1,2}\.-?\d{1,2}(_-?\d{1,2}\.-?\d{1,2})*)?$/ },
   at: { value: "5.5", pattern: /^-?\d{1,2}\.-?\d{1,2}$/ },
-  throw: { label: "throw", value: 0, min: 0, max: 9999, step: 1 },
+  throw: number("throw", 0, 0, 9999, 1),
 };
 
 /** Where a block may begin along a line: [first, last].
@@ -48,13 +47,11 @@ export function place(row, column, k, p, border) {
   return { covers, gamma, drop: 1 - keep, weight: 1 / keep };
 }
 
-/** @param {{model: import("./shared.js").Model, el: HTMLElement}} where */
-function render({ model, el }) {
+function render(where) {
+  const { model, el, said, table, input, now: current } = begin(where, parameters);
   const id = unique();
-  const said = announcer();
-  const table = numbers("Numbers of the map and of the place");
   const ground = svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" });
-  const [fell, edge, twice, grid, marks, could, cursor] = Array.from({ length: 7 }, () => svg("g"));
+  const [fell, edge, twice, grid, marks, could, cursor] = times(7, () => svg("g"));
   const board = svg(
     "svg", {}, svg("defs", {}, hatching(id, 0.5)), ground, fell, edge, grid, could, marks, twice, cursor,
   );
@@ -62,7 +59,7 @@ function render({ model, el }) {
   /** Put a seed where there is none, or take it away. @param {number} row
    * @param {number} column */
   function toggle(row, column) {
-    const { k, border, seeds } = stateOf(model, parameters);
+    const { k, border, seeds } = current();
     const [first, last] = range(k, border);
     const at = `${row}.${column}`;
     if (Math.min(row, column) < first || Math.max(row, column) > last) {
@@ -80,7 +77,7 @@ function render({ model, el }) {
 
   /** Throw a seed at every place with probability gamma. */
   function throwSeeds() {
-    const { k, p, border } = stateOf(model, parameters);
+    const { k, p, border } = current();
     const number = model.get("throw") + 1;
     const random = generator(number, k, 5);
     const gamma = dropBlockGamma(SIZE, SIZE, k, p, border);
@@ -91,11 +88,11 @@ function render({ model, el }) {
   }
 
   function show() {
-    const { k, p, border, seeds: text } = stateOf(model, parameters);
+    const { k, p, border, seeds: text } = current();
     const seeds = places(text, k, border);
     const counts = lying(seeds, k);
     const dropped = counts.filter(Boolean).length;
-    const area = counts.reduce((a, b) => a + b, 0);
+    const area = sum(counts);
     const [i, j] = at();
     const [row, column] = [i, j].map((v) => Math.max(0, Math.min(v, SIZE - 1)));
     const known = place(row, column, k, p, border);
@@ -107,7 +104,7 @@ function render({ model, el }) {
     edge.replaceChildren(svg("path", { class: "explore-edge", d: seeds.map(([y, x]) => `M${x} ${y}h${k}v${k}h-${k}z`).join("") }));
     twice.replaceChildren(...cells.filter(({ count }) => count > 1).map(({ count, x, y }) =>
       svg("text", { x: x + 0.5, y: y + 0.78, "text-anchor": "middle" }, String(count))));
-    const lines = Array.from({ length: SIZE + margin + 1 }, (_, i) => i - margin);
+    const lines = times(SIZE + margin + 1, (i) => i - margin);
     grid.replaceChildren(svg("path", { class: "explore-grid", d: lines.map((v) => `M${-margin} ${v}H${SIZE}M${v} ${-margin}V${SIZE}`).join("") }),
       svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
     marks.replaceChildren(svg("path", { class: "explore-cross", d: seeds.map(([y, x]) => `M${x + 0.25} ${y + 0.25}l.5 .5m0 -.5l-.5 .5`).join("") }));
@@ -139,11 +136,11 @@ function render({ model, el }) {
       h("div", {}, board,
         note("Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
       h("div", {},
-        slider(model, "k", parameters.k), slider(model, "p", parameters.p), choice(model, "border", parameters.border),
+        input("k"), input("p"), input("border"),
         box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
         table.el)),
   );
-  finish({ model, el }, said, show, [
+  finish(where, said, show, [
     ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);

@@ -53,6 +53,9 @@ export const heading = (...text) => h("p", { class: "explore-title" }, ...text);
  * @param {string} text */
 export const label = (el, text) => el.setAttribute("aria-label", text);
 
+/** Give a path its data. @param {Element} path @param {string} data */
+export const trace = (path, data) => path.setAttribute("d", data);
+
 /** Empty paths of the classes "explore-…", put into a drawing. @param {Element} el
  * @param {...string} names */
 export function paths(el, ...names) {
@@ -98,7 +101,7 @@ export function change(model, values) {
 }
 
 /** The whole state, by name. @param {Model} model @param {Record<string, any>} parameters
- * @returns {Record<string, any>} */
+ * @returns {any} */
 export const stateOf = (model, parameters) =>
   Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
 
@@ -157,7 +160,7 @@ export function numbers(title = "Numbers of this setting") {
   const el = h("div", { class: "explore-numbers", role: "group", "aria-label": title }, list);
   return {
     el,
-    /** @param {[string, string][]} rows */
+    /** @param {string[][]} rows */
     show(rows) {
       list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     },
@@ -207,6 +210,33 @@ export function drawing(model, most, step) {
   return { stop, more };
 }
 
+/** What a figure begins with: its result in words, in numbers and as a formula; its inputs
+ * by name; and its state.
+ * @param {Place} place @param {Record<string, any>} parameters
+ * @param {Record<string, any>} [more] what inputs take along */
+export function begin({ model, el }, parameters, more) {
+  return {
+    model, el, said: announcer(), table: numbers(), formula: h("p", { class: "explore-formula" }),
+    input: (key) => (parameters[key].options ? choice : slider)(model, key, parameters[key], more),
+    now: () => stateOf(model, parameters),
+  };
+}
+
+/** A number that a slider moves. @param {string} label @param {number} value
+ * @param {number} min @param {number} max @param {number} step @param {number} [digits] */
+export const number = (label, value, min, max, step, digits) => ({ label, value, min, max, step, digits });
+
+/** One of a few. @param {string} label @param {string} value
+ * @param {Record<string, string>} options */
+export const oneOf = (label, value, options) => ({ label, value, options });
+
+/** Blocks that stay inside of a map, or hang over its border. */
+export const BORDER = oneOf("Blocks at the border", "valid", { valid: "stay inside", clip: "are cut off" });
+
+/** What falls together: in words, and as the method's name. */
+export const METHODS = { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" };
+export const NAMES = { element: "Element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
+
 /** What every figure ends with: things to try and what is said; and it is shown, now and
  * whenever its state changes. @param {Place} place @param {{el: Element}} said
  * @param {() => void} show @param {[string, string, Record<string, any>][]} asks */
@@ -240,12 +270,15 @@ export function squares(chosen, size, start = 0) {
   return d;
 }
 
-/** A picture in the colour of the ink: a digit of 0 to f for each of size × size values.
- * @param {string} text @param {number} size */
+/** A picture in the colour of the ink, on its ground: a digit of 0 to f for each of
+ * size × size values. @param {string} text @param {number} size */
 export function picture(text, size) {
   const levels = [...text].map((digit) => parseInt(digit, 16));
-  return [...new Set(levels)].filter(Boolean).map((level) =>
-    svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "explore-picture", "fill-opacity": fixed(level / 15) }));
+  return [
+    svg("rect", { width: size, height: size, class: "explore-ground" }),
+    ...[...new Set(levels)].filter(Boolean).map((level) =>
+      svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "explore-picture", "fill-opacity": fixed(level / 15) })),
+  ];
 }
 
 /** Let a drawing of squares be clicked, and walked over with the arrow keys.
@@ -271,8 +304,7 @@ export function walk(board, size, at, move, press, least = () => 0) {
 }
 
 /** Axes, and where values lie in them. Ticks are values, or [value, text].
- * @param {(number | [number, string])[]} across @param {(number | [number, string])[]} up
- * @param {string} title @param {number} [height] @param {number} [left] */
+ * @param {any[]} across @param {any[]} up @param {string} title @param {number} [height] @param {number} [left] */
 export function axes(across, up, title, height = 150, left = 30) {
   const width = 300;
   const ticks = (list) => list.map((t) => (Array.isArray(t) ? t : [t, String(t).replace("-", "−")]));
@@ -314,15 +346,15 @@ export function histogram(ticks, title) {
       const y = (v) => chart.y(v / top);
       const highest = shares.indexOf(Math.max(...shares));
       const half = Math.min((x(step) - x(0)) * 0.4, 7);
-      bars.setAttribute("d", law.map(([s], i) =>
+      trace(bars, law.map(([s], i) =>
         shares[i] ? `M${x(s) - half} ${height}V${y(shares[i])}h${2 * half}V${height}z` : "").join(""));
-      dots.setAttribute("d", law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
-      asked.setAttribute("d", `M${x(mean)} 6V${height}`);
+      trace(dots, law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
+      trace(asked, `M${x(mean)} 6V${height}`);
       peak.setAttribute("x", x(law[highest][0]));
       peak.setAttribute("y", y(shares[highest]) - 3);
       peak.textContent = `${counts[highest]} of ${draws.length}`;
-      now.setAttribute("d", `M${x(last)} ${height + 1}l4 5h-8z`);
-      el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
+      trace(now, `M${x(last)} ${height + 1}l4 5h-8z`);
+      label(el, `${title}: ${draws.length} draws as bars, their law as dots.`);
     },
   };
 }
