@@ -1,7 +1,7 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
 import { depthLaw, dropPathRates, generator, sum, times } from "./laws.js";
-import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, number, oneOf, raised, svg, trace } from "./shared.js";
+import { begin, box, button, change, columns, drawing, finish, fixed, h, heading, histogram, label, note, number, oneOf, raised, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
@@ -126,15 +126,15 @@ function render(place) {
   for (const key of ["p", "schedule", "mode", "blocks"]) model.on(`change:${key}`, stop);
 
   el.append(
-    box("columns",
-      h("div", {}, flow,
+    columns(
+      [flow,
         h("div", { class: "explore-heads", role: "group", "aria-label": "Blocks" }, heads),
         note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
-        note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
-      h("div", {}, input("p"), input("schedule"), input("mode"),
+        note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")],
+      [input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
-        table.el)),
+        table.el]),
   );
   finish(place, said, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],

@@ -1,7 +1,7 @@
 // All thinned nets of a small net, their two averages, and one pass without masks.
 
 import { generator, sum, times } from "./laws.js";
-import { axes, begin, box, button, change, finish, fixed, h, heading, label, note, number, oneOf, paths, picture, short, svg, trace } from "./shared.js";
+import { axes, begin, box, button, change, columns, finish, fixed, h, heading, label, note, number, oneOf, paths, picture, short, svg, trace } from "./shared.js";
 
 const C = 6; // channels behind each of two convolutions
 const S = 25; // values in a map of the second
@@ -188,17 +188,17 @@ function render(place) {
   }
   el.append(
     input("photo"),
-    box("columns",
-      h("div", {}, box("beside", view, words), chart.el, line.list,
-        note("Bars: all thinned nets, each as often as its mask is drawn.")),
-      h("div", {}, input("p"),
+    columns(
+      [box("beside", view, words), chart.el, line.list,
+        note("Bars: all thinned nets, each as often as its mask is drawn.")],
+      [input("p"),
         heading("Channels of the first layer, then of the second"),
         h("div", { class: "explore-heads", role: "group", "aria-label": "Channels" }, heads),
-        box("buttons", button("Draw a net", draw)), table.el)),
-    box("columns",
-      h("div", {}, heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
-        input("relu"), law),
-      h("div", {}, small.el, units.list)),
+        box("buttons", button("Draw a net", draw)), table.el]),
+    columns(
+      [heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
+        input("relu"), law],
+      [small.el, units.list]),
   );
   finish(place, said, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],

@@ -1,7 +1,7 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
 import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance, sum, times } from "./laws.js";
-import { begin, BORDER, box, button, drawing, finish, fixed, h, hatching, heading, histogram, label, METHODS, NAMES, note, number, oneOf, picture, short, squares, svg, trace, unique } from "./shared.js";
+import { begin, BORDER, box, button, cells, columns, drawing, finish, fixed, h, hatching, heading, histogram, label, METHODS, NAMES, note, number, oneOf, picture, short, squares, svg, trace, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
@@ -127,22 +127,19 @@ function drawMaps(data) {
 
 /** The probability to be kept, place by place. */
 function drawPlaces() {
-  const cells = times(SIZE ** 2, (i) =>
-    svg("rect", { x: i % SIZE, y: Math.floor(i / SIZE), width: 1, height: 1, "shape-rendering": "crispEdges" }));
-  const el = svg("svg", { viewBox: `-0.2 -0.2 ${SIZE + 0.4} ${SIZE + 0.4}`, role: "img", class: "explore-places" },
-    cells, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
+  const map = cells(SIZE, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
   const words = h("span");
   return {
-    el: box("beside", el, words),
+    el: box("beside", map.view, words),
     /** @param {number[]} keep */
     show(keep) {
-      cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(keep[i], 3)));
+      map.show(keep);
       const [corner, centre] = [keep[0], keep[(SIZE / 2) * SIZE + SIZE / 2]];
       const text = Math.abs(corner - centre) < 5e-4
         ? `${fixed(corner)} at every place`
         : `corner ${fixed(corner)}, centre ${fixed(centre)}`;
       words.textContent = text;
-      label(el, `Probability of a place of the map to be kept: ${text}.`);
+      label(map.view, `Probability of a place of the map to be kept: ${text}.`);
     },
   };
 }
@@ -207,19 +204,19 @@ function render(place) {
 
   el.append(
     box("top", input("method")),
-    box("columns",
-      h("div", {}, maps.el,
+    columns(
+      [maps.el,
         h("p", { class: "explore-key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
-          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
-      h("div", {},
+          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)],
+      [
         formula,
         input("p"),
         block,
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
-        table.el)),
-    box("columns",
-      h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
-      h("div", {}, heading("P(keep), place by place"), places.el)),
+        table.el]),
+    columns(
+      [heading("Share dropped, draw by draw"), chart.el, key],
+      [heading("P(keep), place by place"), places.el]),
   );
   finish(place, said, show, [
     ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],

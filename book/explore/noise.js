@@ -1,7 +1,7 @@
 // The variance that each mask adds to a sum: which products of terms it counts.
 
 import { dropBlockGamma, sum, times } from "./laws.js";
-import { begin, box, finish, fixed, h, heading, label, number, oneOf, short, svg, trace } from "./shared.js";
+import { begin, box, cells, columns, finish, fixed, gauge, h, heading, label, number, oneOf, short, svg, trace } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
@@ -32,27 +32,20 @@ export const added = (u, K) => K.reduce((sum, row, i) => row.reduce((s, k, j) =>
 
 function render(place) {
   const { model, el, said, table, formula, input, now: current } = begin(place, parameters);
-  const cells = times(N * N, (i) => svg("rect", { x: i % N, y: Math.floor(i / N), width: 1, height: 1 }));
-  const matrix = svg("svg", { viewBox: `-.1 -.1 ${N + 0.2} ${N + 0.2}`, class: "explore-places", role: "img" }, cells,
-    svg("path", { class: "explore-frame", d: `M0 0h${N}v${N}h-${N}zM0 ${MAP}h${N}M${MAP} 0v${N}` }));
-  const bars = Object.values(GROUPS).map((name) => {
-    const bar = svg("path", { class: "explore-bar" });
-    const value = h("span", { class: "explore-value" });
-    return { bar, value, row: h("li", {}, box("between", h("strong", {}, name), value),
-      svg("svg", { viewBox: "0 0 300 14", preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" }, bar)) };
-  });
+  const matrix = cells(N, svg("path", { class: "explore-frame", d: `M0 0h${N}v${N}h-${N}zM0 ${MAP}h${N}M${MAP} 0v${N}` }));
+  const bars = Object.values(GROUPS).map((name) => gauge(name));
 
   function show() {
     const { method, p, ...terms } = current();
     const u = Object.values(terms);
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
-    cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(K[Math.floor(i / N)][i % N] / most, 3)));
-    label(matrix, `K of ${GROUPS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
+    matrix.show(K.flat().map((v) => v / most));
+    label(matrix.view, `K of ${GROUPS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
     const found = Object.keys(GROUPS).map((name) => Math.max(added(u, covariance(name, p)), 0));
     const top = Math.max(...found, 1e-9);
     bars.forEach(({ bar, value }, i) => {
-      trace(bar, `M0 0H${(300 * found[i]) / top}V14H0z`);
+      trace(bar, `M0 0H${(300 * found[i]) / top}V20H0z`);
       value.textContent = fixed(found[i], 3);
     });
     const now = found[Object.keys(GROUPS).indexOf(method)];
@@ -71,10 +64,10 @@ function render(place) {
   const set = (signs) => Object.fromEntries(signs.map((s, i) => [`u${i}`, s]));
   el.append(
     input("method"),
-    box("columns",
-      h("div", {}, box("between explore-pair", column(0), column(MAP)), input("p")),
-      h("div", {}, formula, box("beside", matrix, h("span", { class: "explore-note" }, "K, pair by pair: the fuller, the more.")),
-        h("ul", { class: "explore-list" }, bars.map(({ row }) => row)), table.el)),
+    columns(
+      [box("between explore-pair", column(0), column(MAP)), input("p")],
+      [formula, box("beside", matrix.view, h("span", { class: "explore-note" }, "K, pair by pair: the fuller, the more.")),
+        h("ul", { class: "explore-list" }, bars.map(({ row }) => row)), table.el]),
   );
   finish(place, said, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],

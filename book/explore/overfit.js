@@ -1,7 +1,7 @@
 // What dropout gives and what it costs: stored trainings with wrong and with right labels.
 
 import { sum } from "./laws.js";
-import { axes, begin, box, finish, fixed, h, heading, label, METHODS, NAMES, note, number, oneOf, paths, picture, svg, trace } from "./shared.js";
+import { axes, begin, box, columns, finish, fixed, h, heading, label, METHODS, NAMES, note, number, oneOf, paths, picture, svg, trace } from "./shared.js";
 
 const parameters = {
   method: oneOf("What falls together", "channel", METHODS),
@@ -95,10 +95,10 @@ function render(place) {
   }
   el.append(
     input("method"),
-    box("columns",
-      h("div", {}, chart.el, key,
-        note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
-      h("div", {}, input("p"), input("labels"), formula, table.el)),
+    columns(
+      [chart.el, key,
+        note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")],
+      [input("p"), input("labels"), formula, table.el]),
     h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
   );
   finish(place, said, show, [

@@ -1,7 +1,7 @@
 // What five published rules for the rate of the seeds really drop.
 
 import { centredCounts, coverCounts, dropBlockGamma, droppedShare, textbookGamma } from "./laws.js";
-import { begin, box, finish, fixed, h, note, number, short, svg, trace } from "./shared.js";
+import { begin, box, finish, fixed, gauge, h, note, number, short, svg, trace } from "./shared.js";
 
 const parameters = {
   size: number("H, side of the map", 14, 4, 56, 1, 0),
@@ -46,21 +46,12 @@ export function compare(size, block, p) {
   });
 }
 
-const [WIDTH, HEIGHT] = [300, 22];
-const x = (share) => share * WIDTH;
-
 function render(place) {
   const { el, said, formula, input, now } = begin(place, parameters);
   const rows = RULES.map(({ name, words }) => {
-    const bar = svg("path", { class: "explore-bar" });
-    const asked = svg("path", { class: "explore-asked" });
-    const numbers = h("span", { class: "explore-value" });
-    const row = h("li", {},
-      box("between", h("strong", {}, name), numbers),
-      svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" },
-        svg("path", { d: `M0 3H${WIDTH}V${HEIGHT - 3}H0z`, class: "explore-ground" }), bar, asked),
-      box("between explore-note", h("span", {}, words), h("span", { class: "explore-value" })));
-    return { row, bar, asked, numbers, rate: row.lastChild.lastChild };
+    const rate = h("span", { class: "explore-value" });
+    const ground = svg("path", { d: "M0 3H300V17H0z", class: "explore-ground" });
+    return { rate, ...gauge(name, ground, box("between explore-note", h("span", {}, words), rate)) };
   });
 
   function show() {
@@ -68,11 +59,11 @@ function render(place) {
     const k = Math.min(block, size);
     const results = compare(size, block, p);
     results.forEach(({ gamma, share }, i) => {
-      const times = share / p;
-      trace(rows[i].bar, `M0 4H${x(share)}V${HEIGHT - 4}H0z`);
-      trace(rows[i].asked, `M${x(p)} 0V${HEIGHT}`);
-      rows[i].numbers.textContent = `drops ${fixed(share, 3)}` +
-        (Math.abs(times - 1) < 5e-4 ? ", as asked" : `, ${fixed(times, 2)} × p`);
+      const ratio = share / p;
+      trace(rows[i].bar, `M0 4H${300 * share}V16H0z`);
+      trace(rows[i].asked, `M${300 * p} 0V20`);
+      rows[i].value.textContent = `drops ${fixed(share, 3)}` +
+        (Math.abs(ratio - 1) < 5e-4 ? ", as asked" : `, ${fixed(ratio, 2)} × p`);
       rows[i].rate.textContent = `γ = ${short(gamma)}`;
     });
     formula.replaceChildren(h("span", {}, "textbook: γ = p H² / (k² (H−k+1)²) = ",

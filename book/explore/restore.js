@@ -1,7 +1,7 @@
 // What its neighbours, and another map, tell of a value that was dropped.
 
 import { generator, sum, times } from "./laws.js";
-import { axes, begin, box, button, change, finish, fixed, h, hatching, label, note, number, paths, picture, squares, svg, trace, unique, walk } from "./shared.js";
+import { axes, begin, box, button, change, columns, finish, fixed, h, hatching, label, note, number, paths, picture, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 10; // the map is SIZE × SIZE
 const ALL = SIZE ** 2;
@@ -154,11 +154,11 @@ function render(place) {
   }
   el.append(
     box("photos explore-four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
-    box("columns",
-      h("div", {}, input("rho"), input("p"), input("tau"),
+    columns(
+      [input("rho"), input("p"), input("tau"),
         box("buttons", button("Drop values", drop),
-          button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
-      h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),
+          button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula],
+      [chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el]),
   );
   finish(place, said, show, [
     ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],

@@ -1,7 +1,7 @@
 // DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
 
 import { coverCounts, dropBlockGamma, generator, sum, times } from "./laws.js";
-import { begin, BORDER, box, button, change, finish, fixed, h, hatching, label, note, number, raised, short, svg, unique, walk } from "./shared.js";
+import { begin, BORDER, box, button, change, columns, finish, fixed, hatching, label, note, number, raised, short, svg, unique, walk } from "./shared.js";
 
 const SIZE = 14; // the map is SIZE × SIZE
 
@@ -132,13 +132,13 @@ function render(where) {
     said.say(words);
   }
   el.append(
-    box("columns",
-      h("div", {}, board,
-        note("Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
-      h("div", {},
+    columns(
+      [board,
+        note("Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")],
+      [
         input("k"), input("p"), input("border"),
         box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
-        table.el)),
+        table.el]),
   );
   finish(where, said, show, [
     ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],

@@ -4,6 +4,8 @@
 // `export default { parameters, render({ model, el }) }`. The model holds the state:
 // get(key), set(key, value), save_changes() and on("change:key", callback).
 
+import { times } from "./laws.js";
+
 /**
  * @typedef {{label: string, value: number, min: number, max: number, step: number,
  *   digits?: number}} NumberParameter
@@ -42,6 +44,9 @@ export function svg(tag, attributes = {}, ...children) {
 
 /** A box of HTML of the class "explore-…". @param {string} name @param {...any} children */
 export const box = (name, ...children) => h("div", { class: `explore-${name}` }, ...children);
+
+/** Columns, of the parts of each. @param {...any[]} parts */
+export const columns = (...parts) => box("columns", parts.map((part) => h("div", {}, part)));
 
 /** Small print. @param {...any} text */
 export const note = (...text) => h("p", { class: "explore-note" }, ...text);
@@ -279,6 +284,24 @@ export function picture(text, size) {
     ...[...new Set(levels)].filter(Boolean).map((level) =>
       svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "explore-picture", "fill-opacity": fixed(level / 15) })),
   ];
+}
+
+/** The squares of a map, one by one, and the drawing of them under what lies over.
+ * @param {number} size @param {...any} over */
+export function cells(size, ...over) {
+  const all = times(size ** 2, (i) =>
+    svg("rect", { x: i % size, y: Math.floor(i / size), width: 1, height: 1, "shape-rendering": "crispEdges" }));
+  const view = svg("svg", { viewBox: `-.2 -.2 ${size + 0.4} ${size + 0.4}`, role: "img", class: "explore-places" }, all, over);
+  return { view, show: (opacity) => all.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(opacity[i], 3))) };
+}
+
+/** A bar with a name and a value above it, of 300 × 20. @param {string} name
+ * @param {any} [ground] what lies under the bar @param {any} [below] */
+export function gauge(name, ground, below) {
+  const value = h("span", { class: "explore-value" });
+  const el = svg("svg", { viewBox: "0 0 300 20", preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" }, ground);
+  const [bar, asked] = paths(el, "bar", "asked");
+  return { bar, asked, value, row: h("li", {}, box("between", h("strong", {}, name), value), el, below) };
 }
 
 /** Let a drawing of squares be clicked, and walked over with the arrow keys.

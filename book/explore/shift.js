@@ -1,7 +1,7 @@
 // What a norm sees behind dropout, in training and in evaluation.
 
 import { binomial, sum, times } from "./laws.js";
-import { axes, begin, box, finish, fixed, h, label, note, number, oneOf, paths, trace } from "./shared.js";
+import { axes, begin, columns, finish, fixed, h, label, note, number, oneOf, paths, trace } from "./shared.js";
 
 const C = 8; // channels that the layer before the norm adds up
 
@@ -69,10 +69,10 @@ function render(place) {
   }
   el.append(
     input("mode"),
-    box("columns",
-      h("div", {}, charts.map(({ el: chart }) => chart),
-        note("Bars: the mode chosen above. Dashed: the other one. The law is exact. At a high p it has a peak where all eight channels fell.")),
-      h("div", {}, input("p"), input("mu"), formula, table.el)),
+    columns(
+      [charts.map(({ el: chart }) => chart),
+        note("Bars: the mode chosen above. Dashed: the other one. The law is exact. At a high p it has a peak where all eight channels fell.")],
+      [input("p"), input("mu"), formula, table.el]),
   );
   finish(place, said, show, [
     ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mode: "train", p: 0.5, mu: 3 }],
