@@ -4,12 +4,13 @@ import posixpath
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
+import pikepdf
 import pytest
 from pages import CONFIG, PAGES, ROOT, built, soup
-from pypdf import PdfReader
 from window import NAMES
 
 from regdrop_lite.course.author.book import main, read_course, write_epub
@@ -52,7 +53,11 @@ def test_the_epub_is_whole_and_its_links_lead_somewhere(site, tmp_path):
         assert soup(built(site, page)).select(".solution") and "Hint" in text
         assert "solution" not in text.replace("solutions", "")
     if check := shutil.which("epubcheck"):
-        done = subprocess.run([check, out], capture_output=True, text=True, check=False)
+        check = Path(check).resolve()  # Debian's is a program for Java
+        command = ["java", "-jar", check] if check.suffix == ".jar" else [check]
+        done = subprocess.run(
+            [*command, out], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
         assert "WARNING" not in done.stdout + done.stderr
 
@@ -64,28 +69,22 @@ def test_the_pdf_is_whole_and_its_links_lead_somewhere(site, tmp_path, monkeypat
     out = tmp_path / "course.pdf"
     main(["pdf", "--site", str(site), "--out", str(out)])
     assert not list(site.glob("whole*"))
-    reader = PdfReader(out)
-    assert reader.metadata.title == CONFIG["title"]
-    assert CONFIG["title"] in reader.pages[0].extract_text().replace("\n", " ")
-    titles = [e.title for e in reader.outline if not isinstance(e, list)]
-    headings = [soup(built(site, page)).h1 for page in PAGES]
-    expected = [h.get_text(" ", strip=True).rstrip("#").strip() for h in headings]
-    assert [t for t in expected if t not in titles] == []
-    base, inside = CONFIG["html"]["baseurl"], 0
-    for page in reader.pages:
-        for note in page.get("/Annots", []):
-            action = note.get_object().get("/A", {})
-            uri = str(action.get("/URI", base))
-            assert uri.startswith(("https://", "http://arxiv", "mailto:")), uri
-            inside += "/URI" not in action
-    assert inside > 1000
-    starts = {
-        e.title: reader.get_destination_page_number(e)
-        for e in reader.outline
-        if not isinstance(e, list)
-    }
-    for page in EXERCISES[:1]:
-        title = expected[PAGES.index(page)]
-        first = starts[title]
-        text = "".join(reader.pages[first + k].extract_text() for k in range(8))
-        assert "Hint" in text and "Solution 1" not in text
+    with pikepdf.open(out) as pdf:
+        assert str(pdf.docinfo["/Title"]) == CONFIG["title"]
+        with pdf.open_outline() as outline:
+            titles = [entry.title for entry in outline.root]
+        headings = [soup(built(site, page)).h1.find(string=True) for page in PAGES]
+        missing = [h for h in headings if not any(str(h) in t for t in titles)]
+        assert missing == []
+        notes = [
+            note
+            for page in pdf.pages
+            for note in page.obj.get("/Annots", pikepdf.Array())
+        ]
+        assert len(pdf.pages) > 300
+        addresses = [
+            str(note["/A"]["/URI"]) for note in notes if "/URI" in note.get("/A", {})
+        ]
+        assert not [a for a in addresses if not a.startswith(("http", "mailto:"))]
+        assert not [a for a in addresses if "127.0.0.1" in a]
+        assert len(notes) - len(addresses) > 1000  # links inside the book

@@ -24,8 +24,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
+import pikepdf
 import yaml
 from bs4 import BeautifulSoup, Tag
+from playwright.sync_api import sync_playwright
 
 from regdrop_lite import __version__
 
@@ -34,7 +36,10 @@ __all__ = ["NAME", "Course", "Page", "main", "read_course", "write_epub", "write
 NAME = "structured-dropout"  # of the files, before ".pdf" and ".epub"
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_NOT_IN_A_BOOK = "script, .headerlink, .solution, button, .sd-summary-state-marker"
+_NOT_IN_A_BOOK = (
+    "script, button, .headerlink, .solution, .sd-summary-state-marker, "
+    "summary .expanded"
+)
 
 
 @dataclass
@@ -70,11 +75,13 @@ class Course:
     Attributes:
         site: the folder of the built site.
         pages: all pages, in the order of the table of contents.
+        styles: the style sheets that they ask for, as paths below the site.
         title, author, address: as in ``_config.yml``; the address is the site's.
     """
 
     site: Path
     pages: list[Page]
+    styles: list[str]
     title: str
     author: str
     address: str
@@ -90,6 +97,12 @@ def _entries(toc: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
                 yield section["file"], part["caption"], 1
 
 
+def _below(name: str, address: str) -> str:
+    """The path below the site of what a page names by an address of its own."""
+    path = posixpath.join(posixpath.dirname(name), unquote(urlsplit(address).path))
+    return posixpath.normpath(path)
+
+
 def read_course(source: Path, site: Path) -> Course:
     """Read the pages of a built site.
 
@@ -103,6 +116,7 @@ def read_course(source: Path, site: Path) -> Course:
     config = yaml.safe_load((source / "_config.yml").read_text(encoding="utf-8"))
     toc = yaml.safe_load((source / "_toc.yml").read_text(encoding="utf-8"))
     pages = []
+    styles: dict[str, None] = {}  # a set in order
     for name, part, depth in _entries(toc):
         path = site / f"{name}.html"
         if not path.exists():
@@ -115,9 +129,14 @@ def read_course(source: Path, site: Path) -> Course:
         assert isinstance(article, Tag)
         for other in article.select(_NOT_IN_A_BOOK):
             other.decompose()
+        for words in article.select("summary .collapsed"):
+            words.unwrap()
+        for link in page.select("head link[rel~=stylesheet]"):
+            styles[_below(name, str(link["href"]))] = None
         pages.append(Page(name, part, depth, article))
     base = config["html"]["baseurl"]
-    return Course(site, pages, config["title"], config["author"], base)
+    title, author = config["title"], config["author"]
+    return Course(site, pages, list(styles), title, author, base)
 
 
 def _relink(course: Course, to: Callable[[Page, str, str], str]) -> None:
@@ -132,8 +151,7 @@ def _relink(course: Course, to: Callable[[Page, str, str], str]) -> None:
             parts = urlsplit(str(link["href"]))
             if parts.scheme or parts.netloc:
                 continue
-            folder = posixpath.dirname(page.name)
-            path = posixpath.normpath(posixpath.join(folder, unquote(parts.path)))
+            path = _below(page.name, parts.path)
             name = path.removesuffix(".html") if parts.path else page.name
             name = course.pages[0].name if name == "index" else name
             anchor = parts.fragment.partition("?")[0]
@@ -150,9 +168,8 @@ def _contents(course: Course, to: Callable[[Page], str]) -> str:
         if page.part != part:
             if part is not None:
                 rows.append("</li></ol>" * (depth + 1) + "</li>")
-            words = page.part or course.title
-            first = to(page)
-            rows.append(f'<li><a href="{first}">{escape(words)}</a><ol>')
+            words = page.part or "First page"
+            rows.append(f'<li><a href="{to(page)}">{escape(words)}</a><ol>')
         elif page.depth > depth:
             rows.append("<ol>")
         else:
@@ -168,7 +185,7 @@ def _title_page(course: Course, picture: str) -> str:
         f'<section class="title-page"><h1>{escape(course.title)}</h1>'
         f'<p><img src="{picture}" alt="Four ways to drop: masks of element dropout, '
         'SpatialDropout, DropBlock and DropPath."/></p>'
-        f"<p>{escape(course.author)}</p><p>Version {escape(__version__)}</p>"
+        f"<p>{escape(course.author)}</p><p>Version {__version__.partition('+')[0]}</p>"
         f'<p>As a site, where pictures answer: <a href="{course.address}">'
         f"{escape(course.address)}</a></p>"
         '<p>Text and figures: <a href="https://creativecommons.org/licenses/by/4.0/">'
@@ -181,14 +198,10 @@ def _title_page(course: Course, picture: str) -> str:
 
 def _one_page(course: Course) -> str:
     """All pages as one, with the site's looks."""
-    first = course.site / f"{course.pages[0].name}.html"
-    head = BeautifulSoup(first.read_text(encoding="utf-8"), "html.parser")
-    folder = posixpath.dirname(course.pages[0].name)
-    styles = ""
-    for link in head.select("link[rel~=stylesheet]"):
-        href = posixpath.normpath(posixpath.join(folder, str(link["href"])))
-        styles += f'<link rel="stylesheet" href="{href}"/>'
-    styles += '<link rel="stylesheet" href="_static/pdf.css"/>'
+    styles = "".join(
+        f'<link rel="stylesheet" href="{quote(path)}"/>'
+        for path in [*course.styles, "_static/pdf.css"]
+    )
 
     def target(name: str, anchor: str = "") -> str:
         return f"{name.replace('/', '-')}--{anchor}" if anchor else name
@@ -196,10 +209,8 @@ def _one_page(course: Course) -> str:
     _relink(course, lambda page, name, anchor: f"#{target(name, anchor)}")
     body = ""
     for page in course.pages:
-        folder = posixpath.dirname(page.name)
         for image in page.article.select("img[src]"):
-            src = str(image["src"])
-            image["src"] = posixpath.normpath(posixpath.join(folder, src))
+            image["src"] = quote(_below(page.name, str(image["src"])))
         for element in page.article.find_all(True):
             for key in ("id", "for", "aria-describedby", "aria-labelledby"):
                 if key in element.attrs:
@@ -216,7 +227,7 @@ def _one_page(course: Course) -> str:
         f'<div class="bd-article-container">'
         f'<article class="bd-article">'
         f"{_title_page(course, '_static/one-idea-light.svg')}"
-        f'<nav class="contents"><h1>Contents</h1>{contents}</nav></article>'
+        f'<nav class="course-contents"><h1>Contents</h1>{contents}</nav></article>'
         f"{body}</div></div></main></body></html>"
     )
 
@@ -227,8 +238,6 @@ def write_pdf(course: Course, out: Path) -> None:
     Raises:
         FileNotFoundError: no Chromium or Chrome is installed.
     """
-    from playwright.sync_api import sync_playwright
-
     executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if executable is None:
         raise FileNotFoundError(f"no browser: none of {', '.join(_BROWSERS)} is there")
@@ -261,11 +270,16 @@ def write_pdf(course: Course, out: Path) -> None:
             browser.close()
     finally:
         html.unlink()
+    # The browser writes the tags for screen readers unpacked: half of the file.
+    with pikepdf.open(out, allow_overwriting_input=True) as pdf:
+        pdf.docinfo["/Author"] = course.author
+        pdf.save(out, object_stream_mode=pikepdf.ObjectStreamMode.generate)
 
 
 # EPUB: the pages as they are, in a format that allows less.
 
 _CAMEL = {"viewbox": "viewBox", "patternunits": "patternUnits"}
+_FRAMED = ("displaystyle", "scriptlevel")
 _NAMESPACES = {
     "svg": "http://www.w3.org/2000/svg",
     "math": "http://www.w3.org/1998/Math/MathML",
@@ -285,7 +299,7 @@ def _strict(page: Page) -> None:
     article = page.article
     for fold in article.select("details"):
         fold.name = "div"
-        fold["class"] = ["fold"]
+        fold.attrs = {"class": "fold"} | ({"id": fold["id"]} if fold.get("id") else {})
         summary = fold.find("summary")
         if isinstance(summary, Tag):
             summary.name = "p" if not summary.find(["p", "div"]) else "div"
@@ -298,6 +312,15 @@ def _strict(page: Page) -> None:
                 element[_CAMEL[key]] = element.attrs.pop(key)
         if element.name in _NAMESPACES:
             element["xmlns"] = _NAMESPACES[element.name]
+        # MathML 3, which EPUB asks for, knows these as attributes of a frame alone.
+        style = {key: element[key] for key in _FRAMED if key in element.attrs}
+        if style and element.name not in ("math", "mstyle"):
+            for key in style:
+                del element[key]
+            element.wrap(Tag(name="mstyle", attrs=style))
+        # An exercise's body has the same name in each of them, which nothing links to.
+        if element.get("id") == "exercise-content":
+            del element["id"]
 
 
 def _xhtml(title: str, style: str, body: str) -> str:
@@ -326,8 +349,7 @@ def write_epub(course: Course, out: Path) -> None:
         _strict(page)
         folder = posixpath.dirname(page.name)
         for image in page.article.select("img[src]"):
-            src = posixpath.join(folder, unquote(str(image["src"])))
-            images.add(posixpath.normpath(src))
+            images.add(_below(page.name, str(image["src"])))
         path = f"{page.name}.xhtml"
         style = posixpath.relpath("_static/epub.css", folder)
         page.article.name = "main"
