@@ -43,7 +43,7 @@ def go(visit: Visit, url: str) -> None:
     )
     for place in visit.page.locator("[data-explore]").all():
         name = place.get_attribute("data-figure")
-        figure = visit.page.locator(f"#{name}") if name else place.locator("figure")
+        figure = visit.page.locator(f"#{name}") if name else place.locator("> figure")
         figure.scroll_into_view_if_needed()
         figure.locator(".explore-live").wait_for()
 
