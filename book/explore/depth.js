@@ -1,20 +1,23 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
-import { depthLaw, dropPathRates, generator, sum, times } from "./laws.js";
-import { begin, box, button, change, columns, drawing, finish, fixed, h, heading, histogram, label, note, number, oneOf, raised, svg, trace } from "./shared.js";
+import { depthLaw, dropPathRates, generator, sumOf, times } from "./laws.js";
+import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, raised, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
 const MOST = 500; // mini-batches that are kept in view
 
 const parameters = {
-  p: number("p_max, largest rate", 0.5, 0, 0.9, 0.05),
-  schedule: oneOf("Rates by depth", "linear", { linear: "linear", linear1: "linear, from p_max/L", constant: "constant" }),
-  mode: oneOf("One coin per", "row", { row: "sample", batch: "mini-batch" }),
+  p: { label: "p_max, largest rate", value: 0.5, min: 0, max: 0.9, step: 0.05 },
+  schedule: {
+    label: "Rates by depth", value: "linear",
+    options: { linear: "linear", linear1: "linear, from p_max/L", constant: "constant" },
+  },
+  mode: { label: "One coin per", value: "row", options: { row: "sample", batch: "mini-batch" } },
   // Block by block: "." by its coin, "x" closed, "o" open.
   blocks: { value: "............", pattern: /^[.xo]{12}$/ },
-  draws: number("draws", 1, 1, MOST, 1),
-  seed: number("seed", 3, 1, 999, 1),
+  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
+  seed: { label: "seed", value: 3, min: 1, max: 999, step: 1 },
 };
 
 const ANEW = { draws: 1 }; // what a reader changes begins with one mini-batch
@@ -46,19 +49,17 @@ export function batch(rate, mode, seed, number) {
 const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
 
 function render(place) {
-  const { model, el, said, table, input, now } = begin(place, parameters, ANEW);
+  const { model, el, table, input, read } = begin(place, parameters, ANEW);
   const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
   const right = LEFT + L * STEP + 6;
-  const bars = svg("path", { class: "explore-drop" });
-  const skips = svg("path", { class: "explore-skip" });
-  const open = svg("path", { class: "explore-open" });
   const depths = times(N, (n) =>
     svg("text", { x: right + 24, y: TOP + n * ROW + 12, "text-anchor": "end" }));
   const flow = svg(
-    "svg", { viewBox: `0 0 ${right + 26} ${TOP + N * ROW + 4}`, class: "explore-flow", role: "img" },
+    "svg", { viewBox: `0 0 ${right + 26} ${TOP + N * ROW + 4}`, class: "flow", role: "img" },
     svg("text", { x: LEFT, y: 9 }, "p of each block"), svg("text", { x: right + 24, y: 9, "text-anchor": "end" }, "depth"),
-    bars, skips, open, depths,
+    depths,
   );
+  const [bars, skips, open] = paths(flow, "drop", "skip", "open");
   // The heads of the blocks are buttons below the picture, so that keys reach them.
   const heads = times(L, (l) =>
     button("", () => {
@@ -72,13 +73,12 @@ function render(place) {
   let seen = []; // the depths of each mini-batch
 
   function show() {
-    const { p, schedule, mode, blocks, draws, seed } = now();
+    const { p, schedule, mode, blocks, draws, seed } = read();
     const rate = rates(p, schedule, blocks);
     const setting = [p, schedule, mode, blocks, seed].join();
     if (setting !== known || draws < seen.length) seen = [];
     known = setting;
-    const count = (grid) => grid.map((row) => row.filter(Boolean).length);
-    while (seen.length < draws) seen.push(count(batch(rate, mode, seed, seen.length + 1)));
+    while (seen.length < draws) seen.push(batch(rate, mode, seed, seen.length + 1).map((row) => row.filter(Boolean).length));
     const grid = batch(rate, mode, seed, draws);
     const depth = seen[draws - 1];
 
@@ -102,8 +102,8 @@ function render(place) {
 
     const { mean, spread, paths, ofMean } = moments(rate, mode);
     const all = seen.flat();
-    const average = sum(all) / all.length;
-    const batchMean = sum(depth) / N;
+    const average = sumOf(all) / all.length;
+    const batchMean = sumOf(depth) / N;
     const least = Math.min(...depth);
     const most = Math.max(...depth);
     table.show([
@@ -119,24 +119,24 @@ function render(place) {
     chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
     const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: depths ${least} to ${most} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
     label(flow, `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
-    said.say(words);
+    return words;
   }
 
   const { more, stop } = drawing(model, MOST, 3);
   for (const key of ["p", "schedule", "mode", "blocks"]) model.on(`change:${key}`, stop);
 
   el.append(
-    columns(
-      [flow,
-        h("div", { class: "explore-heads", role: "group", "aria-label": "Blocks" }, heads),
+    box("columns",
+      h("div", {}, flow,
+        h("div", { class: "heads", role: "group", "aria-label": "Blocks" }, heads),
         note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
-        note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")],
-      [input("p"), input("schedule"), input("mode"),
+        note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
+      h("div", {}, input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
-        table.el]),
+        table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
     ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
   ]);

@@ -1,25 +1,25 @@
 // All thinned nets of a small net, their two averages, and one pass without masks.
 
-import { generator, sum, times } from "./laws.js";
-import { axes, begin, box, button, change, columns, finish, fixed, h, heading, label, note, number, oneOf, paths, picture, short, svg, trace } from "./shared.js";
+import { generator, sumOf, times } from "./laws.js";
+import { axes, begin, box, button, change, finish, fixed, h, heading, label, note, paths, picture, PLAIN, short, svg, trace } from "./shared.js";
 
 const C = 6; // channels behind each of two convolutions
 const S = 25; // values in a map of the second
 
 const parameters = {
-  photo: oneOf("Photograph", "0", { 0: "first", 1: "second", 2: "third", 3: "fourth" }),
-  p: number("p, to drop a channel (trained with 0.3)", 0.3, 0, 0.9, 0.05),
+  photo: { label: "Photograph", value: "0", options: { 0: "first", 1: "second", 2: "third", 3: "fourth" } },
+  p: { label: "p, to drop a channel (trained with 0.3)", value: 0.3, min: 0, max: 0.9, step: 0.05 },
   mask: { value: "111111111111", pattern: /^[01]{12}$/ },
-  draw: number("draw", 0, 0, 9999, 1),
-  relu: oneOf("Two units", "on", { on: "with ReLU", off: "without ReLU" }),
+  draw: { label: "draw", value: 0, min: 0, max: 9999, step: 1 },
+  relu: { label: "Two units", value: "on", options: { on: "with ReLU", off: "without ReLU" } },
 };
 
 /** @param {ArrayLike<number>} logits */
 export function softmax(logits) {
   const top = Math.max(...Array.from(logits));
   const e = Array.from(logits, (z) => Math.exp(z - top));
-  const total = sum(e);
-  return e.map((v) => v / total);
+  const sum = sumOf(e);
+  return e.map((v) => v / sum);
 }
 
 /** What each of the second layer's channels adds to each logit, when the channels of the
@@ -107,9 +107,9 @@ function marks(chart, kinds, at) {
   const drawn = paths(chart.el, ...kinds.map((kind) => `mark ${MARKS[kind][2]}`));
   const words = kinds.map(() => h("span"));
   return {
-    list: h("ul", { class: "explore-legend" }, kinds.map((kind, i) =>
+    list: h("ul", { class: "legend" }, kinds.map((kind, i) =>
       h("li", {}, svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-        svg("path", { d: `M0 0${MARKS[kind][1]}`, class: `explore-mark explore-${MARKS[kind][2]}` })), words[i]))),
+        svg("path", { d: `M0 0${MARKS[kind][1]}`, class: `mark ${MARKS[kind][2]}` })), words[i]))),
     /** @param {Record<string, number>} values */
     show(values) {
       kinds.forEach((kind, i) => {
@@ -121,14 +121,14 @@ function marks(chart, kinds, at) {
 }
 
 function render(place) {
-  const { model, el, said, table, formula: law, input, now } = begin(place, parameters);
+  const { model, el, table, formula: law, input, read } = begin(place, parameters);
   const data = model.get("data");
-  const chart = axes([0, 0.5, 1], [[0, ""], [1, ""]], "probability of the true class", 120);
+  const chart = axes([0, 0.5, 1], PLAIN, "probability of the true class", 120);
   const [bars] = paths(chart.el, "bar");
   const line = marks(chart, ["arithmetic", "geometric", "plain", "this"], 10);
-  const small = axes([0, 0.5, 1], [[0, ""], [1, ""]], "probability of the true class", 26);
+  const small = axes([0, 0.5, 1], PLAIN, "probability of the true class", 26);
   const units = marks(small, ["arithmetic", "geometric", "plain", "dropped", "kept"], 16);
-  const view = svg("svg", { viewBox: "0 0 28 28", class: "explore-photo", role: "img" });
+  const view = svg("svg", { viewBox: "0 0 28 28", class: "photo", role: "img" });
   const words = h("p");
   const heads = times(2 * C, (i) =>
     button("", () => {
@@ -147,12 +147,12 @@ function render(place) {
   let all;
 
   function show() {
-    const { photo, p, mask, relu } = now();
+    const { photo, p, mask, relu } = read();
     const { words: title, pixels, label: real } = data.photos[photo];
     if (known !== `${photo} ${p}`) {
       all = ensemble(data, Number(photo), p);
       known = `${photo} ${p}`;
-      view.replaceChildren(...picture(pixels, 28));
+      view.replaceChildren(svg("rect", { width: 28, height: 28, class: "ground" }), ...picture(pixels, 28));
       label(view, data.classes[real]);
       const heights = new Array(25).fill(0);
       for (const { given, chance } of all.members) heights[Math.min(Math.floor(25 * given), 24)] += chance;
@@ -184,23 +184,23 @@ function render(place) {
     const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;
     label(chart.el, `Histogram of all 4,096 thinned nets, each as often as its mask. ${text}`);
     label(small.el, `Two units ${relu === "on" ? "with" : "without"} ReLU: one pass ${fixed(two.plain, 3)}, geometric mean ${fixed(two.geometric, 3)}.`);
-    said.say(`${text} Two units: ${law.textContent}.`);
+    return `${text} Two units: ${law.textContent}.`;
   }
   el.append(
     input("photo"),
-    columns(
-      [box("beside", view, words), chart.el, line.list,
-        note("Bars: all thinned nets, each as often as its mask is drawn.")],
-      [input("p"),
+    box("columns",
+      h("div", {}, box("beside", view, words), chart.el, line.list,
+        note("Bars: all thinned nets, each as often as its mask is drawn.")),
+      h("div", {}, input("p"),
         heading("Channels of the first layer, then of the second"),
-        h("div", { class: "explore-heads", role: "group", "aria-label": "Channels" }, heads),
-        box("buttons", button("Draw a net", draw)), table.el]),
-    columns(
-      [heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
-        input("relu"), law],
-      [small.el, units.list]),
+        h("div", { class: "heads", role: "group", "aria-label": "Channels" }, heads),
+        box("buttons", button("Draw a net", draw)), table.el)),
+    box("columns",
+      h("div", {}, heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
+        input("relu"), law),
+      h("div", {}, small.el, units.list)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
     ["No ReLU", "p = 0.5: where have one pass and the geometric mean gone, and why?", { relu: "off", p: 0.5 }],
   ]);

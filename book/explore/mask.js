@@ -1,7 +1,7 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
-import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance, sum, times } from "./laws.js";
-import { begin, BORDER, box, button, cells, columns, drawing, finish, fixed, h, hatching, heading, histogram, label, METHODS, NAMES, note, number, oneOf, picture, short, squares, svg, trace, unique } from "./shared.js";
+import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance, sumOf, times } from "./laws.js";
+import { begin, box, button, cells, drawing, finish, fixed, h, hatching, heading, histogram, label, METHOD, NAMES, note, picture, short, squares, svg, trace, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
@@ -9,12 +9,12 @@ const SIZE = 14; // a map is SIZE × SIZE
 const MOST = 1000; // draws that are kept in view
 
 const parameters = {
-  method: oneOf("What falls together", "element", METHODS),
-  p: number("p, probability to drop", 0.25, 0, 0.9, 0.05),
-  k: number("k, side of a block", 5, 1, SIZE, 1, 0),
-  border: BORDER,
-  seed: number("seed", 24, 1, 999, 1),
-  draws: number("draws", 1, 1, MOST, 1),
+  method: { ...METHOD, value: "element" },
+  p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
+  k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
+  border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
+  seed: { label: "seed", value: 24, min: 1, max: 999, step: 1 },
+  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
 };
 
 const ANEW = { draws: 1 }; // what a reader changes begins with one draw
@@ -71,20 +71,6 @@ export function draw({ method, p, k, border, seed }, number) {
   return drawMask(method, { N, C, size: SIZE, p, k, border }, generator(seed, number, 14));
 }
 
-/** The lines between what fell and what did not, as the data of one path.
- * @param {Uint8Array} fell @param {number} start */
-function outline(fell, start) {
-  let d = "";
-  const at = (i, j) =>
-    i >= 0 && j >= 0 && i < SIZE && j < SIZE ? fell[start + i * SIZE + j] : 0;
-  for (let i = 0; i <= SIZE; i++)
-    for (let j = 0; j <= SIZE; j++) {
-      if (at(i, j) !== at(i - 1, j)) d += `M${j} ${i}h1`;
-      if (at(i, j) !== at(i, j - 1)) d += `M${j} ${i}v1`;
-    }
-  return d;
-}
-
 /** A picture of the maps under the mask. @param {any} data */
 function drawMaps(data) {
   const id = unique();
@@ -93,33 +79,30 @@ function drawMaps(data) {
   const side = N * step - gap;
   const paths = data.maps.flatMap((sample, n) =>
     sample.map((text, c) => {
-      const fell = svg("path", { style: `fill: url(#${id})` });
-      const edge = svg("path", { class: "explore-edge" });
-      return [fell, edge, svg("g", { transform: `translate(${c * step} ${n * step})` }, picture(text, SIZE), fell, edge)];
+      const fell = svg("path", { class: "gone", style: `fill: url(#${id})` });
+      return [fell, svg("g", { transform: `translate(${c * step} ${n * step})` },
+        svg("rect", { width: SIZE, height: SIZE, class: "ground" }), picture(text, SIZE), fell)];
     }));
-  const skips = svg("path", { class: "explore-frame", d: data.samples.map((_, n) => {
+  const skips = svg("path", { class: "frame", d: data.samples.map((_, n) => {
     const [top, middle, end] = [n * step, n * step + SIZE / 2, side + 2];
     return `M-.6 ${middle}V${top + SIZE + 0.75}H${end}V${middle + 1}M${side} ${middle}H${end + 1}` +
       `m-2 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0m1 -1v2`;
   }).join("") });
   const el = svg(
-    "svg", { viewBox: `-6 -3.5 ${side + 9.3} ${side + 4.8}`, class: "explore-maps", role: "img" },
+    "svg", { viewBox: `-6 -3.5 ${side + 9.3} ${side + 4.8}`, class: "maps", role: "img" },
     svg("defs", {}, hatching(id, 1.5)),
     ["map 1", "map 2", "map 3", "map 4"].map((text, c) =>
       svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, text)),
     data.samples.map((text, n) =>
       svg("text", { transform: `translate(-1.5 ${n * step + SIZE / 2}) rotate(-90)`, "text-anchor": "middle" }, text)),
-    paths.map(([, , group]) => group), skips,
+    paths.map(([, group]) => group), skips,
   );
   return {
     el,
     /** @param {Uint8Array} mask @param {string} method @param {string} text */
     show(mask, method, text) {
       skips.setAttribute("visibility", method === "path" ? "visible" : "hidden");
-      paths.forEach(([fell, edge], i) => {
-        trace(fell, squares(mask, SIZE, i * SIZE ** 2));
-        trace(edge, outline(mask, i * SIZE ** 2));
-      });
+      paths.forEach(([fell], i) => trace(fell, squares(mask, SIZE, i * SIZE ** 2)));
       label(el, text);
     },
   };
@@ -127,38 +110,39 @@ function drawMaps(data) {
 
 /** The probability to be kept, place by place. */
 function drawPlaces() {
-  const map = cells(SIZE, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
+  const { el, show } = cells(SIZE);
   const words = h("span");
   return {
-    el: box("beside", map.view, words),
+    el: box("beside", el, words),
     /** @param {number[]} keep */
     show(keep) {
-      map.show(keep);
+      show(keep);
       const [corner, centre] = [keep[0], keep[(SIZE / 2) * SIZE + SIZE / 2]];
       const text = Math.abs(corner - centre) < 5e-4
         ? `${fixed(corner)} at every place`
         : `corner ${fixed(corner)}, centre ${fixed(centre)}`;
       words.textContent = text;
-      label(map.view, `Probability of a place of the map to be kept: ${text}.`);
+      label(el, `Probability of a place of the map to be kept: ${text}.`);
     },
   };
 }
 
 function render(place) {
-  const { model, el, said, table, formula, input, now: current } = begin(place, parameters, ANEW);
+  const { model, el, table, formula, input, read } = begin(place, parameters, ANEW);
   const maps = drawMaps(model.get("data"));
   const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
   const skip = h("span", {}, " The line below the maps is the skip: it always passes, and a sample without its branch goes on by it alone (⊕ adds the two).");
   const key = note();
-  const block = box("row", input("k"), input("border"));
+  const block = box("row", input("k"),
+    input("border"));
 
   let known = ""; // the setting that `shares` belong to
   /** @type {number[]} */
   let shares = [];
 
   function show() {
-    const now = current();
+    const now = read();
     const { method, p, k, border, draws } = now;
     const setting = [method, p, method === "block" && [k, border], now.seed].join();
     if (setting !== known || draws < shares.length) shares = [];
@@ -168,7 +152,7 @@ function render(place) {
     if (shares.length < draws) shares.push(share(mask));
 
     const { asked, rate, keep, spread } = meaning(method, p, k, border);
-    const mean = sum(shares) / shares.length;
+    const mean = sumOf(shares) / shares.length;
     const dropped = shares[shares.length - 1];
     const least = Math.min(...keep);
     const most = Math.max(...keep);
@@ -191,7 +175,7 @@ function render(place) {
     key.textContent = `Bars: the draws so far. Dots: ${
       amounts(now) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
     }. Line: p. Triangle: this draw.`;
-    said.say(`${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`);
+    return `${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`;
   }
 
   const { more, stop } = drawing(model, MOST, 4);
@@ -204,21 +188,21 @@ function render(place) {
 
   el.append(
     box("top", input("method")),
-    columns(
-      [maps.el,
-        h("p", { class: "explore-key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
-          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)],
-      [
+    box("columns",
+      h("div", {}, maps.el,
+        h("p", { class: "key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
+          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
+      h("div", {},
         formula,
         input("p"),
         block,
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
-        table.el]),
-    columns(
-      [heading("Share dropped, draw by draw"), chart.el, key],
-      [heading("P(keep), place by place"), places.el]),
+        table.el)),
+    box("columns",
+      h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
+      h("div", {}, heading("P(keep), place by place"), places.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);

@@ -96,9 +96,9 @@ function mount(place, figure, module, data) {
     setTimeout(() => (link.textContent = "Copy link"), 2000);
   });
   const back = button("Reset", () => change(model, initial));
-  const el = h("div", { class: "explore-body" });
+  const el = h("div", { class: "body" });
   module.render({ model, el });
-  const live = h("div", { class: "explore-live" }, el, h("div", { class: "explore-foot" }, back, link), said.el);
+  const live = h("div", { class: "live" }, el, h("div", { class: "foot" }, back, link), said.el);
   figure.insertBefore(live, figure.querySelector("figcaption"));
   figure.classList.add("explore", "explore-mounted");
 }

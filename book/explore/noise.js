@@ -1,17 +1,17 @@
 // The variance that each mask adds to a sum: which products of terms it counts.
 
-import { dropBlockGamma, sum, times } from "./laws.js";
-import { begin, box, cells, columns, finish, fixed, gauge, h, heading, label, number, oneOf, short, svg, trace } from "./shared.js";
+import { dropBlockGamma, sumOf, times } from "./laws.js";
+import { begin, box, cells, finish, fixed, gauge, h, heading, label, note, short } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
-const GROUPS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
+const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
 
 const parameters = {
-  method: oneOf("What falls together: K of", "channel", GROUPS),
-  p: number("p, probability to drop", 0.2, 0.05, 0.9, 0.05),
+  method: { label: "What falls together: K of", value: "channel", options: METHODS },
+  p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
   ...Object.fromEntries(times(N, (i) =>
-    [`u${i}`, number(`u${"₁₂₃₄₅₆₇₈"[i]}`, 1, -1, 1, 0.1, 1)])),
+    [`u${i}`, { label: `u${"₁₂₃₄₅₆₇₈"[i]}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
 };
 
 /** How the masks of two values go together: Cov(mᵢ, mⱼ) / (E mᵢ · E mⱼ).
@@ -31,45 +31,43 @@ export function covariance(method, p) {
 export const added = (u, K) => K.reduce((sum, row, i) => row.reduce((s, k, j) => s + k * u[i] * u[j], sum), 0);
 
 function render(place) {
-  const { model, el, said, table, formula, input, now: current } = begin(place, parameters);
-  const matrix = cells(N, svg("path", { class: "explore-frame", d: `M0 0h${N}v${N}h-${N}zM0 ${MAP}h${N}M${MAP} 0v${N}` }));
-  const bars = Object.values(GROUPS).map((name) => gauge(name));
+  const { el, table, formula, input, read } = begin(place, parameters);
+  const matrix = cells(N, `M0 ${MAP}h${N}M${MAP} 0v${N}`);
+  const bars = Object.values(METHODS).map((name) => gauge(name));
 
   function show() {
-    const { method, p, ...terms } = current();
+    const { method, p, ...terms } = read();
     const u = Object.values(terms);
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
-    matrix.show(K.flat().map((v) => v / most));
-    label(matrix.view, `K of ${GROUPS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
-    const found = Object.keys(GROUPS).map((name) => Math.max(added(u, covariance(name, p)), 0));
+    matrix.show(K.flat().map((k) => k / most));
+    label(matrix.el, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
+    const found = Object.keys(METHODS).map((name) => Math.max(added(u, covariance(name, p)), 0));
     const top = Math.max(...found, 1e-9);
-    bars.forEach(({ bar, value }, i) => {
-      trace(bar, `M0 0H${(300 * found[i]) / top}V20H0z`);
-      value.textContent = fixed(found[i], 3);
-    });
-    const now = found[Object.keys(GROUPS).indexOf(method)];
+    bars.forEach((bar, i) => bar.show(found[i] / top, fixed(found[i], 3)));
+    const sum = (from, to) => sumOf(u.slice(from, to));
+    const now = found[Object.keys(METHODS).indexOf(method)];
     formula.textContent = `Var = Σ Kᵢⱼ uᵢuⱼ = ${fixed(now, 3)}`;
     table.show([
-      ["sum without masks", fixed(sum(u))],
-      ["sums of the two maps", `${fixed(sum(u.slice(0, MAP)))}, ${fixed(sum(u.slice(MAP)))}`],
+      ["sum without masks", fixed(sum(0, N))],
+      ["sums of the two maps", `${fixed(sum(0, MAP))}, ${fixed(sum(MAP, N))}`],
       ["p/q", short(p / (1 - p))],
       ["largest K", short(most)],
       ["pairs that count", `${K.flat().filter(Boolean).length} of 64`],
     ]);
-    said.say(`p ${fixed(p)}: added variance ${Object.values(GROUPS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`);
+    return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }
   const column = (from) => h("div", {}, heading(from ? "second map" : "first map"),
     times(MAP, (i) => input(`u${from + i}`)));
   const set = (signs) => Object.fromEntries(signs.map((s, i) => [`u${i}`, s]));
   el.append(
     input("method"),
-    columns(
-      [box("between explore-pair", column(0), column(MAP)), input("p")],
-      [formula, box("beside", matrix.view, h("span", { class: "explore-note" }, "K, pair by pair: the fuller, the more.")),
-        h("ul", { class: "explore-list" }, bars.map(({ row }) => row)), table.el]),
+    box("columns",
+      h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "K, pair by pair: the fuller, the more.")),
+        h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
     ["One map against the other", "A map falls alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);

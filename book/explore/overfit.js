@@ -1,15 +1,18 @@
 // What dropout gives and what it costs: stored trainings with wrong and with right labels.
 
-import { sum } from "./laws.js";
-import { axes, begin, box, columns, finish, fixed, h, heading, label, METHODS, NAMES, note, number, oneOf, paths, picture, svg, trace } from "./shared.js";
+import { sumOf } from "./laws.js";
+import { axes, begin, box, finish, fixed, h, heading, label, METHOD, NAMES, note, paths, picture, ring, svg, trace } from "./shared.js";
 
 const parameters = {
-  method: oneOf("What falls together", "channel", METHODS),
-  p: number("p, probability to drop (0: no dropout)", 0.2, 0, 0.5, 0.1, 1),
-  labels: oneOf("Labels of the 1,000 photographs", "noisy", { noisy: "a fifth is wrong", clean: "all are right" }),
+  method: { ...METHOD, value: "channel" },
+  p: { label: "p, probability to drop (0: no dropout)", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
+  labels: {
+    label: "Labels of the 1,000 photographs", value: "noisy",
+    options: { noisy: "a fifth is wrong", clean: "all are right" },
+  },
 };
 
-const mean = (values) => sum(values) / values.length;
+const mean = (values) => sumOf(values) / values.length;
 
 /** The trainings of a setting: by seed, then [training labels given back, new photographs
  * right, wrong labels learnt by heart], then by epoch; the last of the three only where
@@ -37,22 +40,23 @@ export const count = (answers, given, real) => ({
 const WORDS = ["training labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
 
 function render(place) {
-  const { model, el, said, table, formula, input, now: current } = begin(place, parameters);
+  const { model, el, table, formula, input, read } = begin(place, parameters);
   const data = model.get("data");
   const chart = axes([0, 10, 20, 30], [0, 0.5, 1], "epochs of training");
   const lines = WORDS.map((_, c) => paths(chart.el, ...["seeds", "mean", "before"].map((kind) => `line line-${c} ${kind}`)));
-  const key = h("ul", { class: "explore-legend" }, WORDS.map((words, c) =>
+  const key = h("ul", { class: "legend" }, WORDS.map((words, c) =>
     h("li", {}, svg("svg", { viewBox: "0 0 24 8", "aria-hidden": "true" },
-      svg("path", { d: "M0 4H24", class: `explore-line explore-line-${c} explore-mean` })), words)));
+      svg("path", { d: "M0 4H24", class: `line line-${c} mean` })), words)));
   const title = heading();
   const verdict = h("p");
   const photos = data.photos.map((text) => {
     const words = h("figcaption");
-    return { words, el: h("figure", {}, svg("svg", { viewBox: "0 0 28 28", "aria-hidden": "true" }, picture(text, 28)), words) };
+    return { words, el: h("figure", {}, svg("svg", { viewBox: "0 0 28 28", "aria-hidden": "true" },
+      svg("rect", { width: 28, height: 28, class: "ground" }), picture(text, 28)), words) };
   });
 
   function show() {
-    const state = current();
+    const state = read();
     const { method, p, labels } = state;
     const runs = trainings(data, state);
     const [now, before] = [ends(runs), ends(trainings(data, { ...state, p: 0 }))];
@@ -61,7 +65,7 @@ function render(place) {
       const there = c < now.length;
       trace(seeds, there ? runs.map((run) => line(run[c])).join("") : "");
       trace(middle, there ? line(data.epochs.map((_, i) => mean(runs.map((run) => run[c][i])))) : "");
-      trace(start, there ? `M${chart.x(30) - 4} ${chart.y(before[c].mean)}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0` : "");
+      trace(start, there ? ring(chart.x(30), chart.y(before[c].mean), 4) : "");
       key.children[c].hidden = !there;
     });
     const [price, gain] = [before[0].mean - now[0].mean, now[1].mean - before[1].mean];
@@ -70,7 +74,7 @@ function render(place) {
       h("span", {}, "gain: ", `${fixed(now[1].mean)} − ${fixed(before[1].mean)} = `, h("b", {}, fixed(gain)), " on new photographs"));
     table.show([
       ["", "now (no dropout)"],
-      ...now.map(({ mean: m }, c) => [WORDS[c], `${fixed(m)} (${fixed(before[c].mean)})`]),
+      ...now.map(({ mean: m }, c) => ([WORDS[c], `${fixed(m)} (${fixed(before[c].mean)})`])),
       ["new photographs, three trainings", `${fixed(now[1].least)} to ${fixed(now[1].most)}`],
       ["the same without dropout", `${fixed(before[1].least)} to ${fixed(before[1].most)}`],
     ]);
@@ -78,7 +82,7 @@ function render(place) {
     const words = `With ${name}: ${now.map(({ mean: m }, c) => `${WORDS[c]} ${fixed(m)}`).join(", ")}.`;
     label(chart.el, `Curves over 30 epochs, mean of three trainings. ${words}`);
 
-    const nets = [["No dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
+    const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
     title.textContent = `Twelve training photographs, and what two nets say at the end: no dropout, and ${nets[1][0]} with p = ${nets[1][1].p}, the best rate here`;
     photos.forEach(({ words: place }, i) => {
@@ -89,19 +93,19 @@ function render(place) {
     });
     verdict.textContent = nets.map(([text, net]) => {
       const { heart, right } = count(net.answers, given, data.true);
-      return `${text}: ${right} true classes (✓)` + (labels === "noisy" ? `, ${heart} wrong labels learnt by heart (✗)` : "");
+      return `${text[0].toUpperCase()}${text.slice(1)}: ${right} true classes (✓)` + (labels === "noisy" ? `, ${heart} wrong labels learnt by heart (✗)` : "");
     }).join(". ") + ". Under each photograph: its label, the first net’s answer, the second one’s in bold.";
-    said.say(words);
+    return words;
   }
   el.append(
     input("method"),
-    columns(
-      [chart.el, key,
-        note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")],
-      [input("p"), input("labels"), formula, table.el]),
+    box("columns",
+      h("div", {}, chart.el, key,
+        note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
+      h("div", {}, input("p"), input("labels"), formula, table.el)),
     h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Right labels", "p = 0.2: the price is still paid. What does one get for it? Compare with how far trainings differ.", { labels: "clean", p: 0.2 }],
     ["Too much", "p = 0.5: no wrong label is learnt. Why are new photographs named worse than at 0.2?", { labels: "noisy", p: 0.5 }],
   ]);

@@ -1,18 +1,18 @@
 // What its neighbours, and another map, tell of a value that was dropped.
 
-import { generator, sum, times } from "./laws.js";
-import { axes, begin, box, button, change, columns, finish, fixed, h, hatching, label, note, number, paths, picture, squares, svg, trace, unique, walk } from "./shared.js";
+import { generator, sumOf, times } from "./laws.js";
+import { axes, begin, box, button, change, finish, fixed, h, hatching, label, note, paths, picture, ring, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 10; // the map is SIZE × SIZE
 const ALL = SIZE ** 2;
 
 const parameters = {
-  rho: number("ρ, correlation of neighbours", 0.9, 0, 0.95, 0.05),
-  tau: number("τ, correlation with another map", 0, 0, 0.95, 0.05),
-  p: number("p, probability to drop a value", 0.3, 0.05, 0.95, 0.05),
+  rho: { label: "ρ, correlation of neighbours", value: 0.9, min: 0, max: 0.95, step: 0.05 },
+  tau: { label: "τ, correlation with another map", value: 0, min: 0, max: 0.95, step: 0.05 },
+  p: { label: "p, probability to drop a value", value: 0.3, min: 0.05, max: 0.95, step: 0.05 },
   gone: { value: "0120a0440840c01600c0a0280", pattern: /^[0-9a-f]{25}$/ }, // four squares to a digit
   at: { value: "4.4", pattern: /^\d\.\d$/ },
-  seed: number("seed", 1, 1, 999, 1),
+  seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
 };
 
 /** Which values are gone, from the text of the state. @param {string} text */
@@ -71,7 +71,7 @@ export const ceiling = (rho) => 1 - ((1 - rho ** 2) / (1 + rho ** 2)) ** 2;
  * @param {number[]} gone @param {number} rho */
 export function remains(gone, rho) {
   const { left } = restore(gone, gone, rho);
-  return sum(left) / (left.length || 1);
+  return sumOf(left) / (left.length || 1);
 }
 
 /** The expected share that is restored. Another map has the correlation tau with this
@@ -80,13 +80,13 @@ export function remains(gone, rho) {
 export const expected = (remaining, tau) => 1 - (1 - tau ** 2) * remaining;
 
 function render(place) {
-  const { model, el, said, table, formula, input, now } = begin(place, parameters);
-  const cursor = svg("rect", { class: "explore-cursor", width: 1, height: 1 });
+  const { model, el, table, formula, input, read } = begin(place, parameters);
+  const cursor = svg("path", { class: "cursor" });
   const [truth, gaps, guessed, other] = ["the truth", "what is left: click to erase", "the best guess", "another map, kept"].map((title, i) => {
     const id = unique();
     const [values, fell] = [svg("g"), svg("path", { style: `fill: url(#${id})` })];
     const view = svg("svg", { viewBox: `-.1 -.1 ${SIZE + 0.2} ${SIZE + 0.2}`, role: "img", "aria-label": title },
-      svg("defs", {}, hatching(id, 0.5)), values, fell, i === 1 ? cursor : []);
+      svg("defs", {}, hatching(id, 0.5)), svg("rect", { width: SIZE, height: SIZE, class: "ground" }), values, fell, i === 1 ? cursor : []);
     const words = h("figcaption", {}, title);
     return { view, words, figure: h("figure", {}, view, words), show(map, gone) {
       values.replaceChildren(...picture(map.map((v, j) => (gone[j] ? "0" : Math.max(0, Math.min(15, Math.round(7.5 + 3 * v))).toString(16))).join(""), SIZE));
@@ -116,7 +116,7 @@ function render(place) {
   /** @type {number[]} */
   let left = [];
   function show() {
-    const { rho, tau, gone: text, seed } = now();
+    const { rho, tau, gone: text, seed } = read();
     const gone = holes(text);
     const own = field(rho, generator(seed, 3, 10));
     const kept = field(rho, generator(seed, 4, 10));
@@ -130,14 +130,13 @@ function render(place) {
     other.show(kept, none);
     other.figure.hidden = !tau;
     const [row, column] = at();
-    cursor.setAttribute("x", column);
-    cursor.setAttribute("y", row);
+    trace(cursor, `M${column} ${row}h1v1h-1z`);
     const share = expected(remains(gone, rho), tau);
     const error = list.reduce((sum, i) => sum + (map[i] - best[i]) ** 2, 0) / (list.length || 1);
     if (known !== text) left = grid.map((r) => remains(gone, r));
     known = text;
     trace(curve, chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
-    trace(dot, `M${chart.x(rho) - 5} ${chart.y(share)}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0`);
+    trace(dot, ring(chart.x(rho), chart.y(share)));
     const i = row * SIZE + column;
     formula.replaceChildren(h("span", {}, `4 neighbours: 1 − ((1 − ρ²)/(1 + ρ²))² = `, h("b", {}, fixed(ceiling(rho), 3))));
     table.show([
@@ -150,17 +149,17 @@ function render(place) {
     const words = `${list.length} of ${ALL} values are gone; at ρ ${fixed(rho)} and τ ${fixed(tau)} the best guess restores ${fixed(share, 3)} of their variance on average.`;
     label(gaps.view, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter erases a value or brings it back. ${words}`);
     label(chart.el, `Restored share against the correlation. ${words}`);
-    said.say(words);
+    return words;
   }
   el.append(
-    box("photos explore-four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
-    columns(
-      [input("rho"), input("p"), input("tau"),
+    box("photos four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
+    box("columns",
+      h("div", {}, input("rho"), input("p"), input("tau"),
         box("buttons", button("Drop values", drop),
-          button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula],
-      [chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el]),
+          button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
+      h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
     ["No correlation", "ρ = 0: which of the values come back now?", { gone: parameters.gone.value, rho: 0, tau: 0 }],
   ]);

@@ -17,12 +17,20 @@ import { times } from "./laws.js";
  * @typedef {{model: Model, el: HTMLElement}} Place
  */
 
-/** Set attributes, listeners ("onclick") and children.
+/** What four methods are called, and what falls together. @type {Record<string, string>} */
+export const NAMES = { element: "element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
+export const METHOD = {
+  label: "What falls together",
+  options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
+};
+
+/** Set attributes, listeners ("onclick") and children. Classes get "explore-" in front.
  * @template {Element} E
  * @param {E} made @param {Record<string, any>} attributes @param {any[]} children */
 function fill(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes))
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "class") made.setAttribute(name, value.replace(/\S+/g, "explore-$&"));
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, String(value));
   made.append(...children.flat(Infinity));
@@ -42,31 +50,61 @@ export function svg(tag, attributes = {}, ...children) {
   return fill(made, attributes, children);
 }
 
-/** A box of HTML of the class "explore-…". @param {string} name @param {...any} children */
-export const box = (name, ...children) => h("div", { class: `explore-${name}` }, ...children);
-
-/** Columns, of the parts of each. @param {...any[]} parts */
-export const columns = (...parts) => box("columns", parts.map((part) => h("div", {}, part)));
+/** A box of HTML of some class. @param {string} name @param {...any} children */
+export const box = (name, ...children) => h("div", { class: name }, ...children);
 
 /** Small print. @param {...any} text */
-export const note = (...text) => h("p", { class: "explore-note" }, ...text);
+export const note = (...text) => h("p", { class: "note" }, ...text);
 
 /** The title of a part. @param {...any} text */
-export const heading = (...text) => h("p", { class: "explore-title" }, ...text);
+export const heading = (...text) => h("p", { class: "title" }, ...text);
 
 /** What a drawing is called by those who do not see it. @param {Element} el
  * @param {string} text */
 export const label = (el, text) => el.setAttribute("aria-label", text);
 
-/** Give a path its data. @param {Element} path @param {string} data */
-export const trace = (path, data) => path.setAttribute("d", data);
-
-/** Empty paths of the classes "explore-…", put into a drawing. @param {Element} el
+/** Empty paths of some classes, put into a drawing. @param {Element} el
  * @param {...string} names */
 export function paths(el, ...names) {
-  const made = names.map((name) => svg("path", { class: name.replace(/\S+/g, "explore-$&") }));
+  const made = names.map((name) => svg("path", { class: name }));
   el.append(...made);
   return made;
+}
+
+/** Give a path its data. @param {Element} path @param {string} d */
+export const trace = (path, d) => path.setAttribute("d", d);
+
+/** A ring, as the data of a path. @param {number} x @param {number} y */
+export const ring = (x, y, r = 5) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
+
+/** A square of n × n cells, the fuller the larger their values from 0 to 1.
+ * @param {number} n @param {string} [lines] */
+export function cells(n, lines = "") {
+  const all = times(n * n, (i) => svg("rect", { x: i % n, y: Math.floor(i / n), width: 1, height: 1, "shape-rendering": "crispEdges" }));
+  return {
+    el: svg("svg", { viewBox: `-.2 -.2 ${n + 0.4} ${n + 0.4}`, role: "img", class: "places" },
+      all, svg("path", { class: "frame", d: `M0 0h${n}v${n}h-${n}z${lines}` })),
+    /** @param {number[]} values */
+    show: (values) => all.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(values[i], 3))),
+  };
+}
+
+/** A bar with its name and value, and a line at what was asked for.
+ * @param {string} name @param {...any} words */
+export function gauge(name, ...words) {
+  const value = h("span", { class: "value" });
+  const view = svg("svg", { viewBox: "0 0 300 22", preserveAspectRatio: "none", class: "gauge", "aria-hidden": "true" },
+    svg("path", { d: "M0 3H300V19H0z", class: "ground" }));
+  const [bar, line] = paths(view, "bar", "asked");
+  return {
+    row: h("li", {}, box("between", h("strong", {}, name), value), view, words),
+    /** @param {number} share @param {string} text @param {number} [asked] */
+    show(share, text, asked) {
+      trace(bar, `M0 4H${300 * share}V18H0z`);
+      if (asked) trace(line, `M${300 * asked} 0V22`);
+      value.textContent = text;
+    },
+  };
 }
 
 /** A number with so many digits behind the point, and a true minus sign.
@@ -115,7 +153,7 @@ export const stateOf = (model, parameters) =>
  * @param {Record<string, any>} [more] */
 export function slider(model, key, parameter, more = {}) {
   const { label, min, max, step, digits = 2 } = parameter;
-  const output = h("output", { class: "explore-value" });
+  const output = h("output", { class: "value" });
   const input = h("input", {
     type: "range", min, max, step, name: key,
     oninput: () => change(model, { ...more, [key]: Number(input.value) }),
@@ -128,7 +166,7 @@ export function slider(model, key, parameter, more = {}) {
   };
   model.on(`change:${key}`, show);
   show();
-  return h("label", { class: "explore-slider" }, h("span", {}, label, " ", output), input);
+  return h("label", { class: "slider" }, h("span", {}, label, " ", output), input);
 }
 
 /** One of a few, all in sight. @param {Model} model @param {string} key
@@ -148,7 +186,7 @@ export function choice(model, key, { label, options }, more = {}) {
   model.on(`change:${key}`, show);
   show();
   return h(
-    "fieldset", { class: "explore-choice" },
+    "fieldset", { class: "choice" },
     h("legend", {}, label),
     h("div", {}, inputs.map(([, text]) => text)),
   );
@@ -160,9 +198,9 @@ export function button(text, onclick, attributes = {}) {
 }
 
 /** A list of names and numbers that can be filled again and again. */
-export function numbers(title = "Numbers of this setting") {
+export function numbers() {
   const list = h("dl");
-  const el = h("div", { class: "explore-numbers", role: "group", "aria-label": title }, list);
+  const el = h("div", { class: "numbers", role: "group", "aria-label": "Numbers of this setting" }, list);
   return {
     el,
     /** @param {string[][]} rows */
@@ -184,7 +222,7 @@ function tries(model, tries) {
 
 /** Say a result to those who do not see it, once it has stayed for a moment. */
 export function announcer() {
-  const el = h("p", { class: "explore-unseen", role: "status" });
+  const el = h("p", { class: "unseen", role: "status" });
   let timer = 0;
   return {
     el,
@@ -215,48 +253,34 @@ export function drawing(model, most, step) {
   return { stop, more };
 }
 
-/** What a figure begins with: its result in words, in numbers and as a formula; its inputs
- * by name; and its state.
- * @param {Place} place @param {Record<string, any>} parameters
+/** What every figure begins with: its numbers, its formula, its inputs by name, and what
+ * reads its state. @param {Place} place @param {Record<string, any>} parameters
  * @param {Record<string, any>} [more] what inputs take along */
 export function begin({ model, el }, parameters, more) {
   return {
-    model, el, said: announcer(), table: numbers(), formula: h("p", { class: "explore-formula" }),
+    model, el, table: numbers(), formula: h("p", { class: "formula" }),
     input: (key) => (parameters[key].options ? choice : slider)(model, key, parameters[key], more),
-    now: () => stateOf(model, parameters),
+    read: () => stateOf(model, parameters),
   };
 }
 
-/** A number that a slider moves. @param {string} label @param {number} value
- * @param {number} min @param {number} max @param {number} step @param {number} [digits] */
-export const number = (label, value, min, max, step, digits) => ({ label, value, min, max, step, digits });
-
-/** One of a few. @param {string} label @param {string} value
- * @param {Record<string, string>} options */
-export const oneOf = (label, value, options) => ({ label, value, options });
-
-/** Blocks that stay inside of a map, or hang over its border. */
-export const BORDER = oneOf("Blocks at the border", "valid", { valid: "stay inside", clip: "are cut off" });
-
-/** What falls together: in words, and as the method's name. */
-export const METHODS = { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" };
-export const NAMES = { element: "Element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
-
-/** What every figure ends with: things to try and what is said; and it is shown, now and
- * whenever its state changes. @param {Place} place @param {{el: Element}} said
- * @param {() => void} show @param {[string, string, Record<string, any>][]} asks */
-export function finish({ model, el }, said, show, asks) {
+/** What every figure ends with: things to try; and it is shown, now and whenever its
+ * state changes. What `show` returns is said. @param {Place} place
+ * @param {() => string} show @param {[string, string, Record<string, any>][]} asks */
+export function finish({ model, el }, show, asks) {
+  const said = announcer();
+  const update = () => said.say(show());
   el.append(tries(model, asks), said.el);
-  model.on("change", show);
-  show();
+  model.on("change", update);
+  update();
 }
 
 /** The diagonal strokes that mark what fell. @param {string} id */
 export function hatching(id, size = 4) {
   return svg(
     "pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" },
-    svg("rect", { width: size, height: size, class: "explore-fell" }),
-    svg("path", { d: `M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`, class: "explore-stroke", "stroke-width": size / 4 }),
+    svg("rect", { width: size, height: size, class: "fell" }),
+    svg("path", { d: `M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`, class: "stroke", "stroke-width": size / 4 }),
   );
 }
 
@@ -275,33 +299,12 @@ export function squares(chosen, size, start = 0) {
   return d;
 }
 
-/** A picture in the colour of the ink, on its ground: a digit of 0 to f for each of
- * size × size values. @param {string} text @param {number} size */
+/** A picture in the colour of the ink: a digit of 0 to f for each of size × size values.
+ * @param {string} text @param {number} size */
 export function picture(text, size) {
   const levels = [...text].map((digit) => parseInt(digit, 16));
-  return [
-    svg("rect", { width: size, height: size, class: "explore-ground" }),
-    ...[...new Set(levels)].filter(Boolean).map((level) =>
-      svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "explore-picture", "fill-opacity": fixed(level / 15) })),
-  ];
-}
-
-/** The squares of a map, one by one, and the drawing of them under what lies over.
- * @param {number} size @param {...any} over */
-export function cells(size, ...over) {
-  const all = times(size ** 2, (i) =>
-    svg("rect", { x: i % size, y: Math.floor(i / size), width: 1, height: 1, "shape-rendering": "crispEdges" }));
-  const view = svg("svg", { viewBox: `-.2 -.2 ${size + 0.4} ${size + 0.4}`, role: "img", class: "explore-places" }, all, over);
-  return { view, show: (opacity) => all.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(opacity[i], 3))) };
-}
-
-/** A bar with a name and a value above it, of 300 × 20. @param {string} name
- * @param {any} [ground] what lies under the bar @param {any} [below] */
-export function gauge(name, ground, below) {
-  const value = h("span", { class: "explore-value" });
-  const el = svg("svg", { viewBox: "0 0 300 20", preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" }, ground);
-  const [bar, asked] = paths(el, "bar", "asked");
-  return { bar, asked, value, row: h("li", {}, box("between", h("strong", {}, name), value), el, below) };
+  return [...new Set(levels)].filter(Boolean).map((level) =>
+    svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "picture", "fill-opacity": fixed(level / 15) }));
 }
 
 /** Let a drawing of squares be clicked, and walked over with the arrow keys.
@@ -310,7 +313,7 @@ export function gauge(name, ground, below) {
  * @param {(row: number, column: number) => void} press
  * @param {() => number} [least] the first row and column */
 export function walk(board, size, at, move, press, least = () => 0) {
-  fill(board, { class: "explore-board", tabindex: 0, role: "application", "aria-roledescription": "map" }, []);
+  fill(board, { class: "board", tabindex: 0, role: "application", "aria-roledescription": "map" }, []);
   board.addEventListener("click", (event) => {
     const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(board.getScreenCTM().inverse());
     press(Math.floor(y), Math.floor(x));
@@ -326,8 +329,12 @@ export function walk(board, size, at, move, press, least = () => 0) {
   });
 }
 
+/** Ticks of an axis without numbers, from 0 to 1. */
+export const PLAIN = [[0, ""], [1, ""]];
+
 /** Axes, and where values lie in them. Ticks are values, or [value, text].
- * @param {any[]} across @param {any[]} up @param {string} title @param {number} [height] @param {number} [left] */
+ * @param {any[]} across @param {any[]} up
+ * @param {string} title @param {number} [height] @param {number} [left] */
 export function axes(across, up, title, height = 150, left = 30) {
   const width = 300;
   const ticks = (list) => list.map((t) => (Array.isArray(t) ? t : [t, String(t).replace("-", "−")]));
@@ -336,8 +343,8 @@ export function axes(across, up, title, height = 150, left = 30) {
   const x = (v) => left + ((v - x0) / (x1 - x0)) * (width - left - 12);
   const y = (v) => height - ((v - y0) / (y1 - y0)) * (height - 16);
   const el = svg(
-    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
-    svg("path", { d: `M${left} ${left > 12 ? 8 : height}V${height}H${width - 12}`, class: "explore-axis" }),
+    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "plot" },
+    svg("path", { d: `M${left} ${left > 12 ? 8 : height}V${height}H${width - 12}`, class: "axis" }),
     xs.map(([v, text]) => svg("text", { x: x(v), y: height + 14, "text-anchor": "middle" }, text)),
     ys.map(([v, text]) => svg("text", { x: left - 5, y: y(v) + 4, "text-anchor": "end" }, text)),
     svg("text", { x: width / 2, y: height + 29, "text-anchor": "middle" }, title),
@@ -350,7 +357,7 @@ export function axes(across, up, title, height = 150, left = 30) {
 /** A histogram of what was drawn (bars) beside its law (dots), with a line at the mean
  * and a triangle at the last draw. @param {number[]} ticks @param {string} title */
 export function histogram(ticks, title) {
-  const chart = axes(ticks, [[0, ""], [1, ""]], title, 110, 12);
+  const chart = axes(ticks, PLAIN, title, 110, 12);
   const [bars, asked, dots, now] = paths(chart.el, "bar", "asked", "dots", "now");
   const peak = svg("text", { "text-anchor": "middle" });
   chart.el.append(peak);
@@ -377,7 +384,7 @@ export function histogram(ticks, title) {
       peak.setAttribute("y", y(shares[highest]) - 3);
       peak.textContent = `${counts[highest]} of ${draws.length}`;
       trace(now, `M${x(last)} ${height + 1}l4 5h-8z`);
-      label(el, `${title}: ${draws.length} draws as bars, their law as dots.`);
+      el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
     },
   };
 }
