@@ -41,8 +41,8 @@ export function place(row, column, k, p, border) {
   return { covers, gamma, drop: 1 - keep, weight: 1 / keep };
 }
 
-function render(place) {
-  const { model, el, table, input, read } = begin(place, parameters);
+function render(where) {
+  const { model, el, table, input, read } = begin(where, parameters);
   const id = unique();
   const ground = svg("rect", { width: SIZE, height: SIZE, class: "ground" });
   const board = svg("svg", {}, svg("defs", {}, hatching(id, 0.5)), ground);
@@ -129,7 +129,7 @@ function render(place) {
         box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
         table.el)),
   );
-  finish(place, show, [
+  finish(where, show, [
     ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);
