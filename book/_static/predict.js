@@ -72,6 +72,9 @@
       summaries.forEach((summary, i) => {
         const radio = make("input", { type: "radio", name: "answer", value: texts[i] });
         const text = make("span", {}, ...copy(summary).childNodes);
+        // A formula alone names no field where it is not read as text.
+        if (!text.textContent?.replace(text.querySelector("math")?.textContent ?? "", "").trim())
+          radio.ariaLabel = texts[i];
         group.append(make("label", {}, radio, text));
       });
       form.append(group);
