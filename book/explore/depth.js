@@ -1,13 +1,12 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
 import { depthLaw, dropPathRates, generator, sumOf, times } from "./laws.js";
-import { box, button, change, choice, drawing, finish, fixed, h, heading, histogram, label, note, numbers, paths, raised, slider, stateOf, svg, trace } from "./shared.js";
+import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, raised, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
 const MOST = 500; // mini-batches that are kept in view
 
-/** @type {Record<string, any>} */
 const parameters = {
   p: { label: "p_max, largest rate", value: 0.5, min: 0, max: 0.9, step: 0.05 },
   schedule: {
@@ -49,9 +48,8 @@ export function batch(rate, mode, seed, number) {
 
 const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
-  const table = numbers();
+function render(place) {
+  const { model, el, table, input, read } = begin(place, parameters, ANEW);
   const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
   const right = LEFT + L * STEP + 6;
   const depths = times(N, (n) =>
@@ -75,7 +73,7 @@ function render({ model, el }) {
   let seen = []; // the depths of each mini-batch
 
   function show() {
-    const { p, schedule, mode, blocks, draws, seed } = stateOf(model, parameters);
+    const { p, schedule, mode, blocks, draws, seed } = read();
     const rate = rates(p, schedule, blocks);
     const setting = [p, schedule, mode, blocks, seed].join();
     if (setting !== known || draws < seen.length) seen = [];
@@ -134,11 +132,11 @@ function render({ model, el }) {
         note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
         note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
-      h("div", {}, slider(model, "p", parameters.p, ANEW), choice(model, "schedule", parameters.schedule, ANEW), choice(model, "mode", parameters.mode, ANEW),
+      h("div", {}, input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
         table.el)),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
     ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
   ]);

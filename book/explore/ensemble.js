@@ -1,12 +1,11 @@
 // All thinned nets of a small net, their two averages, and one pass without masks.
 
 import { generator, sumOf, times } from "./laws.js";
-import { axes, box, button, change, choice, finish, fixed, h, heading, label, note, numbers, paths, picture, PLAIN, short, slider, stateOf, svg, trace } from "./shared.js";
+import { axes, begin, box, button, change, finish, fixed, h, heading, label, note, paths, picture, PLAIN, short, svg, trace } from "./shared.js";
 
 const C = 6; // channels behind each of two convolutions
 const S = 25; // values in a map of the second
 
-/** @type {Record<string, any>} */
 const parameters = {
   photo: { label: "Photograph", value: "0", options: { 0: "first", 1: "second", 2: "third", 3: "fourth" } },
   p: { label: "p, to drop a channel (trained with 0.3)", value: 0.3, min: 0, max: 0.9, step: 0.05 },
@@ -93,7 +92,6 @@ export function twoUnits(p, relu) {
 }
 
 // The marks: name, glyph around its middle, class.
-/** @type {Record<string, string[]>} */
 const MARKS = {
   arithmetic: ["arithmetic mean", "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0", "line-2"],
   geometric: ["geometric mean", "m-4.5 -4.5h9v9h-9z", "line-1"],
@@ -122,10 +120,9 @@ function marks(chart, kinds, at) {
   };
 }
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
+function render(place) {
+  const { model, el, table, formula: law, input, read } = begin(place, parameters);
   const data = model.get("data");
-  const table = numbers();
   const chart = axes([0, 0.5, 1], PLAIN, "probability of the true class", 120);
   const [bars] = paths(chart.el, "bar");
   const line = marks(chart, ["arithmetic", "geometric", "plain", "this"], 10);
@@ -133,7 +130,6 @@ function render({ model, el }) {
   const units = marks(small, ["arithmetic", "geometric", "plain", "dropped", "kept"], 16);
   const view = svg("svg", { viewBox: "0 0 28 28", class: "photo", role: "img" });
   const words = h("p");
-  const law = h("p", { class: "formula" });
   const heads = times(2 * C, (i) =>
     button("", () => {
       const mask = [...model.get("mask")];
@@ -151,7 +147,7 @@ function render({ model, el }) {
   let all;
 
   function show() {
-    const { photo, p, mask, relu } = stateOf(model, parameters);
+    const { photo, p, mask, relu } = read();
     const { words: title, pixels, label: real } = data.photos[photo];
     if (known !== `${photo} ${p}`) {
       all = ensemble(data, Number(photo), p);
@@ -191,20 +187,20 @@ function render({ model, el }) {
     return `${text} Two units: ${law.textContent}.`;
   }
   el.append(
-    choice(model, "photo", parameters.photo),
+    input("photo"),
     box("columns",
       h("div", {}, box("beside", view, words), chart.el, line.list,
         note("Bars: all thinned nets, each as often as its mask is drawn.")),
-      h("div", {}, slider(model, "p", parameters.p),
+      h("div", {}, input("p"),
         heading("Channels of the first layer, then of the second"),
         h("div", { class: "heads", role: "group", "aria-label": "Channels" }, heads),
         box("buttons", button("Draw a net", draw)), table.el)),
     box("columns",
       h("div", {}, heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
-        choice(model, "relu", parameters.relu), law),
+        input("relu"), law),
       h("div", {}, small.el, units.list)),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
     ["No ReLU", "p = 0.5: where have one pass and the geometric mean gone, and why?", { relu: "off", p: 0.5 }],
   ]);

@@ -1,12 +1,11 @@
 // Two layers of one weight each: one function, and a valley that narrows and widens.
 
 import { sumOf, times } from "./laws.js";
-import { axes, box, choice, finish, fixed, h, label, note, numbers, paths, ring, slider, stateOf, trace } from "./shared.js";
+import { axes, begin, box, finish, fixed, h, label, note, paths, ring, trace } from "./shared.js";
 
 const X = [-2, -1, 1, 2]; // the inputs; their targets are relu(x)
 const relu = (v) => Math.max(v, 0);
 
-/** @type {Record<string, any>} */
 const parameters = {
   c: { label: "c: first weight × c, second ÷ c", value: 1, min: 0.25, max: 4, step: 0.05 },
   t: { label: "t, the step", value: 0.4, min: -1, max: 1, step: 0.05 },
@@ -34,19 +33,17 @@ export const loss = (weights) => sumOf(X.map((x) => (net(weights, x) - relu(x)) 
  * @param {number} c @param {string} along */
 export const curvature = (c, along) => 2.5 * ({ steepest: c ** 2 + c ** -2, first: c ** -2 }[along] ?? 4);
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
-  const table = numbers();
+function render(place) {
+  const { el, table, formula, input, read } = begin(place, parameters);
   const shape = axes([-2, -1, 0, 1, 2], [0, 2, 4], "input x");
   const valley = axes([-1, 0, 1], [0, 2, 4], "step t");
   const [line, after, points] = paths(shape.el, "line line-1 mean", "asked", "dots");
   const [now, first, dot] = paths(valley.el, "line line-1 mean", "asked", "now");
   trace(points, X.map((x) => `M${shape.x(x)} ${shape.y(relu(x))}h0`).join(""));
   const curve = (chart, from, f) => chart.line(times(161, (i) => from * (1 - i / 80)).map((x) => [x, f(x)]).filter(([, y]) => y <= 4));
-  const formula = h("p", { class: "formula" });
 
   function show() {
-    const { c, t, along } = stateOf(model, parameters);
+    const { c, t, along } = read();
     const there = stepped(c, along, t);
     const lost = loss(there);
     const top = curvature(c, "steepest");
@@ -69,13 +66,13 @@ function render({ model, el }) {
     return words;
   }
   el.append(
-    choice(model, "along", parameters.along),
+    input("along"),
     box("columns",
       h("div", {}, shape.el, note("Dots: targets. Solid: the net, w₂ relu(w₁ x). Dashed: after the step.")),
       h("div", {}, valley.el, note("Its loss along the step. Solid: now. Dashed: at c = 1. Dot: after the step."))),
-    box("columns", h("div", {}, slider(model, "c", parameters.c), slider(model, "t", parameters.t), formula), table.el),
+    box("columns", h("div", {}, input("c"), input("t"), formula), table.el),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["Sharpen it", "c = 4: does any output change? How much sharper has the minimum become?", { c: 4, along: "steepest" }],
     ["Step by shares", "Each weight moves by a share of itself. Now move c: what does the valley do?", { c: 4, along: "share" }],
   ]);

@@ -5,7 +5,7 @@
  * @param {(i: number) => T} make @returns {T[]} */
 export const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
 
-/** @param {number[] | Uint8Array} list */
+/** @param {number[]} list */
 export const sumOf = (list) => list.reduce((a, b) => a + b, 0);
 
 /**
@@ -190,4 +190,4 @@ export function drawMask(method, { N, C, size, p, k = 1, border = "valid" }, ran
 }
 
 /** The share of a mask that falls. @param {Uint8Array} fell */
-export const share = (fell) => sumOf(fell) / fell.length;
+export const share = (fell) => sumOf([...fell]) / fell.length;

@@ -1,14 +1,13 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
 import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance, sumOf, times } from "./laws.js";
-import { box, button, cells, choice, drawing, finish, fixed, h, hatching, heading, histogram, label, METHOD, NAMES, note, numbers, picture, short, slider, squares, stateOf, svg, trace, unique } from "./shared.js";
+import { begin, box, button, cells, drawing, finish, fixed, h, hatching, heading, histogram, label, METHOD, NAMES, note, picture, short, squares, svg, trace, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
 const SIZE = 14; // a map is SIZE × SIZE
 const MOST = 1000; // draws that are kept in view
 
-/** @type {Record<string, any>} */
 const parameters = {
   method: { ...METHOD, value: "element" },
   p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
@@ -128,24 +127,22 @@ function drawPlaces() {
   };
 }
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
+function render(place) {
+  const { model, el, table, formula, input, read } = begin(place, parameters, ANEW);
   const maps = drawMaps(model.get("data"));
   const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
-  const formula = h("p", { class: "formula" });
   const skip = h("span", {}, " The line below the maps is the skip: it always passes, and a sample without its branch goes on by it alone (⊕ adds the two).");
   const key = note();
-  const table = numbers();
-  const block = box("row", slider(model, "k", parameters.k, ANEW),
-    choice(model, "border", parameters.border, ANEW));
+  const block = box("row", input("k"),
+    input("border"));
 
   let known = ""; // the setting that `shares` belong to
   /** @type {number[]} */
   let shares = [];
 
   function show() {
-    const now = stateOf(model, parameters);
+    const now = read();
     const { method, p, k, border, draws } = now;
     const setting = [method, p, method === "block" && [k, border], now.seed].join();
     if (setting !== known || draws < shares.length) shares = [];
@@ -190,14 +187,14 @@ function render({ model, el }) {
     });
 
   el.append(
-    box("top", choice(model, "method", parameters.method, ANEW)),
+    box("top", input("method")),
     box("columns",
       h("div", {}, maps.el,
         h("p", { class: "key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
           svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
       h("div", {},
         formula,
-        slider(model, "p", parameters.p, ANEW),
+        input("p"),
         block,
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
         table.el)),
@@ -205,7 +202,7 @@ function render({ model, el }) {
       h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
       h("div", {}, heading("P(keep), place by place"), places.el)),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);

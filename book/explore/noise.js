@@ -1,14 +1,12 @@
 // The variance that each mask adds to a sum: which products of terms it counts.
 
 import { dropBlockGamma, sumOf, times } from "./laws.js";
-import { box, cells, choice, finish, fixed, gauge, h, heading, label, note, numbers, short, slider, stateOf } from "./shared.js";
+import { begin, box, cells, finish, fixed, gauge, h, heading, label, note, short } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
-/** @type {Record<string, string>} */
 const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
 
-/** @type {Record<string, any>} */
 const parameters = {
   method: { label: "What falls together: K of", value: "channel", options: METHODS },
   p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
@@ -32,15 +30,13 @@ export function covariance(method, p) {
 /** The added variance, Σ K u u. @param {number[]} u @param {number[][]} K */
 export const added = (u, K) => K.reduce((sum, row, i) => row.reduce((s, k, j) => s + k * u[i] * u[j], sum), 0);
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
-  const table = numbers();
+function render(place) {
+  const { el, table, formula, input, read } = begin(place, parameters);
   const matrix = cells(N, `M0 ${MAP}h${N}M${MAP} 0v${N}`);
   const bars = Object.values(METHODS).map((name) => gauge(name));
-  const formula = h("p", { class: "formula" });
 
   function show() {
-    const { method, p, ...terms } = stateOf(model, parameters);
+    const { method, p, ...terms } = read();
     const u = Object.values(terms);
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
@@ -62,16 +58,16 @@ function render({ model, el }) {
     return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }
   const column = (from) => h("div", {}, heading(from ? "second map" : "first map"),
-    times(MAP, (i) => slider(model, `u${from + i}`, parameters[`u${from + i}`])));
+    times(MAP, (i) => input(`u${from + i}`)));
   const set = (signs) => Object.fromEntries(signs.map((s, i) => [`u${i}`, s]));
   el.append(
-    choice(model, "method", parameters.method),
+    input("method"),
     box("columns",
-      h("div", {}, box("between pair", column(0), column(MAP)), slider(model, "p", parameters.p)),
+      h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
       h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "K, pair by pair: the fuller, the more.")),
         h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
     ["One map against the other", "A map falls alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);

@@ -1,9 +1,8 @@
 // What dropout gives and what it costs: stored trainings with wrong and with right labels.
 
 import { sumOf } from "./laws.js";
-import { axes, box, choice, finish, fixed, h, heading, label, METHOD, NAMES, note, numbers, paths, picture, ring, slider, stateOf, svg, trace } from "./shared.js";
+import { axes, begin, box, finish, fixed, h, heading, label, METHOD, NAMES, note, paths, picture, ring, svg, trace } from "./shared.js";
 
-/** @type {Record<string, any>} */
 const parameters = {
   method: { ...METHOD, value: "channel" },
   p: { label: "p, probability to drop (0: no dropout)", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
@@ -40,16 +39,14 @@ export const count = (answers, given, real) => ({
 
 const WORDS = ["training labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
+function render(place) {
+  const { model, el, table, formula, input, read } = begin(place, parameters);
   const data = model.get("data");
-  const table = numbers();
   const chart = axes([0, 10, 20, 30], [0, 0.5, 1], "epochs of training");
   const lines = WORDS.map((_, c) => paths(chart.el, ...["seeds", "mean", "before"].map((kind) => `line line-${c} ${kind}`)));
   const key = h("ul", { class: "legend" }, WORDS.map((words, c) =>
     h("li", {}, svg("svg", { viewBox: "0 0 24 8", "aria-hidden": "true" },
       svg("path", { d: "M0 4H24", class: `line line-${c} mean` })), words)));
-  const formula = h("p", { class: "formula" });
   const title = heading();
   const verdict = h("p");
   const photos = data.photos.map((text) => {
@@ -59,7 +56,7 @@ function render({ model, el }) {
   });
 
   function show() {
-    const state = stateOf(model, parameters);
+    const state = read();
     const { method, p, labels } = state;
     const runs = trainings(data, state);
     const [now, before] = [ends(runs), ends(trainings(data, { ...state, p: 0 }))];
@@ -101,14 +98,14 @@ function render({ model, el }) {
     return words;
   }
   el.append(
-    choice(model, "method", parameters.method),
+    input("method"),
     box("columns",
       h("div", {}, chart.el, key,
         note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
-      h("div", {}, slider(model, "p", parameters.p), choice(model, "labels", parameters.labels), formula, table.el)),
+      h("div", {}, input("p"), input("labels"), formula, table.el)),
     h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["Right labels", "p = 0.2: the price is still paid. What does one get for it? Compare with how far trainings differ.", { labels: "clean", p: 0.2 }],
     ["Too much", "p = 0.5: no wrong label is learnt. Why are new photographs named worse than at 0.2?", { labels: "noisy", p: 0.5 }],
   ]);

@@ -1,9 +1,8 @@
 // What five published rules for the rate of the seeds really drop.
 
 import { centredCounts, coverCounts, dropBlockGamma, droppedShare, textbookGamma } from "./laws.js";
-import { box, finish, fixed, gauge, h, note, short, slider, stateOf } from "./shared.js";
+import { begin, box, finish, fixed, gauge, h, note, short } from "./shared.js";
 
-/** @type {Record<string, any>} */
 const parameters = {
   size: { label: "H, side of the map", value: 14, min: 4, max: 56, step: 1, digits: 0 },
   k: { label: "k, side of a block", value: 7, min: 1, max: 28, step: 1, digits: 0 },
@@ -47,16 +46,15 @@ export function compare(size, block, p) {
   });
 }
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
+function render(place) {
+  const { el, formula, input, read } = begin(place, parameters);
   const rows = RULES.map(({ name, words }) => {
     const rate = h("span", { class: "value" });
     return { ...gauge(name, box("between note", h("span", {}, words), rate)), rate };
   });
-  const formula = h("p", { class: "formula" });
 
   function show() {
-    const { size, k: block, p } = stateOf(model, parameters);
+    const { size, k: block, p } = read();
     const k = Math.min(block, size);
     const results = compare(size, block, p);
     results.forEach(({ gamma, share }, i) => {
@@ -72,12 +70,12 @@ function render({ model, el }) {
   }
   el.append(
     box("columns three",
-      ["size", "k", "p"].map((key) => h("div", {}, slider(model, key, parameters[key])))),
+      ["size", "k", "p"].map((key) => h("div", {}, input(key)))),
     formula,
     h("ul", { class: "list" }, rows.map(({ row }) => row)),
     note("Bar: the share that falls on average. Dashed line: p, what was asked for. A block larger than the map is the map."),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["A deep stage", "A map of 7 and timm’s default k = 7: how much does a rate of 0.1 drop?", { size: 7, k: 7, p: 0.1 }],
     ["Ask for half", "p = 0.5: what does the paper’s rate give, and why less?", { size: 14, k: 7, p: 0.5 }],
   ]);

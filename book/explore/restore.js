@@ -1,12 +1,11 @@
 // What its neighbours, and another map, tell of a value that was dropped.
 
 import { generator, sumOf, times } from "./laws.js";
-import { axes, box, button, change, finish, fixed, h, hatching, label, note, numbers, paths, picture, ring, slider, squares, stateOf, svg, trace, unique, walk } from "./shared.js";
+import { axes, begin, box, button, change, finish, fixed, h, hatching, label, note, paths, picture, ring, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 10; // the map is SIZE × SIZE
 const ALL = SIZE ** 2;
 
-/** @type {Record<string, any>} */
 const parameters = {
   rho: { label: "ρ, correlation of neighbours", value: 0.9, min: 0, max: 0.95, step: 0.05 },
   tau: { label: "τ, correlation with another map", value: 0, min: 0, max: 0.95, step: 0.05 },
@@ -28,8 +27,8 @@ export function field(rho, random) {
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const map = times(ALL, normal);
   const fresh = Math.sqrt(1 - rho ** 2);
-  for (const [step, last] of [[1, (i) => i % SIZE], [SIZE, (i) => Math.floor(i / SIZE)]])
-    map.forEach((z, i) => { if (last(i)) map[i] = rho * map[i - Number(step)] + fresh * z; });
+  for (const step of [1, SIZE]) // along the rows, then along the columns
+    map.forEach((z, i) => { if (Math.floor(i / step) % SIZE) map[i] = rho * map[i - step] + fresh * z; });
   return map;
 }
 
@@ -80,9 +79,8 @@ export function remains(gone, rho) {
  * @param {number} remaining @param {number} tau */
 export const expected = (remaining, tau) => 1 - (1 - tau ** 2) * remaining;
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
-  const table = numbers();
+function render(place) {
+  const { model, el, table, formula, input, read } = begin(place, parameters);
   const cursor = svg("path", { class: "cursor" });
   const [truth, gaps, guessed, other] = ["the truth", "what is left: click to erase", "the best guess", "another map, kept"].map((title, i) => {
     const id = unique();
@@ -112,14 +110,13 @@ function render({ model, el }) {
   const grid = times(25, (i) => i / 24 * 0.96);
   const [top, curve, dot] = paths(chart.el, "asked", "line line-1 mean", "now");
   trace(top, chart.line(grid.map((r) => [r, ceiling(r)])));
-  const formula = h("p", { class: "formula" });
   const none = new Array(ALL).fill(0);
 
   let known = "";
   /** @type {number[]} */
   let left = [];
   function show() {
-    const { rho, tau, gone: text, seed } = stateOf(model, parameters);
+    const { rho, tau, gone: text, seed } = read();
     const gone = holes(text);
     const own = field(rho, generator(seed, 3, 10));
     const kept = field(rho, generator(seed, 4, 10));
@@ -157,12 +154,12 @@ function render({ model, el }) {
   el.append(
     box("photos four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
     box("columns",
-      h("div", {}, slider(model, "rho", parameters.rho), slider(model, "p", parameters.p), slider(model, "tau", parameters.tau),
+      h("div", {}, input("rho"), input("p"), input("tau"),
         box("buttons", button("Drop values", drop),
           button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
       h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
     ["No correlation", "ρ = 0: which of the values come back now?", { gone: parameters.gone.value, rho: 0, tau: 0 }],
   ]);

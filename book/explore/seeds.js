@@ -1,11 +1,10 @@
 // DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
 
 import { coverCounts, covered, dropBlockGamma, generator, starts, sumOf, times } from "./laws.js";
-import { box, button, change, choice, finish, fixed, h, hatching, label, note, numbers, paths, raised, short, slider, squares, stateOf, svg, trace, unique, walk } from "./shared.js";
+import { begin, box, button, change, finish, fixed, h, hatching, label, note, paths, raised, short, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 14; // the map is SIZE × SIZE
 
-/** @type {Record<string, any>} */
 const parameters = {
   k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
   p: { label: "p, probability to drop", value: 0.45, min: 0.05, max: 0.9, step: 0.05 },
@@ -42,10 +41,9 @@ export function place(row, column, k, p, border) {
   return { covers, gamma, drop: 1 - keep, weight: 1 / keep };
 }
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
+function render(where) {
+  const { model, el, table, input, read } = begin(where, parameters);
   const id = unique();
-  const table = numbers();
   const ground = svg("rect", { width: SIZE, height: SIZE, class: "ground" });
   const board = svg("svg", {}, svg("defs", {}, hatching(id, 0.5)), ground);
   const [fell, edge, grid, frame, could, marks, cursor] = paths(board, "fell", "edge", "grid", "frame", "could", "cross", "cursor");
@@ -57,7 +55,7 @@ function render({ model, el }) {
   /** Put a seed where there is none, or take it away. @param {number} row
    * @param {number} column */
   function toggle(row, column) {
-    const { k, border, seeds } = stateOf(model, parameters);
+    const { k, border, seeds } = read();
     const [first, last] = starts(SIZE, k, border);
     const at = `${row}.${column}`;
     if (Math.min(row, column) < first || Math.max(row, column) > last) return change(model, { at });
@@ -71,7 +69,7 @@ function render({ model, el }) {
 
   /** Throw a seed at every place with probability gamma. */
   function throwSeeds() {
-    const { k, p, border } = stateOf(model, parameters);
+    const { k, p, border } = read();
     const number = model.get("throw") + 1;
     const random = generator(number, k, 5);
     const gamma = dropBlockGamma(SIZE, SIZE, k, p, border);
@@ -82,7 +80,7 @@ function render({ model, el }) {
   }
 
   function show() {
-    const { k, p, border, seeds: text } = stateOf(model, parameters);
+    const { k, p, border, seeds: text } = read();
     const seeds = places(text, k, border);
     const counts = lying(seeds, k);
     const dropped = counts.filter(Boolean).length;
@@ -127,11 +125,11 @@ function render({ model, el }) {
       h("div", {}, board,
         note("Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
       h("div", {},
-        slider(model, "k", parameters.k), slider(model, "p", parameters.p), choice(model, "border", parameters.border),
+        input("k"), input("p"), input("border"),
         box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),
         table.el)),
   );
-  finish({ model, el }, show, [
+  finish(where, show, [
     ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);

@@ -144,7 +144,7 @@ export function change(model, values) {
 }
 
 /** The whole state, by name. @param {Model} model @param {Record<string, any>} parameters
- * @returns {Record<string, any>} */
+ * @returns {any} */
 export const stateOf = (model, parameters) =>
   Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
 
@@ -203,7 +203,7 @@ export function numbers() {
   const el = h("div", { class: "numbers", role: "group", "aria-label": "Numbers of this setting" }, list);
   return {
     el,
-    /** @param {[string, string][]} rows */
+    /** @param {string[][]} rows */
     show(rows) {
       list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     },
@@ -251,6 +251,17 @@ export function drawing(model, most, step) {
     go(model.get("draws") + count);
   };
   return { stop, more };
+}
+
+/** What every figure begins with: its numbers, its formula, its inputs by name, and what
+ * reads its state. @param {Place} place @param {Record<string, any>} parameters
+ * @param {Record<string, any>} [more] what inputs take along */
+export function begin({ model, el }, parameters, more) {
+  return {
+    model, el, table: numbers(), formula: h("p", { class: "formula" }),
+    input: (key) => (parameters[key].options ? choice : slider)(model, key, parameters[key], more),
+    read: () => stateOf(model, parameters),
+  };
 }
 
 /** What every figure ends with: things to try; and it is shown, now and whenever its
@@ -318,11 +329,11 @@ export function walk(board, size, at, move, press, least = () => 0) {
   });
 }
 
-/** Ticks of an axis without numbers, from 0 to 1. @type {[number, string][]} */
+/** Ticks of an axis without numbers, from 0 to 1. */
 export const PLAIN = [[0, ""], [1, ""]];
 
 /** Axes, and where values lie in them. Ticks are values, or [value, text].
- * @param {(number | [number, string])[]} across @param {(number | [number, string])[]} up
+ * @param {any[]} across @param {any[]} up
  * @param {string} title @param {number} [height] @param {number} [left] */
 export function axes(across, up, title, height = 150, left = 30) {
   const width = 300;

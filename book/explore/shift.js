@@ -1,11 +1,10 @@
 // What a norm sees behind dropout, in training and in evaluation.
 
 import { binomial, sumOf, times } from "./laws.js";
-import { axes, box, choice, finish, fixed, h, label, note, numbers, paths, PLAIN, slider, stateOf, trace } from "./shared.js";
+import { axes, begin, box, finish, fixed, h, label, note, paths, PLAIN, trace } from "./shared.js";
 
 const C = 8; // channels that the layer before the norm adds up
 
-/** @type {Record<string, any>} */
 const parameters = {
   mode: { label: "Bars", value: "train", options: { train: "in training", eval: "in evaluation" } },
   p: { label: "p, probability to drop a channel", value: 0.5, min: 0, max: 0.9, step: 0.05 },
@@ -35,17 +34,15 @@ export function histogram(law, from, width, bins) {
 
 const BINS = 40;
 
-/** @param {import("./shared.js").Place} place */
-function render({ model, el }) {
-  const table = numbers();
+function render(place) {
+  const { el, table, formula, input, read } = begin(place, parameters);
   const charts = [axes([-5, 0, 5, 10, 15], PLAIN, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], PLAIN, "the norm’s output", 100)].map((chart, i) => {
     const [bars, line] = paths(chart.el, "bar", "asked");
     return { ...chart, bars, line, from: i ? -4 : -5, width: (i ? 8 : 20) / BINS };
   });
-  const formula = h("p", { class: "formula" });
 
   function show() {
-    const { mode, p, mu } = stateOf(model, parameters);
+    const { mode, p, mu } = read();
     const [seen, mean] = [variance(p, mu), Math.sqrt(C) * mu];
     const laws = { train: parts(p, mu), eval: parts(0, mu) };
     charts.forEach(({ el: chart, x, y, bars, line, from, width }, i) => {
@@ -70,13 +67,13 @@ function render({ model, el }) {
     return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the norm’s input ${fixed(seen)} in training, 1 in evaluation; of its output ${fixed(out, 3)} ${parameters.mode.options[mode]}.`;
   }
   el.append(
-    choice(model, "mode", parameters.mode),
+    input("mode"),
     box("columns",
       h("div", {}, charts.map(({ el: chart }) => chart),
         note("Bars: the mode chosen above. Dashed: the other one. The law is exact. At a high p it has a peak where all eight channels fell.")),
-      h("div", {}, slider(model, "p", parameters.p), slider(model, "mu", parameters.mu), formula, table.el)),
+      h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
-  finish({ model, el }, show, [
+  finish(place, show, [
     ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mode: "train", p: 0.5, mu: 3 }],
     ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", p: 0.5, mu: 1 }],
   ]);

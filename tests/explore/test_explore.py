@@ -342,6 +342,24 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
     assert int(re.search(r"^# pass (\d+)$", result.stdout, flags=re.M)[1]) >= 15
 
 
+@pytest.mark.slow
+def test_the_types_of_all_scripts_are_right():
+    """As JSDoc names them; CONTRIBUTING.md says how to install the compiler."""
+    places = [str(ROOT / "node_modules" / ".bin"), os.environ["PATH"]]
+    compiler = shutil.which("tsc", path=os.pathsep.join(places))
+    if compiler is None:
+        pytest.skip("TypeScript's compiler is not installed")
+    result = subprocess.run(
+        [compiler, "--project", HERE, "--listFiles"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-5000:]
+    scripts = [*EXPLORE.glob("*.js"), *(ROOT / "book" / "_static").glob("*.js")]
+    assert {p.as_posix() for p in scripts} <= set(result.stdout.splitlines())
+
+
 @functools.cache
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
