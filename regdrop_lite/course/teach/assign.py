@@ -123,7 +123,8 @@ _README = """\
 
 Arrange your code as you like, in as many files as you like. `adapters.py` tells the
 tests where it is: let each of its functions return what its docstring asks for.
-Answers in words go into `answers.md`. Run `pytest` in this folder to see how far you are.
+Answers in words go into `answers.md`. To see how far you are, run `pytest` in this
+folder.
 
 | task | points | in words |
 |---|--:|--:|
