@@ -12,6 +12,7 @@ that is built. Run it in the repository's folder.
 
 import argparse
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -25,6 +26,7 @@ __all__ = ["SYSTEMS", "KitError", "main", "make_kit"]
 MOST_BYTES = 500_000_000
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 JUPYTER = ("jupyterlab", "jupyterlab-myst")
+OLDEST_MACOS = "14.0"  # that of PyTorch's wheels; uv takes an older one for granted
 
 SYSTEMS = {
     "linux": [
@@ -154,7 +156,8 @@ def _pip(*arguments: str) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": OLDEST_MACOS}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-2000:]
         raise KitError(f"{' '.join(command)}\n{said}")
