@@ -72,7 +72,7 @@ def released(text, form):
 
 def test_every_set_of_the_book_is_there(sets):
     assert len(sets) == len(PAGES) >= 4
-    assert [one.name for one in sets] == [f"set_{n}" for n in range(1, len(sets) + 1)]
+    assert len({one.name for one in sets}) == len(sets)
     for one in sets:
         assert len({task.name for task in one.tasks}) == len(one.tasks) >= 5
         assert all(1 <= task.points <= 8 for task in one.tasks)

@@ -554,17 +554,16 @@ def write_repository(sets: Sequence[ExerciseSet], out: Path, seed: int) -> list[
 
 def _texts(exercises: ExerciseSet) -> Iterator[str]:
     """Give the tasks as Markdown, with the code that belongs to them."""
-    first, checks = exercises.tasks[0].text_cell, {t.cell for t in exercises.tasks}
     begun = False
     for cell in exercises.edition.cells:
-        begun = begun or cell.id == first
+        begun = begun or cell.id == exercises.tasks[0].text_cell
         if cell.id == "closing":
             return
-        if cell.id in checks or "answer" in cell.metadata.get("tags", []):
+        if "answer" in cell.metadata.get("tags", []) or cell.id == "prepare":
             continue  # the texts show their scaffolds themselves
-        if cell.cell_type == "code" and (begun or cell.id == "imports"):
+        if cell.cell_type == "code" and not re.search(r"\bcheck\.\w+\(", cell.source):
             yield f"```python\n{cell.source}\n```"
-        elif begun:
+        elif cell.cell_type == "markdown" and begun:
             yield cell.source
 
 
