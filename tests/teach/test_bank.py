@@ -137,12 +137,20 @@ OTHER_WAYS = {
     "exactly-k": lambda c, p, k: sum(w for m, w in masks([p] * c) if sum(m) == k),
     "ceiling": restored_variance,
     "what-arrives": lambda p, n: 1 - sum(p * (1 - p) ** i for i in range(n)),
+    "exact-scale": lambda c, p: (
+        math.comb(c, round(p * c)) / math.comb(c - 1, round(p * c))
+    ),
+    "same-channels": lambda c, p: sum(w * w for _, w in masks([p] * c)),
     "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
     "whole-variance": whole_variance,
     "penalty": lambda a, b, w, p: expected_errors(p, w, (a, b)),
     "mean-loss": lambda a, b: math.log((a + b) / 2 / math.sqrt(a * b)),
     "geometric": softmax_of_mean_logits,
     "still-weights": lambda n, p: sum(w for m, w in masks([p] * n) if not any(m)),
+    "likeliest-net": lambda n, p: max(w for _, w in masks([p] * n)),
+    "enough-passes": lambda s, e: next(
+        n for n in itertools.count(1) if s <= e * math.sqrt(n)
+    ),
     "expected-depth": lambda n, p: sum(1 - r for r in drop_path_rates(p, n, "linear1")),
     "depth-variance": lambda a, b: spread([0, a, b], sum),
     "branch-noise": lambda p, x, f: spread([p], lambda m: x + m[0] / (1 - p) * f),
@@ -150,6 +158,10 @@ OTHER_WAYS = {
     "pairs": lambda n, m: (
         sum({0, 1} <= {*s} for s in itertools.combinations(range(n), m))
         / math.comb(n, m)
+    ),
+    "whole-net": lambda a, b, c: sum(w for m, w in masks([0, a, b, c]) if all(m)),
+    "uncalled-somewhere": lambda b, r, p: sum(
+        w for m, w in masks([p] * (b * r)) if not all(m)
     ),
     "places": seed_places,
     "textbook-rate": lambda h, k, p: (
@@ -161,6 +173,12 @@ OTHER_WAYS = {
     "real-share": dropped_of_line,
     "clip-rate": lambda k, p: drop_block_gamma((28, 28), k, p, border="clip"),
     "corner-weight": lambda c, g: 1 / math.prod([1 - g] * c),
+    "seeds-of-a-map": lambda h, k, g: sum(
+        g / k**2 * seed_places(k, h, i, j) for i in range(h) for j in range(h)
+    ),
+    "untouched-map": lambda h, k, g: math.prod(
+        1 - g for _ in itertools.product(range(h - k + 1), repeat=2)
+    ),
 }
 
 
