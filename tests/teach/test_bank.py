@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from pydantic import ValidationError
 
 from regdrop_lite import drop_block_gamma, drop_path_rates
@@ -23,6 +24,7 @@ from regdrop_lite.course.teach.bank import (
     write_number,
 )
 from regdrop_lite.course.teach.exam import make_exam
+from regdrop_lite.course.teach.paper import paper
 from regdrop_lite.course.teach.quiz import quiz_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -421,6 +423,41 @@ def test_a_paper_holds_no_answer(bank, seed):
 def test_an_exam_needs_enough_questions():
     with pytest.raises(ValueError, match=r"chapter 1 has 2 open .* but 3 were asked"):
         make_exam([BANKS[1]], 1, essay=3)
+    with pytest.raises(ValueError, match=r"no question on the objective 9\.9"):
+        make_exam([BANKS[1]], 1, objectives=["1.1", "9.9"])
+    with pytest.raises(ValueError, match=r"no question with the id nobody"):
+        make_exam([BANKS[1]], 1, exclude=["nobody"])
+
+
+def test_objectives_and_last_years_questions_are_heeded():
+    """All that is left is drawn, and nothing else."""
+    numbers = [q for q in BANKS[1].numerics if q.objective == "1.2" and not q.public]
+    names = {question.id for question in numbers}
+    assert len(names) == 2
+    for left_out in names:
+        rest = {"objectives": ["1.2"], "exclude": [left_out]}
+        made = make_exam([BANKS[1]], 1, 0, 1, 0, **rest)
+        (left,) = names - {left_out}
+        assert f", {left}*" in made.answers
+        with pytest.raises(ValueError, match=r"has 1 numeric questions to draw from"):
+            make_exam([BANKS[1]], 1, 0, 2, 0, **rest)
+
+
+@every_bank
+def test_a_paper_can_be_printed(bank):
+    """Formulas are set, boxes can be ticked, and there is space for each answer."""
+    made = make_exam([bank], 7)
+    asked, answered = paper(made.paper), paper(made.answers)
+    page = BeautifulSoup(asked, "html.parser")
+    assert len(page.select("h2")) == 8 and len(page.select("ul.options")) == 5
+    assert len(page.select(".space")) == 3
+    assert "\u2611" not in page.text and page.text.count("\u2610") >= 15
+    solved = BeautifulSoup(answered, "html.parser")
+    assert solved.text.count("\u2611") == 5 and not solved.select(".space")
+    for one in (page, solved):
+        assert len(one.select("math")) > 5
+        assert "$" not in one.text and "\\" not in one.text, "a formula is not set"
+        assert not one.select("[src], [href], script")
 
 
 def test_the_commands_write_their_files(tmp_path, monkeypatch, capsys):
@@ -429,7 +466,11 @@ def test_the_commands_write_their_files(tmp_path, monkeypatch, capsys):
     exam.main([*arguments, "--out", str(tmp_path)])
     archive.main([str(tmp_path)])
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"exam_1_3_seed_7.md", "exam_1_3_seed_7_answers.md"} <= names
+    assert {
+        f"exam_1_3_seed_7{end}.{form}"
+        for end in ("", "_answers")
+        for form in ("md", "html")
+    } <= names
     assert {
         f"chapter_{n}_{e}" for n in BANKS for e in ("answers.md", "qti.txt")
     } <= names
