@@ -145,6 +145,16 @@ def test_wheels_are_fetched_for_the_students_system(system, tmp_path, monkeypatc
     assert len(small_torch) == (system == "linux")
 
 
+def test_uv_resolves_for_a_macos_that_has_wheels_of_pytorch():
+    """It takes an older one for granted, for which there are none."""
+    oldest = kit.OLDEST_MACOS.replace(".", "_")
+    assert kit.SYSTEMS["macos"][0] == f"macosx_{oldest}_arm64"
+    look = "import os; assert os.environ['MACOSX_DEPLOYMENT_TARGET'] == '{}'"
+    kit._run(sys.executable, "-c", look.format(kit.OLDEST_MACOS))
+    with pytest.raises(KitError, match="AssertionError"):
+        kit._run(sys.executable, "-c", look.format("13.0"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the sheet's tab for Linux is run")
 def test_a_class_without_a_network(site, tmp_path):
