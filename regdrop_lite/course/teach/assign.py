@@ -21,7 +21,7 @@ import json
 import random
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,8 @@ _HIDDEN = """\
 ### BEGIN HIDDEN TESTS
 import sys
 
-for _name in [name for name in sys.modules if name.startswith("regdrop_lite.course.")]:
-    if _name.split(".")[2] in ("check", "teach"):
-        del sys.modules[_name]  # so that nothing of what an answer did to them is left
+# It is imported again, whatever an answer did to it; and it does so with the checks.
+sys.modules.pop("regdrop_lite.course.teach.grade", None)
 from regdrop_lite.course.teach.grade import score
 
 _points, _report = {call}
@@ -373,9 +372,9 @@ def nbgrader_notebook(exercises: ExerciseSet, seed: int) -> NotebookNode:
     return _notebook(exercises, cells)
 
 
-def _filled(part: Part, make: object) -> NotebookNode:
+def _filled(part: Part, make: Callable[..., NotebookNode]) -> NotebookNode:
     text = f"{part.scaffold}\n\n### BEGIN SOLUTION\n{part.solution}\n### END SOLUTION"
-    return make(text, id=part.cell)  # type: ignore[operator,no-any-return]
+    return make(text, id=part.cell)
 
 
 def _marks(
@@ -472,7 +471,9 @@ def _otter_task(
     public = f"assert not (report := check.{task.check}({names})).diagnoses, report"
     yield new_code_cell(public, id=f"{task.name}-public")
     hidden = (
-        "# HIDDEN\nfrom regdrop_lite.course.teach.grade import score\n"
+        "# HIDDEN\nimport sys\n"
+        'sys.modules.pop("regdrop_lite.course.teach.grade", None)\n'
+        "from regdrop_lite.course.teach.grade import score\n"
         f"assert {exercises.call(seed, task)}[0] == {task.points}"
     )
     yield new_code_cell(hidden, id=f"{task.name}-hidden")

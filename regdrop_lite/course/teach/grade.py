@@ -19,20 +19,21 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regdrop_lite.course.check import core
+from regdrop_lite.course.check.core import Report
 
 __all__ = ["grade_folder", "main", "score"]
 
 TIMEOUT = 600
+_CHECKS = "regdrop_lite.course.check"
 
 
 def score(
     chapter: str, check: str, *answers: object, points: int, seed: int
-) -> tuple[float, core.Report]:
+) -> tuple[float, Report]:
     """Give the points of one answer, and the report of its check.
 
     Args:
@@ -48,17 +49,28 @@ def score(
         (1.5, public checks 1/2
         - scale: what is kept is divided by q = 0.6)
     """
-    checks = importlib.import_module(f"regdrop_lite.course.check.{chapter}")
-    before = core.SEED
     # nbgrader gives nothing to a cell that writes to stderr, be it a warning only.
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    silent = contextlib.redirect_stderr(io.StringIO())
+    with _new_checks(), silent, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        core.SEED = seed
-        try:
-            report = getattr(checks, check)(*answers)
-        finally:
-            core.SEED = before
+        checks = importlib.import_module(f"{_CHECKS}.{chapter}")
+        vars(importlib.import_module(f"{_CHECKS}.core"))["SEED"] = seed
+        report = getattr(checks, check)(*answers)
     return math.floor(2 * points * report.passed / report.total) / 2, report
+
+
+@contextlib.contextmanager
+def _new_checks() -> Iterator[None]:
+    """Import the checks again, whatever an answer did to those that are there."""
+    there = {name: m for name, m in sys.modules.items() if name.startswith(_CHECKS)}
+    for name in there:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.startswith(_CHECKS)]:
+            del sys.modules[name]
+        sys.modules.update(there)
 
 
 def grade_folder(tasks: Path, folder: Path, timeout: float = TIMEOUT) -> list[float]:
