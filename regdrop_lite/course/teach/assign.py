@@ -34,6 +34,7 @@ from regdrop_lite.course.author.plain import Book, plain_edition
 
 __all__ = [
     "ExerciseSet",
+    "Part",
     "Task",
     "main",
     "nbgrader_notebook",
