@@ -56,7 +56,7 @@ _HIDDEN = """\
 import sys
 
 # It is imported again, whatever an answer did to it; and it does so with the checks.
-sys.modules.pop("regdrop_lite.course.teach.grade", None)
+_ = sys.modules.pop("regdrop_lite.course.teach.grade", None)
 from regdrop_lite.course.teach.grade import score
 
 _points, _report = {call}
@@ -473,7 +473,7 @@ def _otter_task(
     yield new_code_cell(public, id=f"{task.name}-public")
     hidden = (
         "# HIDDEN\nimport sys\n"
-        'sys.modules.pop("regdrop_lite.course.teach.grade", None)\n'
+        '_ = sys.modules.pop("regdrop_lite.course.teach.grade", None)\n'
         "from regdrop_lite.course.teach.grade import score\n"
         f"assert {exercises.call(seed, task)}[0] == {task.points}"
     )

@@ -29,6 +29,7 @@ __all__ = ["grade_folder", "main", "score"]
 
 TIMEOUT = 600
 _CHECKS = "regdrop_lite.course.check"
+_NAME = "regdrop_lite.course.teach.grade"
 
 
 def score(
@@ -82,7 +83,7 @@ def grade_folder(tasks: Path, folder: Path, timeout: float = TIMEOUT) -> list[fl
         timeout: after so many seconds the tasks that are not graded yet get nothing.
     """
     wanted = json.loads(tasks.read_text(encoding="utf-8"))["tasks"]
-    command = [sys.executable, "-m", __spec__.name, "--one", str(tasks.resolve())]
+    command = [sys.executable, "-m", _NAME, "--one", str(tasks.resolve())]
     try:
         said = subprocess.run(
             [*command, str(folder.resolve())],
@@ -123,7 +124,7 @@ def _grade_here(tasks: Path, folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     command = argparse.ArgumentParser(
-        prog="python -m regdrop_lite.course.teach.grade",
+        prog=f"python -m {_NAME}",
         description="Grade folders with adapters; print a table.",
     )
     command.add_argument("tasks", type=Path, metavar="SET.json")
