@@ -5,6 +5,7 @@ that environment; without it these tests are skipped. The kernel is the Python t
 the tests. With ``REGDROP_NBGRADER_SETS=all`` every set is graded, else the first alone.
 """
 
+import csv
 import json
 import os
 import re
@@ -220,6 +221,13 @@ def test_a_table_of_eight(tmp_path):
         student: ([row[task] for task in tasks], row["late"], row["by hand"])
         for student, row in points(course, "set_1").items()
     } == EXPECTED
+
+    nbgrader(course, "export")
+    with (course / "grades.csv").open(encoding="utf-8", newline="") as file:
+        sums = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert sums == {
+        student: sum(got) + late for student, (got, late, _) in EXPECTED.items()
+    }
 
     nbgrader(course, "generate_feedback", "set_1", "--student=average")
     page = course / "feedback" / "average" / "set_1" / "set_1.html"
