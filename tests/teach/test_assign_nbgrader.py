@@ -25,10 +25,9 @@ NBGRADER = os.environ.get("REGDROP_NBGRADER", "")
 ALL = os.environ.get("REGDROP_NBGRADER_SETS") == "all"
 SETS = [int(p.name[:2]) for p in sorted((ROOT / "book/exercises").glob("*.ipynb"))]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not NBGRADER, reason="REGDROP_NBGRADER names no Python"),
-]
+needs_nbgrader = pytest.mark.skipif(
+    not NBGRADER, reason="REGDROP_NBGRADER names no Python"
+)
 
 PACKAGE = """\
 from regdrop_lite import SpatialDropout2d
@@ -192,6 +191,22 @@ EXPECTED = {
 }
 
 
+def test_the_page_shows_this_table():
+    """Row by row: points of the tasks, their sum, and what is taken off."""
+    text = (ROOT / "book" / "teach" / "grade.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \w[^|]+ \|((?: [*\d]+ \|){5}) ([^|]+) \|$", text, re.M)
+    shown = [
+        ([int(n) for n in re.findall(r"\d+", tasks)], total.replace("−", "-"))
+        for tasks, total in rows[1:]  # the first is the head
+    ]
+    assert shown == [
+        (got, f"{sum(got)}" + (f" - {-late}" if late else ""))
+        for got, late, _ in EXPECTED.values()
+    ]
+
+
+@needs_nbgrader
+@pytest.mark.slow
 def test_a_table_of_eight(tmp_path):
     """Made, released, handed in, collected, graded, penalised, given back."""
     (exercises,) = read_sets(ROOT, [1])
@@ -234,6 +249,8 @@ def test_a_table_of_eight(tmp_path):
     assert "p = -0.1 is accepted" in page.read_text(encoding="utf-8")
 
 
+@needs_nbgrader
+@pytest.mark.slow
 @pytest.mark.skipif(not ALL, reason="REGDROP_NBGRADER_SETS is not all")
 @pytest.mark.parametrize("number", [n for n in SETS if n != 1])
 def test_all_points_for_the_solutions_of_a_set(number, tmp_path):
