@@ -7,7 +7,7 @@ chapter builds by hand (``my_...``, ``My...``) are scaffolds to fill in class an
 output is left; and ``OUT/instructor``, the plain edition with all code and outputs. In
 both, what answers a prediction is folded. Below each scaffold a folded cell catches up
 whoever missed it, and a section without code has an empty cell to type along. The
-exercises go to the students, too, without solutions. Run it in the repository's folder.
+exercises lie in both, without solutions. Run it in the repository's folder.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def _cell(above: NotebookNode, tag: str, source: str) -> NotebookNode:
 
 
 def write_class(book: Book, out: Path) -> list[Path]:
-    """Write both versions of all chapters, and the exercises for students.
+    """Write both versions of all chapters, and the exercises as students get them.
 
     Args:
         book: the book.
@@ -121,12 +121,12 @@ def write_class(book: Book, out: Path) -> list[Path]:
         FileExistsError: if there are such notebooks already, in which somebody may have
             worked.
     """
-    chapters = [page for page in book.notebooks if re.match(r"book/\d\d", page)]
-    written = write_plain(book, out / "instructor", chapters)
-    exercises = [page for page in book.notebooks if page.startswith("book/exercises/")]
-    students = write_plain(book, out / "students", [*chapters, *exercises])
-    for path in students[: len(chapters)]:
-        nbformat.write(class_version(nbformat.read(path, as_version=4)), path)
+    pages = [p for p in book.notebooks if re.match(r"book/(\d\d|exercises/)", p)]
+    written = write_plain(book, out / "instructor", pages)
+    students = write_plain(book, out / "students", pages)
+    for path in students:
+        if path.parent == out / "students":  # a chapter
+            nbformat.write(class_version(nbformat.read(path, as_version=4)), path)
     return [*written, *students]
 
 
