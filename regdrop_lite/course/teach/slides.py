@@ -45,8 +45,9 @@ __all__ = ["Deck", "Slide", "SlideError", "main", "read_deck", "write_slides"]
 
 SETTING = re.compile(r"^% (\w+): *(.+)\n?", re.M)
 PICTURE = re.compile(r"!\[\]\((?P<page>[\w/]+)(?:#(?P<cell>[\w-]+)|(?P<end>\.svg))\)")
-DRAWING = re.compile(r"^:+\{figure\} (\S+)\n(?::.*\n)*?:alt: (.+)$", re.M)
-EXPLORE = re.compile(r"^:+\{explore\} \w+\n---\n(.+?)^---$", re.M | re.S)
+DRAWING = re.compile(
+    r"^:+\{(?:figure|explore)\} (?P<name>\S+)\n---\n(?P<options>.+?)^---$", re.M | re.S
+)
 ROW = re.compile(r"^\| (?P<type>.+?) \| (?P<ask>.+?) \| (?P<hear>.+?) \|$", re.M)
 KEYS = ("section", "script", "question")
 
@@ -234,6 +235,11 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
+def _shape(width: float, height: float) -> str:
+    """Whether words stand beside a picture, or above and below it."""
+    return "tall" if width < 1.7 * height else "wide"
+
+
 class _Pictures:
     """Takes pictures out of notebooks, and drawings out of the book."""
 
@@ -267,7 +273,7 @@ class _Pictures:
             f'<img src="{self.out.name}/{path.name}" width="{width}" '
             f'height="{height}" alt="{escape(alt)}">'
         )
-        return html, "tall" if height > width else "wide"
+        return html, _shape(width, height)
 
     def _drawing(self, name: str) -> tuple[str, str]:
         """A drawing goes into the page, so that it takes the colours of the page."""
@@ -275,17 +281,17 @@ class _Pictures:
         for path in sorted(self.book.glob("0*.ipynb")):
             for cell in self._cells(path.stem):
                 text = "".join(cell["source"])
-                found = dict(DRAWING.findall(text))
-                for options in map(yaml.safe_load, EXPLORE.findall(text)):
-                    found[options["image"]] = options["alt"]
-                alt = found.get(f"{name}.svg", alt)
+                for match in DRAWING.finditer(text):
+                    options = yaml.safe_load(match["options"])
+                    if options.get("image", match["name"]) == f"{name}.svg":
+                        alt = options["alt"]
         if not alt:
             raise LookupError(f"chapter that shows the drawing {name}.svg")
         svg = (self.book / f"{name}.svg").read_text(encoding="utf-8")
         svg = svg[svg.index("<svg") :]
         width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
         label = f'<svg class="drawing" role="img" aria-label="{escape(alt)}"'
-        return svg.replace("<svg", label, 1), "tall" if height > width else "wide"
+        return svg.replace("<svg", label, 1), _shape(width, height)
 
     def _cells(self, page: str) -> list[dict[str, Any]]:
         if page not in self.read:
