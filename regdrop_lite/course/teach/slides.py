@@ -9,8 +9,9 @@ them into ``teach/slides``. Run it in the repository's folder.
 A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits for the next
 key. A picture is named by where it stands: ``![](01_spatial_dropout#share-figure)`` is
 what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the book;
-both bring the alternative text that they have there. Lines such as these choose the
-notes:
+both bring the alternative text that they have there. Of a cell that draws nothing it is
+what the cell prints. ``![](page#cell "top half")`` leaves the lower half away where the
+window is wide. Lines such as these choose the notes:
 
     % section: Draw one number per channel
     % script: to how many values?
@@ -44,7 +45,10 @@ from regdrop_lite.course.teach.plans import Course, Section
 __all__ = ["Deck", "Slide", "SlideError", "main", "read_deck", "write_slides"]
 
 SETTING = re.compile(r"^% (\w+): *(.+)\n?", re.M)
-PICTURE = re.compile(r"!\[\]\((?P<page>[\w/]+)(?:#(?P<cell>[\w-]+)|(?P<end>\.svg))\)")
+PICTURE = re.compile(
+    r"!\[\]\((?P<page>[\w/-]+)(?:#(?P<cell>[\w-]+)|\.svg)"
+    r'(?: "(?P<half>top|bottom) half")?\)'
+)
 DRAWING = re.compile(
     r"^:+\{(?:figure|explore)\} (?P<name>\S+)\n---\n(?P<options>.+?)^---$", re.M | re.S
 )
@@ -138,7 +142,8 @@ def read_deck(root: Path, chapter: int, course: Course) -> Deck:
     """
     teach = root / "book" / "teach"
     path = teach / "slides" / f"chapter_{chapter}.md"
-    guide = _Guide.read(teach / f"chapter_{chapter}.md")
+    page = teach / f"chapter_{chapter}.md"
+    guide = _Guide.read(page if page.is_file() else teach / "practice.md")
     first, *others = re.split(r"^\+\+\+\n", path.read_text(encoding="utf-8"), flags=re.M)
     title, opening = _heading(first, "# ", f"{path.name}, first slide")
     slides = [
@@ -237,7 +242,7 @@ def _write(path: Path, text: str) -> None:
 
 def _shape(width: float, height: float) -> str:
     """Whether words stand beside a picture, or above and below it."""
-    return "tall" if width < 1.7 * height else "wide"
+    return "tall" if width < 2.1 * height else "wide"
 
 
 class _Pictures:
@@ -249,22 +254,21 @@ class _Pictures:
         self.read: dict[str, list[dict[str, Any]]] = {}
 
     def html(self, page: str, cell: str) -> tuple[str, str]:
-        """A picture's HTML, and whether it is "wide" or "tall"."""
+        """A picture's HTML, and whether it is "wide", "tall" or "printed"."""
         return self._drawing(page) if not cell else self._drawn(page, cell)
 
     def _drawn(self, page: str, cell: str) -> tuple[str, str]:
         found = [c for c in self._cells(page) if c["id"] == cell]
         if not found:
             raise LookupError(f"cell {cell!r} in {page}")
-        images = [
-            output["data"]["image/png"]
-            for output in found[0].get("outputs", ())
-            if "image/png" in output.get("data", {})
-        ]
+        outputs = found[0].get("outputs", ())
+        drawn = [data for o in outputs if (data := o.get("data", {}).get("image/png"))]
+        if not drawn:
+            return self._printed(outputs, f"{page}#{cell}")
         alt = found[0]["metadata"].get("mystnb", {}).get("image", {}).get("alt")
-        if len(images) != 1 or not alt:
+        if len(drawn) != 1 or not alt:
             raise LookupError(f"one picture with an alternative text in {page}#{cell}")
-        image = base64.b64decode(images[0])
+        image = base64.b64decode(drawn[0])
         width, height = (int.from_bytes(image[i : i + 4]) for i in (16, 20))
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{page}-{cell}.png"
@@ -274,6 +278,17 @@ class _Pictures:
             f'height="{height}" alt="{escape(alt)}">'
         )
         return html, _shape(width, height)
+
+    def _printed(
+        self, outputs: Sequence[dict[str, Any]], where: str
+    ) -> tuple[str, str]:
+        streams = ["".join(o["text"]) for o in outputs if o["output_type"] == "stream"]
+        errors = [str(o["evalue"]) for o in outputs if o["output_type"] == "error"]
+        if not (text := "".join(streams + errors).strip()):
+            raise LookupError(f"output in {where}")
+        columns = max(map(len, text.splitlines()))
+        html = f'<pre class="printed" style="--columns: {columns}">{escape(text)}</pre>'
+        return html, "printed"
 
     def _drawing(self, name: str) -> tuple[str, str]:
         """A drawing goes into the page, so that it takes the colours of the page."""
@@ -318,7 +333,7 @@ def _deck_html(
     for number, slide in enumerate(deck.slides, 2):
         seconds = sum(60 * s.minutes // slides.count(s.title) for s in slide.sections)
         kind = "text"
-        body = []
+        body: list[str] = []
         try:
             for place, part in enumerate(slide.parts):
                 blocks, shape = _blocks(part, pictures)
@@ -360,10 +375,13 @@ def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str]], str]
             found.append(("words", _render(words)))
         page, cell = match["page"], match["cell"] or ""
         html, shape = pictures.html(page, cell)
-        found.append(("picture", html))
+        half = f" half {match['half']}" if match["half"] else ""
+        found.append((f"picture{half}", html))
         end = match.end()
     if words := part[end:].strip():
         found.append(("words", _render(words)))
+    if "![" in PICTURE.sub("", part):
+        raise LookupError(f"picture of this form: {part!r}")
     return found, shape
 
 
