@@ -50,7 +50,9 @@ PICTURE = re.compile(
     r'(?: "(?P<half>top|bottom) half")?\)'
 )
 DRAWING = re.compile(
-    r"^:+\{(?:figure|explore)\} (?P<name>\S+)\n---\n(?P<options>.+?)^---$", re.M | re.S
+    r"^:+\{(?:figure|explore)\} (?P<name>\S+)\n"
+    r"(?:---\n(?P<yaml>[\s\S]+?)^---$|(?P<lines>(?::\w+:.*\n)+))",
+    re.M,
 )
 ROW = re.compile(r"^\| (?P<type>.+?) \| (?P<ask>.+?) \| (?P<hear>.+?) \|$", re.M)
 KEYS = ("section", "script", "question")
@@ -297,7 +299,8 @@ class _Pictures:
             for cell in self._cells(path.stem):
                 text = "".join(cell["source"])
                 for match in DRAWING.finditer(text):
-                    options = yaml.safe_load(match["options"])
+                    lines = re.findall(r"^:(\w+): (.+)$", match["lines"] or "", re.M)
+                    options = yaml.safe_load(match["yaml"] or "{}") | dict(lines)
                     if options.get("image", match["name"]) == f"{name}.svg":
                         alt = options["alt"]
         if not alt:
