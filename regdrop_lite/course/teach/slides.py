@@ -10,8 +10,8 @@ A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits fo
 key. A picture is named by where it stands: ``![](01_spatial_dropout#share-figure)`` is
 what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the book;
 both bring the alternative text that they have there. Of a cell that draws nothing it is
-what the cell prints. ``![](page#cell "top half")`` leaves the lower half away where the
-window is wide. Lines such as these choose the notes:
+what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away where the window
+is wide. Lines such as these choose the notes:
 
     % section: Draw one number per channel
     % script: to how many values?
@@ -47,7 +47,7 @@ __all__ = ["Deck", "Slide", "SlideError", "main", "read_deck", "write_slides"]
 SETTING = re.compile(r"^% (\w+): *(.+)\n?", re.M)
 PICTURE = re.compile(
     r"!\[\]\((?P<page>[\w/-]+)(?:#(?P<cell>[\w-]+)|\.svg)"
-    r'(?: "(?P<half>top|bottom) half")?\)'
+    r'(?: "(?P<end>top|bottom) (?P<part>[1-9]\d)%")?\)'
 )
 DRAWING = re.compile(
     r"^:+\{(?:figure|explore)\} (?P<name>\S+)\n"
@@ -289,7 +289,8 @@ class _Pictures:
         if not (text := "".join(streams + errors).strip()):
             raise LookupError(f"output in {where}")
         columns = max(map(len, text.splitlines()))
-        html = f'<pre class="printed" style="--columns: {columns}">{escape(text)}</pre>'
+        kind = "printed" if columns <= 100 else "printed prose"
+        html = f'<pre class="{kind}" style="--columns: {columns}">{escape(text)}</pre>'
         return html, "printed"
 
     def _drawing(self, name: str) -> tuple[str, str]:
@@ -341,9 +342,10 @@ def _deck_html(
             for place, part in enumerate(slide.parts):
                 blocks, shape = _blocks(part, pictures)
                 kind = shape or kind
+                fragment = " fragment" if place else ""
                 body += [
-                    f'<div class="{name}{" fragment" if place else ""}">{html}</div>'
-                    for name, html in blocks
+                    f'<div class="{name}{fragment}"{style}>{html}</div>'
+                    for name, style, html in blocks
                 ]
         except LookupError as error:
             where = f"chapter_{deck.chapter}.md, slide {number}"
@@ -368,21 +370,23 @@ def _of(objective: str, deck: Deck) -> bool:
     return objective.startswith(f"{deck.chapter}.")
 
 
-def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str]], str]:
-    """Split a part into its picture and its words, each with its class."""
-    found: list[tuple[str, str]] = []
+def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str, str]], str]:
+    """Split a part into its picture and its words, each with its class and its style."""
+    found: list[tuple[str, str, str]] = []
     shape = ""
     end = 0
     for match in PICTURE.finditer(part):
-        if words := part[end : match.start()].strip():
-            found.append(("words", _render(words)))
-        page, cell = match["page"], match["cell"] or ""
-        html, shape = pictures.html(page, cell)
-        half = f" half {match['half']}" if match["half"] else ""
-        found.append((f"picture{half}", html))
+        if text := part[end : match.start()].strip():
+            found.append(("words", "", _render(text)))
+        html, shape = pictures.html(match["page"], match["cell"] or "")
+        if match["part"]:
+            style = f' style="--part: 0.{match["part"]}"'
+            found.append((f"picture part {match['end']}", style, html))
+        else:
+            found.append(("picture", "", html))
         end = match.end()
-    if words := part[end:].strip():
-        found.append(("words", _render(words)))
+    if text := part[end:].strip():
+        found.append(("words", "", _render(text)))
     if "![" in PICTURE.sub("", part):
         raise LookupError(f"picture of this form: {part!r}")
     return found, shape
@@ -410,7 +414,8 @@ def _markdown() -> MarkdownIt:
             content, displaystyle=options["display_mode"]
         )
 
-    made = MarkdownIt("commonmark", {"typographer": False}).enable("table")
+    made = MarkdownIt("commonmark", {"typographer": True})
+    made.enable(["table", "smartquotes"])
     return made.use(dollarmath_plugin, renderer=formula, double_inline=True)
 
 
