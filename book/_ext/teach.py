@@ -1,9 +1,9 @@
 """Pages for instructors and learners that are made of data files.
 
 ``{quiz} 1`` shows the public questions of chapter 1, ``{sections} 1`` its minutes,
-``{matrix} 1`` its objectives, and ``{timetable} lab`` a plan. The slides are written into
-``teach/slides`` of the site. What does not fit is a warning, which a build with -W does
-not survive.
+``{matrix} 1`` its objectives, and ``{timetable} lab`` a plan. The slides are written
+into ``teach/slides`` of the site. What does not fit is a warning, which a build with -W
+does not survive.
 """
 
 import functools

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,7 @@ from regdrop_lite.course.teach.slides import (
 ROOT = Path(__file__).parents[2]
 TEACH = ROOT / "book" / "teach"
 COURSE = Course.read(ROOT)
-CHAPTERS = sorted(
-    int(path.stem.removeprefix("chapter_"))
-    for path in (TEACH / "slides").glob("chapter_*.md")
-)
-every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
+every_chapter = pytest.mark.parametrize("chapter", COURSE.titles)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +35,6 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slides_of(out: Path, chapter: int) -> list[Tag]:
     text = (out / f"chapter_{chapter}.html").read_text(encoding="utf-8")
     return BeautifulSoup(text, "html.parser").select(".slides > section")
-
-
-def test_every_chapter_of_the_course_has_slides():
-    assert list(COURSE.titles) == CHAPTERS
 
 
 @every_chapter
@@ -79,9 +72,8 @@ def test_notes_are_on_every_slide_and_hold_the_whole_script(out, chapter):
     assert all(len(note.get_text()) > 40 for note in notes)
     deck = read_deck(ROOT, chapter, COURSE)
     used = [row for slide in deck.slides for row in slide.script]
-    page = TEACH / f"chapter_{chapter}.md"
-    if page.is_file():
-        assert sorted(used) == sorted(_Guide.read(page).rows), "each row once"
+    script = _Guide.read(TEACH / f"chapter_{chapter}.md").rows
+    assert sorted(used) == sorted(script), "each row once"
     told = [q for slide in deck.slides for q in slide.questions]
     assert told and all("Misconception" in question for question in told)
     assert all(int(slide["data-timing"]) >= 60 for slide in slides_of(out, chapter)[1:])
@@ -142,8 +134,8 @@ def write(tmp_path: Path, slide: str) -> Path:
 )
 def test_what_is_wrong_is_said_with_its_slide(tmp_path, slide, message):
     root = write(tmp_path, slide)
-    with pytest.raises(SlideError, match="chapter_1.md, slide 2") as error:
-        write_slides(root, tmp_path / "out", COURSE)
+    with pytest.raises(SlideError, match=r"chapter_1.md, slide 2") as error:
+        write_slides(root, tmp_path / "out", replace(COURSE, titles={1: "Title"}))
     assert message in str(error.value)
 
 
@@ -151,4 +143,4 @@ def test_the_command_says_where_it_belongs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(["out"])
-    assert "run this in the folder of the course's repository" in capsys.readouterr().err
+    assert "run this in the folder of the course's" in capsys.readouterr().err

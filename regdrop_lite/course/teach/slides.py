@@ -2,23 +2,23 @@
 
     python -m regdrop_lite.course.teach.slides OUT
 
-writes a page for each ``book/teach/slides/chapter_N.md`` and a page that lists them. They
-need no network: reveal.js and the fonts lie beside them. The build of the site writes
-them into ``teach/slides``. Run it in the repository's folder.
+writes a page for each chapter, out of ``book/teach/slides/chapter_N.md``, and a page that
+lists them. They need no network: reveal.js and the fonts lie beside them. The build of
+the site writes them into ``teach/slides``. Run it in the repository's folder.
 
-A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits for the next
-key. A picture is named by where it stands: ``![](01_spatial_dropout#share-figure)`` is
-what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the book;
-both bring the alternative text that they have there. Of a cell that draws nothing it is
-what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away where the window
-is wide. Lines such as these choose the notes:
+A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits for the
+next key. A picture is named by where it stands: ``![](01_spatial_dropout#share-figure)``
+is what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the
+book; both bring the alternative text that they have there. Of a cell that draws nothing
+it is what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away where the
+window is wide. Lines such as these choose the notes:
 
     % section: Draw one number per channel
     % script: to how many values?
     % question: p = 0.5, and a sample
 
-``section`` is one of ``sections.yml`` and gives minutes, objectives and the point not to
-miss; ``script`` is part of what a row of the chapter's live-coding script asks, and
+``section`` is one of ``sections.yml`` and gives minutes, objectives and the point not
+to miss; ``script`` is part of what a row of the chapter's live-coding script asks, and
 ``question`` the beginning of one of its questions that uncover misconceptions.
 """
 
@@ -144,13 +144,13 @@ def read_deck(root: Path, chapter: int, course: Course) -> Deck:
     """
     teach = root / "book" / "teach"
     path = teach / "slides" / f"chapter_{chapter}.md"
-    page = teach / f"chapter_{chapter}.md"
-    guide = _Guide.read(page if page.is_file() else teach / "practice.md")
-    first, *others = re.split(r"^\+\+\+\n", path.read_text(encoding="utf-8"), flags=re.M)
+    guide = _Guide.read(teach / f"chapter_{chapter}.md")
+    text = path.read_text(encoding="utf-8")
+    first, *others = re.split(r"^\+\+\+\n", text, flags=re.M)
     title, opening = _heading(first, "# ", f"{path.name}, first slide")
     slides = [
-        _read_slide(text, f"{path.name}, slide {number}", chapter, course, guide)
-        for number, text in enumerate(others, 2)
+        _read_slide(part, f"{path.name}, slide {number}", chapter, course, guide)
+        for number, part in enumerate(others, 2)
     ]
     return Deck(chapter, title, opening, tuple(slides))
 
@@ -203,11 +203,10 @@ def write_slides(
 
     Raises:
         SlideError: if a slide names what is not there.
-        FileNotFoundError: if ``root`` holds no slides.
+        FileNotFoundError: if ``root`` holds no slides, or a chapter has none.
     """
     folder = root / "book" / "teach" / "slides"
-    sources = sorted(folder.glob("chapter_*.md"))
-    if not sources:
+    if not folder.is_dir():
         raise FileNotFoundError(
             f"{root} holds no slides: run this in the folder of the course's repository"
         )
@@ -224,12 +223,11 @@ def write_slides(
     for name in ("slides.css", "slides.js"):
         shutil.copyfile(folder / name, out / name)
     written, entries = [], []
-    for source in sources:
-        chapter = int(source.stem.removeprefix("chapter_"))
+    for chapter in course.titles:
         deck = read_deck(root, chapter, course)
         slides = "\n".join(_deck_html(deck, course, pictures, site))
         title = f"{chapter}. {deck.title}"
-        path = out / f"{source.stem}.html"
+        path = out / f"chapter_{chapter}.html"
         _write(path, page.substitute(title=title, body=slides))
         written.append(path)
         entries.append(f'<li><a href="{path.name}">{escape(title)}</a></li>')
@@ -308,7 +306,8 @@ class _Pictures:
             raise LookupError(f"chapter that shows the drawing {name}.svg")
         svg = (self.book / f"{name}.svg").read_text(encoding="utf-8")
         svg = svg[svg.index("<svg") :]
-        width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+        (size,) = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+        width, height = map(float, size)
         label = f'<svg class="drawing" role="img" aria-label="{escape(alt)}"'
         return svg.replace("<svg", label, 1), _shape(width, height)
 
@@ -329,8 +328,8 @@ def _deck_html(
     yield (
         f'<section class="first"><p class="chapter">Chapter {deck.chapter}</p>'
         f"<h1>{_inline(deck.title)}</h1>{_render(deck.opening)}"
-        f'<aside class="notes"><p>What students will be able to do:</p><ul>{listed}</ul>'
-        "<p>Keys: space goes on, Esc shows all slides, D changes between light and "
+        '<aside class="notes"><p>What students will be able to do:</p>'
+        f"<ul>{listed}</ul><p>Keys: space goes on, Esc shows all slides, D changes between light and "
         "dark, F fills the screen.</p></aside></section>"
     )
     slides = [name.title for slide in deck.slides for name in slide.sections]
@@ -371,7 +370,7 @@ def _of(objective: str, deck: Deck) -> bool:
 
 
 def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str, str]], str]:
-    """Split a part into its picture and its words, each with its class and its style."""
+    """Split a part into its picture and its words, each with its class and style."""
     found: list[tuple[str, str, str]] = []
     shape = ""
     end = 0
