@@ -2,16 +2,16 @@
 
     python -m regdrop_lite.course.teach.slides OUT
 
-writes a page for each chapter, out of ``book/teach/slides/chapter_N.md``, and a page that
-lists them. They need no network: reveal.js and the fonts lie beside them. The build of
-the site writes them into ``teach/slides``. Run it in the repository's folder.
+writes a page for each chapter, out of ``book/teach/slides/chapter_N.md``, and a page
+that lists them. They need no network: reveal.js and the fonts lie beside them. The build
+of the site writes them into ``teach/slides``. Run it in the repository's folder.
 
 A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits for the
-next key. A picture is named by where it stands: ``![](01_spatial_dropout#share-figure)``
-is what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the
-book; both bring the alternative text that they have there. Of a cell that draws nothing
-it is what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away where the
-window is wide. Lines such as these choose the notes:
+next key. A picture is named by where it stands: ``![](01_spatial_dropout#curves)`` is
+what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the book;
+both bring the alternative text that they have there. Of a cell that draws nothing it is
+what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away where the window
+is wide. Lines such as these choose the notes:
 
     % section: Draw one number per channel
     % script: to how many values?
@@ -329,8 +329,8 @@ def _deck_html(
         f'<section class="first"><p class="chapter">Chapter {deck.chapter}</p>'
         f"<h1>{_inline(deck.title)}</h1>{_render(deck.opening)}"
         '<aside class="notes"><p>What students will be able to do:</p>'
-        f"<ul>{listed}</ul><p>Keys: space goes on, Esc shows all slides, D changes between light and "
-        "dark, F fills the screen.</p></aside></section>"
+        f"<ul>{listed}</ul><p>Keys: space goes on, Esc shows all slides, D changes "
+        "between light and dark, F fills the screen.</p></aside></section>"
     )
     slides = [name.title for slide in deck.slides for name in slide.sections]
     for number, slide in enumerate(deck.slides, 2):
