@@ -3,8 +3,8 @@
     python -m regdrop_lite.course.teach.slides OUT
 
 writes a page for each chapter, out of ``book/teach/slides/chapter_N.md``, and a page
-that lists them. They need no network: reveal.js and the fonts lie beside them. The build
-of the site writes them into ``teach/slides``. Run it in the repository's folder.
+that lists them. They need no network: reveal.js and the fonts lie beside them. The
+build of the site writes them into ``teach/slides``. Run it in the repository's folder.
 
 A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits for the
 next key. A picture is named by where it stands: ``![](01_spatial_dropout#curves)`` is
