@@ -1,7 +1,9 @@
 """The slides in a browser: nothing sticks out, nothing comes from elsewhere."""
 
+from urllib.parse import unquote, urldefrag
+
 import pytest
-from pages import ROOT
+from pages import ROOT, soup
 from window import PHONE, Visit
 
 from regdrop_lite.course.teach.plans import Course
@@ -71,3 +73,15 @@ def test_keys_go_on_and_change_the_looks(visit, server):
     notes = popup.value.locator(".speaker-controls-notes .value")
     notes.get_by_text("no error on the training images").wait_for()
     assert visit.complaints == []
+
+
+def test_links_lead_to_the_sections(site):
+    count = 0
+    for chapter in CHAPTERS:
+        path = site / "teach" / "slides" / f"chapter_{chapter}.html"
+        for link in soup(path).select("footer a"):
+            target, fragment = urldefrag(link["href"])
+            page = (path.parent / target).resolve()
+            assert soup(page).find(id=unquote(fragment)), link["href"]
+            count += 1
+    assert count > 60
