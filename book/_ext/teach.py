@@ -125,7 +125,7 @@ def add_slides(app: Sphinx, exception: Exception | None) -> None:
         root, out = Path(app.srcdir), Path(app.outdir, "teach", "slides")
         try:
             write_slides(root, out, read_course(root), site="../../")
-        except SlideError as error:
+        except (SlideError, OSError) as error:
             logger.warning(error, type="teach")
 
 

@@ -122,14 +122,21 @@ def write(tmp_path: Path, slide: str) -> Path:
     [
         ("No heading", "slide 2: it should begin with '## '"),
         ("## A\n% sections: B", "slide 2: 'sections' is none of section, script"),
-        ("## A\n% section: Nowhere", "slide 2: there is no 1 Nowhere"),
-        ("## A\n% script: Why", "0 rows of the script ask 'Why', not one"),
+        ("## A\n% section: Nowhere", "slide 2: there is no section '1 Nowhere'"),
+        ("## A\n% script: Whose", "0 rows of the script ask 'Whose', not one"),
         ("## A\n% question: Is it?", "0 questions begin with 'Is it?', not one"),
-        ("## A\n\n![](01_spatial_dropout#no)", "slide 2: there is no cell 'no'"),
+        (
+            "## A\n\n![](01_spatial_dropout#no)",
+            "slide 2: 01_spatial_dropout has no cell 'no'",
+        ),
+        ("## A\n\n$\\frac$", "slide 2: "),
         ("## A\n\n![](09_none#cell)", "slide 2: there is no notebook 09_none"),
-        ("## A\n\n![](01_spatial_dropout#title)", "no output in 01_spatial"),
-        ("## A\n\n![](figures/none.svg)", "no chapter that shows the drawing fig"),
-        ("## A\n\n![](picture.png)", "slide 2: there is no picture of this form"),
+        ("## A\n\n![](01_spatial_dropout#title)", "#title draws and prints nothing"),
+        (
+            "## A\n\n![](figures/none.svg)",
+            "no chapter shows the drawing figures/none.svg",
+        ),
+        ("## A\n\n![](picture.png)", "slide 2: a picture has another form"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_slide(tmp_path, slide, message):

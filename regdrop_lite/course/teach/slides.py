@@ -37,7 +37,7 @@ from typing import Any
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from math_core import LatexToMathML
+from math_core import LatexError, LatexToMathML
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from regdrop_lite.course.teach.plans import Course, Section
@@ -180,8 +180,10 @@ def _read_slide(
             tuple(guide.row(part) for part in chosen["script"]),
             tuple(guide.question(start) for start in chosen["question"]),
         )
+    except KeyError as error:
+        raise SlideError(f"{where}: there is no section {error}") from None
     except LookupError as error:
-        raise SlideError(f"{where}: there is no {error.args[0]}") from None
+        raise SlideError(f"{where}: {error}") from None
 
 
 # --- writing --------------------------------------------------------------------------
@@ -228,7 +230,7 @@ def write_slides(
         slides = "\n".join(_deck_html(deck, course, pictures, site))
         title = f"{chapter}. {deck.title}"
         path = out / f"chapter_{chapter}.html"
-        _write(path, page.substitute(title=title, body=slides))
+        _write(path, page.substitute(title=escape(title), body=slides))
         written.append(path)
         entries.append(f'<li><a href="{path.name}">{escape(title)}</a></li>')
     listed = f"<section><h1>Slides</h1><ul>{''.join(entries)}</ul></section>"
@@ -260,14 +262,16 @@ class _Pictures:
     def _drawn(self, page: str, cell: str) -> tuple[str, str]:
         found = [c for c in self._cells(page) if c["id"] == cell]
         if not found:
-            raise LookupError(f"cell {cell!r} in {page}")
+            raise LookupError(f"{page} has no cell {cell!r}")
         outputs = found[0].get("outputs", ())
         drawn = [data for o in outputs if (data := o.get("data", {}).get("image/png"))]
         if not drawn:
             return self._printed(outputs, f"{page}#{cell}")
         alt = found[0]["metadata"].get("mystnb", {}).get("image", {}).get("alt")
         if len(drawn) != 1 or not alt:
-            raise LookupError(f"one picture with an alternative text in {page}#{cell}")
+            raise LookupError(
+                f"expected one picture with an alternative text in {page}#{cell}"
+            )
         image = base64.b64decode(drawn[0])
         width, height = (int.from_bytes(image[i : i + 4]) for i in (16, 20))
         self.out.mkdir(parents=True, exist_ok=True)
@@ -285,7 +289,7 @@ class _Pictures:
         streams = ["".join(o["text"]) for o in outputs if o["output_type"] == "stream"]
         errors = [str(o["evalue"]) for o in outputs if o["output_type"] == "error"]
         if not (text := "".join(streams + errors).strip()):
-            raise LookupError(f"output in {where}")
+            raise LookupError(f"{where} draws and prints nothing")
         columns = max(map(len, text.splitlines()))
         kind = "printed" if columns <= 100 else "printed prose"
         html = f'<pre class="{kind}" style="--columns: {columns}">{escape(text)}</pre>'
@@ -303,7 +307,7 @@ class _Pictures:
                     if options.get("image", match["name"]) == f"{name}.svg":
                         alt = options["alt"]
         if not alt:
-            raise LookupError(f"chapter that shows the drawing {name}.svg")
+            raise LookupError(f"no chapter shows the drawing {name}.svg")
         svg = (self.book / f"{name}.svg").read_text(encoding="utf-8")
         svg = svg[svg.index("<svg") :]
         (size,) = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
@@ -315,7 +319,7 @@ class _Pictures:
         if page not in self.read:
             path = self.book / f"{page}.ipynb"
             if not path.is_file():
-                raise LookupError(f"notebook {page}.ipynb in {self.book}")
+                raise LookupError(f"there is no notebook {page}.ipynb")
             self.read[page] = json.loads(path.read_text(encoding="utf-8"))["cells"]
         return self.read[page]
 
@@ -323,8 +327,11 @@ class _Pictures:
 def _deck_html(
     deck: Deck, course: Course, pictures: _Pictures, site: str
 ) -> Iterator[str]:
-    aims = [f"{n} {o.text}" for n, o in course.objectives.items() if _of(n, deck)]
-    listed = "".join(f"<li>{_inline(aim)}</li>" for aim in aims)
+    listed = "".join(
+        f"<li>{_inline(f'{number} {objective.text}')}</li>"
+        for number, objective in course.objectives.items()
+        if number.startswith(f"{deck.chapter}.")
+    )
     yield (
         f'<section class="first"><p class="chapter">Chapter {deck.chapter}</p>'
         f"<h1>{_inline(deck.title)}</h1>{_render(deck.opening)}"
@@ -332,41 +339,39 @@ def _deck_html(
         f"<ul>{listed}</ul><p>Keys: space goes on, Esc shows all slides, D changes "
         "between light and dark, F fills the screen.</p></aside></section>"
     )
-    slides = [name.title for slide in deck.slides for name in slide.sections]
+    slides = [section.title for slide in deck.slides for section in slide.sections]
     for number, slide in enumerate(deck.slides, 2):
         seconds = sum(60 * s.minutes // slides.count(s.title) for s in slide.sections)
-        kind = "text"
-        body: list[str] = []
         try:
-            for place, part in enumerate(slide.parts):
-                blocks, shape = _blocks(part, pictures)
-                kind = shape or kind
-                fragment = " fragment" if place else ""
-                body += [
-                    f'<div class="{name}{fragment}"{style}>{html}</div>'
-                    for name, style, html in blocks
-                ]
-        except LookupError as error:
+            yield _slide_html(slide, seconds, pictures, site)
+        except (LookupError, LatexError) as error:
             where = f"chapter_{deck.chapter}.md, slide {number}"
-            raise SlideError(f"{where}: there is no {error.args[0]}") from None
-        links = " · ".join(
-            f'<a href="{site}book/{s.link.partition("(../")[2][:-1]}">'.replace(
-                ".ipynb", ".html"
-            )
-            + f"{', '.join(s.objectives)} {escape(s.title)}</a>"
-            for s in slide.sections
-        )
-        yield (
-            f'<section class="{kind}" data-timing="{seconds}">'
-            f"<h2>{_inline(slide.title)}</h2>"
-            f'<div class="body">{"".join(body)}</div>'
-            f"<footer>{links}</footer>"
-            f'<aside class="notes">{_notes(slide)}</aside></section>'
-        )
+            raise SlideError(f"{where}: {error}") from None
 
 
-def _of(objective: str, deck: Deck) -> bool:
-    return objective.startswith(f"{deck.chapter}.")
+def _slide_html(slide: Slide, seconds: int, pictures: _Pictures, site: str) -> str:
+    kind = "text"
+    body: list[str] = []
+    for place, part in enumerate(slide.parts):
+        blocks, shape = _blocks(part, pictures)
+        kind = shape or kind
+        fragment = " fragment" if place else ""
+        body += [
+            f'<div class="{name}{fragment}"{style}>{html}</div>'
+            for name, style, html in blocks
+        ]
+    links = " · ".join(
+        f'<a href="{site}book/{section.target.replace(".ipynb", ".html")}">'
+        f"{', '.join(section.objectives)} {escape(section.title)}</a>"
+        for section in slide.sections
+    )
+    return (
+        f'<section class="{kind}" data-timing="{seconds}">'
+        f"<h2>{_inline(slide.title)}</h2>"
+        f'<div class="body">{"".join(body)}</div>'
+        f"<footer>{links}</footer>"
+        f'<aside class="notes">{_notes(slide)}</aside></section>'
+    )
 
 
 def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str, str]], str]:
@@ -387,7 +392,7 @@ def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str, str]],
     if text := part[end:].strip():
         found.append(("words", "", _render(text)))
     if "![" in PICTURE.sub("", part):
-        raise LookupError(f"picture of this form: {part!r}")
+        raise LookupError(f"a picture has another form: {part!r}")
     return found, shape
 
 
@@ -398,7 +403,7 @@ def _notes(slide: Slide) -> str:
         for section in slide.sections
     ]
     parts += [
-        f"- **Type** {typed}\n- **Ask** {ask}\n- **They will say** {hear}"
+        f"**Type** {typed}  \n**Ask** {ask}  \n**They will say** {hear}"
         for typed, ask, hear in slide.script
     ]
     text = "\n\n".join([*parts, *slide.questions])
