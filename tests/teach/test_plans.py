@@ -76,7 +76,7 @@ def test_a_timetable_runs_from_zero_to_the_end(name):
 def test_a_module_leaves_time_for_what_is_left_open(name):
     sessions = PLANS[name].sessions
     buffers = [any(i.talk == "Buffer" for i in s.items) for s in sessions]
-    assert sum(buffers) >= 0.9 * len(sessions)
+    assert any(buffers) and all(buffers[:-1])
 
 
 @pytest.mark.parametrize(
