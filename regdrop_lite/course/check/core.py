@@ -146,7 +146,7 @@ def _describe(error: Exception) -> str:
     if "_modules" in message or "before Module.__init__()" in message:
         message += " (the first line of a layer's __init__ is super().__init__())"
     notes = getattr(error, "__notes__", ())
-    if isinstance(error, NameError | AttributeError):
+    if isinstance(error, NameError):
         notes = ()  # it does not depend on the input, and is told once
     note = "".join(f" {note}" for note in notes)
     text = f"your code raises {type(error).__name__}{note}"
