@@ -4,8 +4,8 @@
     python -m regdrop_lite.course.kit OUT --system windows --python 3.13
 
 writes OUT and OUT.zip. In it are ``start.html``, which leads to the set-up sheet; the
-built site; the student notebooks of chapters and exercises; wheels of everything that
-has to be installed, with a ``requirements.txt`` that pins them; the doctor; and
+built site and slides; the student notebooks of chapters and exercises; wheels of all
+that has to be installed, with a ``requirements.txt`` that pins them; the doctor; and
 ``SHA256SUMS``. Collecting needs a network, ``uv`` (python -m pip install uv) and a site
 that is built. Run it in the repository's folder.
 """

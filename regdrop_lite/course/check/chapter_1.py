@@ -65,6 +65,8 @@ def _call(
         raise
     if type(output) in (Tensor, nn.Parameter) and output.shape == shape:
         return cast(Tensor, output)
+    if output is None:
+        raise Wrong("expected an output, got None: does your code end with return?")
     raise Wrong(f"an input of shape {shape} gives {show(output)}, expected its shape")
 
 
@@ -226,7 +228,9 @@ def trace(answer: Sequence[float]) -> Report:
     """
 
     def numbers() -> list[float]:
-        values = list(answer) if isinstance(answer, Sequence | Tensor) else []
+        if not isinstance(answer, Sequence | Tensor):
+            raise Wrong(f"expected a list of 4 numbers, got {show(answer)}")
+        values = list(answer)
         require(None not in values, "not written yet: put a number for every None")
         require(len(values) == 4, f"expected a list of 4 numbers, got {len(values)}")
         return [float(value) for value in values]
@@ -254,6 +258,11 @@ def trace(answer: Sequence[float]) -> Report:
     def check_scale() -> None:
         values = numbers()
         require(any(values), "nothing is kept, so that no scale can be seen")
+        require(
+            set(values) != {0.0, 1.0},
+            "these are the numbers of a mask: the output is x where a channel is kept, "
+            "times the scale",
+        )
         q = 1 - _TRACE_P
         known = {
             1.0: "kept values are not scaled: multiply them by",
@@ -333,15 +342,19 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
             )
             require(diagnosis is None, str(diagnosis))
 
-    def mask(g: torch.Generator) -> Tensor:
+    def mask(g: torch.Generator, p: float = 0.2) -> Tensor:
         x = signed(256, 256, 1, 1)
-        return call(x, 0.2, g)[0].expand(x.shape)
+        drawn = call(x, p, g)[0]
+        try:
+            return drawn.expand(x.shape)
+        except RuntimeError:
+            raise Wrong(
+                "the shape of the mask does not fit to images: see that check first"
+            ) from None
 
     def check_rate() -> None:
         for p in (0.2, 0.7):
-            x = signed(256, 256, 1, 1)
-            mask = call(x, p, _generator())[0].expand(x.shape)
-            _require_rate(mask == 0, p)
+            _require_rate(mask(_generator(), p) == 0, p)
 
     return judge(
         {

@@ -145,7 +145,12 @@ def _describe(error: Exception) -> str:
         return "not written yet"
     if "ellipsis" in message:
         return "not written yet: put something in the place of every ..."
-    note = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    if "_modules" in message or "before Module.__init__()" in message:
+        message += " (the first line of a layer's __init__ is super().__init__())"
+    notes = getattr(error, "__notes__", ())
+    if isinstance(error, NameError):
+        notes = ()  # it does not depend on the input, and is told once
+    note = "".join(f" {note}" for note in notes)
     text = f"your code raises {type(error).__name__}{note}"
     if message:
         text += f": {textwrap.shorten(message, 150)}"
