@@ -117,11 +117,13 @@ def u_net(x: float, y: float) -> list[str]:
 
 def windows(x: float, y: float) -> list[str]:
     """What is cut and joined inside the first branch of a Swin block."""
-    top, bottom = y + BOX / 2, y + LINE * 2.5 + BOX / 2
-    parts = [stroke(f"M{x:g} {top:g}h12v{bottom - top:g}h-12")]
-    for line, words in enumerate(("here the", "batch is", "windows:", "no mask")):
-        parts.append(text(x + 20, (top + bottom) / 2 - 28 + 21 * line, words, MUTED))
-    return parts
+    top, bottom = y + BOX / 2, y + 2 * LINE + BOX / 2
+    middle = (top + bottom) / 2
+    turned = f' text-anchor="middle" transform="rotate(90 {x + 18:g} {middle:g})"'
+    return [
+        stroke(f"M{x:g} {top:g}h10v{bottom - top:g}h-10"),
+        text(x + 18, middle, "windows", MUTED, turned),
+    ]
 
 
 def frozen(x: float, y: float) -> list[str]:

@@ -258,9 +258,9 @@ def place_block(my_unet: Callable[..., Any]) -> Report:
         my_unet: the class, made as ``my_unet(p, k)``.
 
     Returns:
-        A report of eight checks, on 160 images of 24 x 24.
+        A report of eight checks, on 200 images of 16 x 16.
     """
-    p, k, x = 0.2, 3, signed(160, 1, 24, 24)
+    p, k, x = 0.2, 3, signed(200, 1, 16, 16)
     found: dict[bool, tuple[dict[str, Tensor], Tensor]] = {}
 
     def run(training: bool = True) -> tuple[dict[str, Tensor], Tensor]:

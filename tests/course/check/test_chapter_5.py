@@ -157,7 +157,7 @@ FLAT = 'None if i in recipe["no_skip"] else p * share(i)'
             [(LINEAR, "lambda i: (i + 1) / L")],
             {
                 "linear": "of the rule (l + 1)/L",
-                "one block": "these are constant rates",
+                "one block": "of the rule (l + 1)/L",
                 "fallen": "it is the sum of the rates",
             },
         ),
@@ -414,7 +414,7 @@ RATES = "a coin for each sample"
         ),
     ],
 )
-def test_wrong_places_of_a_path(slips, expected, monkeypatch):
+def test_wrong_places_of_a_path(slips, expected):
     report = check.place_path(solution("place", *slips)["MyBlock"])
     assert_found(report, 8, expected)
 
@@ -567,7 +567,7 @@ NO_BLOCKS = "there are no blocks to look at"
             {"blocks at the bottom": "single elements fall"},
         ),
         (
-            [("DropBlock2d(p, k),", "DropBlock2d(1 - p, k),")],
+            [("DropBlock2d(p, 2 * k)", "DropBlock2d(1 - p, 2 * k)")],
             {"rate": "p is the probability"},
         ),
         (
