@@ -30,13 +30,14 @@ class _Doubtful(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm, self.mask = nn.BatchNorm1d(5), nn.Dropout(0.4)
-        self.out = nn.Linear(5, 3)
+        self.hidden, self.out = nn.Linear(5, 8), nn.Linear(8, 3)
         self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (N, 5) to logits (N, 3)."""
         self.calls += 1
-        logits: Tensor = 4 * self.out(self.mask(self.norm(x)))
+        hidden = self.hidden(3 * self.mask(self.norm(x))).relu()
+        logits: Tensor = 4 * self.out(hidden)  # one pass is not the mean of many
         return logits
 
 
@@ -110,7 +111,7 @@ def uncertainty(passes: Callable[..., Any], calibration: Callable[..., Any]) -> 
         off = {cause: (got - p).abs().max().item() for cause, p in known.items()}
         nearest = min(off, key=lambda cause: off[cause])
         require(
-            off[""] < 0.14,
+            not nearest and off[""] < 0.14,
             f"expected the mean of probabilities, got {nearest or 'something else'}",
         )
 
