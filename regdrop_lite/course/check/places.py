@@ -252,7 +252,7 @@ def _watched(net: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def place_block(my_unet: Callable[..., Any]) -> Report:
-    """Check the exercise "Put DropBlock into a U-Net".
+    """Check the exercise "Put DropBlock where the maps are coarse".
 
     Args:
         my_unet: the class, made as ``my_unet(p, k)``.
