@@ -22,6 +22,8 @@ PLACES = [
 every_place = pytest.mark.parametrize(
     ("page", "name", "figure"), PLACES, ids=[figure for _, _, figure in PLACES]
 )
+PAGES = {page: [f for p, _, f in PLACES if p == page] for page, *_ in PLACES}
+every_page = pytest.mark.parametrize(("page", "figures"), PAGES.items(), ids=PAGES)
 PICTURE = "> img, > svg, > .inline-svg"
 
 
@@ -74,67 +76,71 @@ def test_there_are_interactive_figures():
     assert len({page for page, *_ in PLACES}) >= 3
 
 
-@every_place
+@every_page
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_it_takes_the_place_of_its_picture(browser, server, page, name, figure, width):
+def test_it_takes_the_place_of_its_picture(browser, server, page, figures, width):
     with window(browser, width, reduced_motion="reduce") as visit:
         go(visit, f"{server}/{page}.html")
-        place = figure_of(visit, figure)
-        assert place.locator(".explore-live").is_visible()
-        assert not place.locator(PICTURE).first.is_visible()
-        assert visit.complaints == []
-        assert all(url.startswith((server, "data:")) for url in visit.requests)
-        wide = "document.documentElement.scrollWidth - innerWidth"
-        assert visit.page.evaluate(wide) <= 0
-        sticking_out = place.evaluate(
-            "f => { const r = f.getBoundingClientRect().right + 1;"
-            "return [...f.querySelectorAll('*')].filter(e => e.checkVisibility()"
-            " && !e.closest('.explore-unseen')"
-            " && e.getBoundingClientRect().right > r).map(e => e.outerHTML) }"
-        )
-        assert sticking_out == []
-        small = place.evaluate(
-            "f => [...f.querySelectorAll('button, input, [tabindex=\"0\"]')]"
-            ".filter(e => e.checkVisibility()).map(e => [e.outerHTML,"
-            " e.getBoundingClientRect()]).filter(([, b]) => b.height < 24"
-            " || b.width < 24).map(([h]) => h)"
-        )
-        assert small == []
-        letters = place.evaluate(
-            "f => [...f.querySelectorAll('.explore-live svg text')].filter(t =>"
-            " t.checkVisibility()).map(t => parseFloat(getComputedStyle(t).fontSize)"
-            " * t.getScreenCTM().a).concat(99)"
-        )
-        # Words that stand upright in the picture are scaled in the other direction.
-        assert min(x for x in letters if x > 0.5) >= 8.5
+        for figure in figures:
+            place = figure_of(visit, figure)
+            assert place.locator(".explore-live").is_visible()
+            assert not place.locator(PICTURE).first.is_visible()
+            assert visit.complaints == []
+            assert all(url.startswith((server, "data:")) for url in visit.requests)
+            wide = "document.documentElement.scrollWidth - innerWidth"
+            assert visit.page.evaluate(wide) <= 0
+            sticking_out = place.evaluate(
+                "f => { const r = f.getBoundingClientRect().right + 1;"
+                "return [...f.querySelectorAll('*')].filter(e => e.checkVisibility()"
+                " && !e.closest('.explore-unseen')"
+                " && e.getBoundingClientRect().right > r).map(e => e.outerHTML) }"
+            )
+            assert sticking_out == []
+            small = place.evaluate(
+                "f => [...f.querySelectorAll('button, input, [tabindex=\"0\"]')]"
+                ".filter(e => e.checkVisibility()).map(e => [e.outerHTML,"
+                " e.getBoundingClientRect()]).filter(([, b]) => b.height < 24"
+                " || b.width < 24).map(([h]) => h)"
+            )
+            assert small == []
+            letters = place.evaluate(
+                "f => [...f.querySelectorAll('.explore-live svg text')].filter(t =>"
+                " t.checkVisibility()).map(t => t.getScreenCTM().a *"
+                " parseFloat(getComputedStyle(t).fontSize)).concat(99)"
+            )
+            # Words that stand upright in the picture are scaled in the other direction.
+            assert min(x for x in letters if x > 0.5) >= 8.5
 
 
-@every_place
-def test_where_no_script_runs_the_picture_stands(browser, server, page, name, figure):
+@every_page
+def test_where_no_script_runs_the_picture_stands(browser, server, page, figures):
     with window(browser, java_script_enabled=False) as visit:
         visit.page.goto(f"{server}/{page}.html")
-        place = visit.page.locator(f"figure#{figure}")
-        for summary in place.locator("xpath=ancestor::details/summary").all():
-            summary.click()
-        assert place.locator(PICTURE).first.is_visible()
-        assert not place.locator(".explore-live").count()
+        for figure in figures:
+            place = visit.page.locator(f"figure#{figure}")
+            for summary in place.locator("xpath=ancestor::details/summary").all():
+                summary.click()
+            assert place.locator(PICTURE).first.is_visible()
+            assert not place.locator(".explore-live").count()
 
 
-@every_place
-def test_on_paper_the_picture_stands(visit, server, page, name, figure):
+@every_page
+def test_on_paper_the_picture_stands(visit, server, page, figures):
     go(visit, f"{server}/{page}.html")
     visit.page.emulate_media(media="print")
-    place = visit.page.locator(f"figure#{figure}")
-    assert place.locator(PICTURE).first.is_visible()
-    assert not place.locator(".explore-live").is_visible()
+    for figure in figures:
+        place = visit.page.locator(f"figure#{figure}")
+        assert place.locator(PICTURE).first.is_visible()
+        assert not place.locator(".explore-live").is_visible()
 
 
-@every_place
-def test_it_works_without_a_server(visit, site, page, name, figure):
+@every_page
+def test_it_works_without_a_server(visit, site, page, figures):
     go(visit, built(site, page).as_uri())
-    assert figure_of(visit, figure).locator(".explore-live").is_visible()
-    assert visit.complaints == []
-    assert [url for url in visit.requests if url.startswith("http")] == []
+    for figure in figures:
+        assert figure_of(visit, figure).locator(".explore-live").is_visible()
+        assert visit.complaints == []
+        assert [url for url in visit.requests if url.startswith("http")] == []
 
 
 @every_place
@@ -216,22 +222,23 @@ def test_a_wrong_address_changes_nothing(visit, server, page, name, figure):
     assert visit.complaints == []
 
 
-@every_place
-def test_a_finger_does_it_too(browser, server, page, name, figure):
+@every_page
+def test_a_finger_does_it_too(browser, server, page, figures):
     with window(browser, 390, has_touch=True, is_mobile=True) as visit:
         go(visit, f"{server}/{page}.html")
-        place = figure_of(visit, figure)
-        heights = place.evaluate(
-            "f => [...f.querySelectorAll('button, input[type=range],"
-            " .explore-choice span')].filter(e => e.checkVisibility())"
-            ".map(e => e.getBoundingClientRect().height)"
-        )
-        assert heights and min(heights) >= 43.9
-        before = shown(place)
-        place.locator(".explore-tries button").first.tap()
-        visit.page.wait_for_timeout(100)
-        assert shown(place) != before
-        assert visit.complaints == []
+        for figure in figures:
+            place = figure_of(visit, figure)
+            heights = place.evaluate(
+                "f => [...f.querySelectorAll('button, input[type=range],"
+                " .explore-choice span')].filter(e => e.checkVisibility())"
+                ".map(e => e.getBoundingClientRect().height)"
+            )
+            assert heights and min(heights) >= 43.9
+            before = shown(place)
+            place.locator(".explore-tries button").first.tap()
+            visit.page.wait_for_timeout(100)
+            assert shown(place) != before
+            assert visit.complaints == []
 
 
 @every_place
@@ -248,22 +255,24 @@ def test_results_are_announced(visit, server, page, name, figure):
     assert status.inner_text() != first
 
 
-@every_place
+@every_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read(browser, server, page, name, figure, scheme):
+def test_words_can_be_read(browser, server, page, figures, scheme):
     with window(browser, color_scheme=scheme) as visit:
         go(visit, f"{server}/{page}.html")
-        colours = figure_of(visit, figure).evaluate(
-            "f => [...f.querySelectorAll('.explore-live *')].filter(e =>"
-            " e.checkVisibility() && [...e.childNodes].some(n => n.nodeType == 3 &&"
-            " n.data.trim())).map(e => { let g = e; while (/rgba\\(0, 0, 0, 0\\)/.test("
-            "getComputedStyle(g).backgroundColor)) g = g.parentElement; const c ="
-            " getComputedStyle(e); return [e.namespaceURI.endsWith('svg') ? c.fill :"
-            " c.color, getComputedStyle(g).backgroundColor, e.textContent] })"
-        )
-        assert len(colours) > 10
-        for text, ground, words in colours:
-            assert contrast(text, ground) >= 4.5, (scheme, words, text, ground)
+        for figure in figures:
+            colours = figure_of(visit, figure).evaluate(
+                "f => [...f.querySelectorAll('.explore-live *')].filter(e =>"
+                " e.checkVisibility() && [...e.childNodes].some(n => n.nodeType == 3"
+                " && n.data.trim())).map(e => { const style = getComputedStyle;"
+                " let g = e; while (/rgba\\(0, 0, 0, 0\\)/.test("
+                "style(g).backgroundColor)) g = g.parentElement; const c = style(e);"
+                " return [e.namespaceURI.endsWith('svg') ? c.fill : c.color,"
+                " style(g).backgroundColor, e.textContent] })"
+            )
+            assert len(colours) > 10
+            for text, ground, words in colours:
+                assert contrast(text, ground) >= 4.5, (scheme, words, text, ground)
 
 
 def test_copied_links_lead_to_what_is_seen(browser, server):

@@ -995,7 +995,7 @@ def workers_of(process):
     return [child for child in children if "LokyProcess" in " ".join(child.cmdline())]
 
 
-LONGER = (("seeds = [0, 1]", "seeds = {start = 1, count = 4}"), ("= 2\n", "= 40\n"))
+LONGER = (("seeds = [0, 1]", "seeds = {start = 1, count = 4}"), ("= 2\n", "= 20\n"))
 
 
 @pytest.mark.slow
@@ -1018,9 +1018,10 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
     with runner_with_two_rows(path) as process:
         # It stands still meanwhile: on a busy machine all runs would be over.
         os.killpg(process.pid, signal.SIGSTOP)
-        second = command(path)
-        assert second.returncode == 2
-        assert "another runner is at work" in second.stderr
+        if name == "SIGKILL":
+            second = command(path)
+            assert second.returncode == 2
+            assert "another runner is at work" in second.stderr
         before = stored(path).read_bytes()
         workers = workers_of(process)
         assert workers
@@ -1044,7 +1045,7 @@ def test_a_stopped_runner_loses_the_runs_under_way_alone(write, name):
     assert kept.startswith(before[: before.rfind(b"\n") + 1])
     many = kept.count(b"\n") - 1
     assert 2 <= many < 8
-    done = command(path, "--jobs", 2)
+    done = command(path)
     assert done.returncode == 0, done.stderr
     assert f"{8 - many} runs made, {many} before, 0 failed, 0 remain" in done.stdout
     assert len(load_rows(path)) == 8

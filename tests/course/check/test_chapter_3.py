@@ -285,12 +285,12 @@ def test_wrong_predictions(stage):
     told = set()
     for wrong in set(check._PREDICTIONS) - {RIGHT[stage]}:
         answers = [*RIGHT[:stage], wrong, *RIGHT[stage + 1 :]]
-        found = check.pull(as_tensor, *answers)
-        assert list(found.diagnoses) == [f"stage {stage + 1}"]
-        told |= set(found.diagnoses.values())
+        found = check.pull(None, *answers).diagnoses
+        assert [name for name in found if "stage" in name] == [f"stage {stage + 1}"]
+        told.add(found[f"stage {stage + 1}"])
     assert len(told) == 2
     answers = [*RIGHT[:stage], "As Before", *RIGHT[stage + 1 :]]
-    assert "spell it 'as before'" in in_one_line(check.pull(as_tensor, *answers))
+    assert "spell it 'as before'" in in_one_line(check.pull(None, *answers))
 
 
 # --- exercise 3 -----------------------------------------------------------------------
