@@ -291,3 +291,19 @@ def test_a_dropblock_that_drops_twice_too_much_is_told() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), timm_layers().DropBlock2d(0.1))
     (warning,) = audit(model, torch.randn(8, 3, 14, 14)).warnings
     assert warning.startswith("1: drops 0.2") and "asked for 0.1" in warning
+
+
+def test_a_mask_behind_frozen_norms_sees_no_norm_and_leaves_them_alone() -> None:
+    """A backbone of torchvision for a detector, with DropBlock behind it."""
+    peer("torchvision")
+    norm = peer("torchvision.ops").FrozenBatchNorm2d
+    backbone = peer("torchvision.models").resnet18(weights=None, norm_layer=norm)
+    kept = list(backbone.children())[:-3]  # up to the third stage
+    model = nn.Sequential(*kept, DropBlock2d(0.1, 3), nn.Conv2d(256, 8, 1))
+    buffers = [b.clone() for b in model.buffers()]
+    assert len(buffers) == 4 * 15
+    report = audit(model, torch.randn(4, 3, 64, 64), draws=50)
+    (row,) = report.rows
+    assert report.warnings == [] and row.falls == "block of a channel"
+    assert (row.place, row.norm, row.shape) == ("main path", "-", [4, 256, 4, 4])
+    assert all(torch.equal(a, b) for a, b in zip(model.buffers(), buffers, strict=True))
