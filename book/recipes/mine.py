@@ -14,5 +14,5 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        kept = torch.rand(len(x), *[1] * (x.dim() - 1)) >= self.p
+        kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1)) >= self.p
         return x * (kept / (1 - self.p))
