@@ -940,6 +940,20 @@ def test_the_settings_under_other_conditions_are_the_best_of_six(name, many):
         assert sum(f"{name}: {group}" in row["group"] for row in rows) >= 12
 
 
+def test_the_settings_of_the_vit_are_the_best_of_six():
+    rows = load_rows(stored_plan("vit_choose"))
+    found = {run.group: run.config for run in stored_plan("vit").runs}
+    for group, key in (("none", "weight_decay"), ("path", "p")):
+        tried = {}
+        for row in select(rows, group=group):
+            scores = row["metrics"]["accuracy"], -row["metrics"]["nll"]
+            setting = row["config"]["lr"], row["config"][key]
+            tried.setdefault(setting, []).append(scores)
+        means = {k: tuple(np.mean(scores, axis=0)) for k, scores in tried.items()}
+        assert len(means) == 6
+        assert (found[group]["lr"], found[group][key]) == max(means, key=means.get)
+
+
 def test_kept_repetitions_agree_row_by_row_and_in_the_mean():
     """120 rows without vector instructions: no change of a mean beyond 4 sigma."""
     changes = {}
