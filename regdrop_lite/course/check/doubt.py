@@ -53,7 +53,8 @@ _CALIBRATION: dict[str, tuple[_Bins, float]] = {
 
 def _predictions(bins: _Bins) -> tuple[Tensor, Tensor]:
     """Probabilities (N, 4) and labels (N,)."""
-    rows, labels = [], []
+    rows: list[Tensor] = []
+    labels: list[int] = []
     for confidence, count, right in bins:
         for _ in range(count):
             said = len(rows) % 4
@@ -77,8 +78,8 @@ def uncertainty(passes: Callable[..., Any], calibration: Callable[..., Any]) -> 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         net = _Doubtful().double().eval()
-    net.norm.running_mean.fill_(0.5)
-    net.norm.running_var.fill_(2.0)
+    net.norm.running_mean = torch.full((5,), 0.5, dtype=torch.float64)
+    net.norm.running_var = torch.full((5,), 2.0, dtype=torch.float64)
     before = copy.deepcopy(net.state_dict())
 
     def mean(count: int = 300, images: Tensor = x) -> Tensor:
