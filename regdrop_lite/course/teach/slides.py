@@ -415,9 +415,8 @@ def _notes(slide: Slide) -> str:
 
 def _markdown() -> MarkdownIt:
     def formula(content: str, options: dict[str, bool]) -> str:
-        return _MATH.convert_with_local_state(
-            content, displaystyle=options["display_mode"]
-        )
+        display = options["display_mode"]
+        return str(_MATH.convert_with_local_state(content, displaystyle=display))
 
     made = MarkdownIt("commonmark", {"typographer": True})
     made.enable(["table", "smartquotes"])
