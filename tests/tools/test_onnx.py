@@ -54,7 +54,8 @@ def test_no_random_node_and_the_same_output(build) -> None:
     model = program.model_proto
     nodes = [node.op_type for node in model.graph.node]
     nodes += [node.op_type for f in model.functions for node in f.node]
-    assert len(nodes) > 3 and not RANDOM.intersection(nodes)
+    assert "Conv" in nodes, "there is something in the graph"
+    assert not RANDOM.intersection(nodes)
     session = runtime.InferenceSession(model.SerializeToString())
     x = torch.rand(7, 1, 28, 28)  # another batch than the one that was traced
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
