@@ -2,8 +2,7 @@
 
     python -m regdrop_lite.course.teach.exam --seed 7 --chapter 1
     python -m regdrop_lite.course.teach.exam --seed 8 --chapter 1 --chapter 2
-    python -m regdrop_lite.course.teach.exam --seed 9 --chapter 1 --objective 1.2 \\
-        --choice 2 --numeric 1 --open 1 --exclude exactly-k
+    python -m regdrop_lite.course.teach.exam --seed 9 --chapter 1 --exclude exactly-k
 
 writes ``exam_1_seed_7.md`` and ``exam_1_seed_7_answers.md``, and both as HTML for the
 printer, with space to write. The seed chooses the questions, the order of the options
