@@ -45,13 +45,8 @@ from regdrop_lite.course.author.student import has_solutions, student_version
 __all__ = ["Book", "main", "plain_edition", "write_plain"]
 
 GLUE = "application/papermill.record/text/plain"
-_LEAVES = {
-    "math",
-    "code",
-    "code-block",
-    "figure",
-    "explore",
-}  # their bodies name nothing
+# Boxes whose bodies name nothing.
+_LEAVES = {"math", "code", "code-block", "figure", "explore"}
 
 _DATA = ("results", "recipes")  # the folders of the book whose files chapters read
 
@@ -190,13 +185,7 @@ class Book:
                         self.labels[label] = Target(page, box.body, number("figure"))
                     elif label:
                         self.labels[label] = Target(page, box.argument)
-                    if box.name not in (
-                        "math",
-                        "code",
-                        "code-block",
-                        "figure",
-                        "explore",
-                    ):
+                    if box.name not in _LEAVES:
                         walk(box.body)
             for label in waiting:
                 self.labels[label] = Target(page)
