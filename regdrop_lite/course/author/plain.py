@@ -22,15 +22,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import nbformat
-import yaml
-from docutils.nodes import make_id
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell
-from pybtex.database import BibliographyData, parse_file
-from pybtex.plugin import find_plugin
+from regdrop_lite.course.extras import needs
+
+with needs("author", "nbformat, PyYAML, docutils, markdown-it or pybtex"):
+    import nbformat
+    import yaml
+    from docutils.nodes import make_id
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+    from nbformat import NotebookNode
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+    from pybtex.database import BibliographyData, parse_file
+    from pybtex.plugin import find_plugin
 
 from regdrop_lite.course.author.markdown import (
     PlainError,

@@ -15,11 +15,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
-
 from regdrop_lite.course.author.markdown import PlainError
 from regdrop_lite.course.author.plain import Book, write_plain
+from regdrop_lite.course.extras import needs
+
+with needs("author", "nbformat"):
+    import nbformat
+    from nbformat import NotebookNode
 
 __all__ = ["class_version", "main", "scaffold", "write_class"]
 
