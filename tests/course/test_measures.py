@@ -13,7 +13,7 @@ from torch import nn
 
 from regdrop_lite import DropLayer, DropPath, SpatialDropout2d, set_generator
 from regdrop_lite.course.augmentation import flip_labels
-from regdrop_lite.course.data import as_tensors, load_data, make_generator, subset
+from regdrop_lite.course.data import as_tensors, make_generator
 from regdrop_lite.course.evaluation import evaluate, predict, score
 from regdrop_lite.course.measures import (
     MEASURES,
@@ -37,18 +37,6 @@ from regdrop_lite.course.measures import (
 )
 from regdrop_lite.course.models import ResNetSmall, TinyCNN
 from regdrop_lite.course.training import TrainConfig, train
-
-
-@pytest.fixture(scope="module")
-def data():
-    """The embedded data set, cut down to 60, 40 and 50 images."""
-    full = load_data()
-    return replace(
-        full,
-        train=subset(full.train, 60, seed=0),
-        validation=subset(full.validation, 40, seed=0),
-        test=subset(full.test, 50, seed=0),
-    )
 
 
 def small_net(
