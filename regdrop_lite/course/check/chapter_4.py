@@ -47,6 +47,7 @@ from regdrop_lite.course.check.properties import (
     call,
     distinct,
     is_close,
+    require_blocks,
     require_dtype,
     require_generator,
     require_gradient,
@@ -164,37 +165,6 @@ def _require_weights(got: Tensor, expected: Tensor, known: Mapping[str, Any]) ->
     if torch.allclose(got, got[0, 0].expand_as(got)):
         raise Wrong(f"{text}: one scale cannot serve all places")
     raise Wrong(f"{text}: is each weight one over the probability to be kept?")
-
-
-def _require_blocks(fell: Tensor, k: int) -> None:
-    """Do whole blocks of k x k fall? ``fell`` has the shape (n, H, H)."""
-
-    def made_of_blocks(mask: Tensor, k: int) -> bool:
-        whole = -F.max_pool2d(-mask, k, stride=1)  # 1 where a full block starts
-        again = F.max_pool2d(F.pad(whole, [k - 1] * 4), k, stride=1)
-        return torch.equal(again, mask)
-
-    mask = fell[:, None].double()
-    lost = fell.sum(dim=(1, 2))
-    least = int(lost[lost > 0].min())
-    expected = f"k = {k}: expected that only whole blocks of {k} x {k} fall"
-    if made_of_blocks(mask, k):
-        require(
-            least == k * k,
-            f"{expected}, got maps that lose {least} or more: the blocks are too large",
-        )
-        return
-    if made_of_blocks(F.pad(mask, [k] * 4, value=1.0), k):
-        raise Wrong(
-            f"{expected}, got blocks that are cut at the border: a seed needs room for "
-            "its whole block"
-        )
-    if least == (k - 1) ** 2 and made_of_blocks(mask, k - 1):
-        raise Wrong(
-            f"{expected}, got blocks of {k - 1} x {k - 1}: count how far a seed grows"
-        )
-    cause = "single elements fall" if least < k else "what falls is no square"
-    raise Wrong(f"{expected}, got maps that lose {least}: {cause}")
 
 
 def _require_own(fell: Tensor, what: str) -> None:
@@ -355,7 +325,7 @@ def drop_block(function: Callable[..., Tensor]) -> Report:
         return call(function, x, p, k, generator=g, what=what, own=own)
 
     def check_blocks() -> None:
-        _require_blocks(distinct(apply(signed(50, 40, 10, 10), 0.1, 4)), 4)
+        require_blocks(distinct(apply(signed(50, 40, 10, 10), 0.1, 4)), 4)
 
     def check_rate() -> None:
         for p, k, size in ((0.5, 4, 10), (0.2, 3, 7), (0.7, 2, 4)):

@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any, TypeVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regdrop_lite.course.check.core import (
@@ -272,6 +273,37 @@ def require_generator(draw: Callable[[torch.Generator], Tensor]) -> None:
         "another state of the generator gives the same mask: the random numbers do not "
         "come from it",
     )
+
+
+def require_blocks(fell: Tensor, k: int) -> None:
+    """Do whole blocks of k x k fall? ``fell`` has the shape (n, H, H)."""
+
+    def made_of_blocks(mask: Tensor, k: int) -> bool:
+        whole = -F.max_pool2d(-mask, k, stride=1)  # 1 where a full block starts
+        again = F.max_pool2d(F.pad(whole, [k - 1] * 4), k, stride=1)
+        return torch.equal(again, mask)
+
+    mask = fell[:, None].double()
+    lost = fell.sum(dim=(1, 2))
+    least = int(lost[lost > 0].min())
+    expected = f"k = {k}: expected that only whole blocks of {k} x {k} fall"
+    if made_of_blocks(mask, k):
+        require(
+            least == k * k,
+            f"{expected}, got maps that lose {least} or more: the blocks are too large",
+        )
+        return
+    if made_of_blocks(F.pad(mask, [k] * 4, value=1.0), k):
+        raise Wrong(
+            f"{expected}, got blocks that are cut at the border: a seed needs room for "
+            "its whole block"
+        )
+    if least == (k - 1) ** 2 and made_of_blocks(mask, k - 1):
+        raise Wrong(
+            f"{expected}, got blocks of {k - 1} x {k - 1}: count how far a seed grows"
+        )
+    cause = "single elements fall" if least < k else "what falls is no square"
+    raise Wrong(f"{expected}, got maps that lose {least}: {cause}")
 
 
 # --- answers and slips ----------------------------------------------------------------
