@@ -9,23 +9,45 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What takes longest comes first, so that no worker waits for another in the end. The
-# seconds of a whole file on one core, as `pytest --durations=0` gives them; a file that
-# is not here takes less than any that is.
+# seconds of a whole file on one core, its slow tests with it, as `--durations=0` gives
+# them; a file that is not here takes less than any that is.
 SECONDS = {
-    "tests/site/test_browser.py": 90,  # the slow tests build the site first
-    "book/reference/study.ipynb": 33,
-    "tests/layers/test_transforms.py": 33,
-    "book/01_spatial_dropout.ipynb": 26,
-    "book/04_drop_block.ipynb": 24,
-    "book/02_implicit_ensembles.ipynb": 22,
-    "book/03b_drop_path_details.ipynb": 17,
-    "tests/test_measures.py": 17,
-    "book/reference/study_variants.ipynb": 16,
-    "book/03_drop_path.ipynb": 16,
-    "tests/layers/test_drop_block.py": 15,
-    "tests/layers/test_common.py": 12,
-    "tests/test_plans.py": 11,
-    "tests/layers/test_drop_path.py": 11,
+    "tests/site/test_explorables.py": 500,
+    "tests/site/test_browser.py": 400,
+    "tests/book/test_commands.py": 300,
+    "tests/study/test_sweep.py": 300,
+    "tests/teach/test_kit.py": 250,
+    "tests/project/test_distributions.py": 200,
+    "tests/layers/test_state.py": 150,
+    "tests/layers/test_transforms.py": 150,
+    "tests/course/check/test_chapter_3.py": 111,
+    "tests/site/test_looks.py": 100,
+    "tests/site/test_pages.py": 100,
+    "tests/site/test_predict.py": 60,
+    "tests/course/check/test_chapter_4.py": 44,
+    "book/reference/study.ipynb": 43,
+    "book/reference/study_variants.ipynb": 39,
+    "book/01_spatial_dropout.ipynb": 35,
+    "book/02b_implicit_ensembles_claims.ipynb": 30,
+    "book/03b_drop_path_details.ipynb": 26,
+    "book/06_in_practice.ipynb": 26,
+    "book/exercises/02_implicit_ensembles_exercises.ipynb": 22,
+    "book/04_drop_block.ipynb": 21,
+    "book/exercises/03_drop_path_exercises.ipynb": 17,
+    "tests/tools/test_audit.py": 16,
+    "book/04b_drop_block_details.ipynb": 14,
+    "tests/course/check/test_chapter_2.py": 13,
+    "tests/course/check/test_chapter_1.py": 13,
+    "book/05_which_one.ipynb": 12,
+    "book/exercises/04_drop_block_exercises.ipynb": 11,
+    "book/02_implicit_ensembles.ipynb": 11,
+    "tests/layers/test_drop_block.py": 11,
+    "tests/layers/test_tracers.py": 10,
+    "tests/layers/test_drop_path.py": 10,
+    "tests/explore/test_explore.py": 9,
+    "tests/book/test_plain.py": 9,
+    "tests/layers/test_common.py": 9,
+    "book/03_drop_path.ipynb": 8,
 }
 
 # Files whose tests need nothing of each other: any worker may take any of them.

@@ -75,3 +75,11 @@ def test_the_versions_of_python_are_the_same_everywhere():
     assert yaml.safe_load(text)["jobs"]["test"]["strategy"]["matrix"]["python"] == known
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"Python {', '.join(known[:-1])} or {known[-1]}" in readme
+
+
+def test_files_whose_time_is_known_exist():
+    """Otherwise conftest.py would order what is not there."""
+    text = (ROOT / "conftest.py").read_text(encoding="utf-8")
+    files = re.findall(r'^    "([^"]+)": \d+,$', text, flags=re.M)
+    assert len(files) > 20
+    assert [file for file in files if not (ROOT / file).is_file()] == []
