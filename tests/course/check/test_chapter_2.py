@@ -76,7 +76,7 @@ def test_right_masks(answer):
             {0: [0.04, 0.2, 0.12, 0.64]},
             {"probabilities": "second kept: expected p * q, got 0.2"},
         ),
-        ({0: [math.nan] * 4}, {"probabilities": "got the sum nan"}),
+        ({0: [math.nan] * 4}, {"probabilities": "expected a number, got NaN"}),
         ({0: CHANCES[:3]}, {"probabilities": "a list of 4 numbers, got 3"}),
         ({1: [0.0, 2.0, 4.0, 6.0]}, {"sums": "without the scale"}),
         ({1: [0.0, 1.6, 3.2, 4.8]}, {"sums": "got them multiplied by it"}),
