@@ -244,10 +244,7 @@ def plain_buttons(
         f"notebooks/{name}",
     }
     for group in context["header_buttons"]:
-        buttons = group.get("buttons", [])
-        # The theme's own would open the source, with solutions, as text.
-        buttons[:] = [b for b in buttons if b["text"] != ".ipynb"]
-        for button in buttons:
+        for button in group.get("buttons", []):
             if button["text"] in leads:
                 button["url"] = leads[button["text"]]
                 button["icon"] = ""  # a picture that every page would load
@@ -256,7 +253,7 @@ def plain_buttons(
 def plain_download(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Tell the template "plain-download.html" where a page's notebook is."""
+    """Tell the template "download-menu.html" where a page's notebook is."""
     if doctree is not None and str(app.env.doc2path(page)).endswith(".ipynb"):
         name = page.removeprefix("book/") + ".ipynb"
         url = f"{context['pathto']('notebooks', 1)}/{name}"

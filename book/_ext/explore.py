@@ -22,11 +22,13 @@ know is in ``book/explore/mask.json``, if there is such a file.
 
 The modules are plain ES modules and run as they are from a server. Pages opened as
 files are another matter: from ``file://`` browsers load neither modules nor JSON.
-Therefore all modules are written into one classic script, ``explore/explore.js``,
-in which each puts into the object ``explore`` what it exports and takes from there what
-it imports. Nothing else changes, so that a reader finds the source in the browser.
+Therefore the modules are written as classic scripts, in which each puts into the
+object ``explore`` what it exports and takes from there what it imports. Nothing else
+changes, so that a reader finds the source in the browser. ``explore/explore.js`` has
+what all of them share, and fetches the script of a figure when that comes near.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -105,25 +107,29 @@ def classic(name: str, source: str) -> str:
 
 
 def write_scripts(app: Sphinx) -> None:
-    """Write one script of all modules: one request, and other pages have it already."""
+    """Write one script of what all figures share, and one for each of them."""
     if app.builder.format != "html":
         return
     out = Path(app.outdir) / "_static" / "explore"
     out.mkdir(parents=True, exist_ok=True)
-    script = ""
-    paths = {path.stem: path for path in sorted(SOURCE.glob("*.js"))}
-    rest = [name for name in paths if name not in (*FIRST, LAST)]
-    for path in (paths[name] for name in (*FIRST, *rest, LAST)):
-        text = classic(path.stem, path.read_text(encoding="utf-8"))
+    scripts = {}
+    for name in (*FIRST, *modules(), LAST):
+        path = SOURCE / f"{name}.js"
+        scripts[name] = classic(name, path.read_text(encoding="utf-8"))
         data = path.with_suffix(".json")
         if data.exists():
             value = json.loads(data.read_text(encoding="utf-8"))
             packed = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            text += f"explore.data.{path.stem} = {packed};\n"
-        if path.stem == LAST:
-            text += "explore.mount.mountAll(explore, explore.data);\n"
-        script += text
-    (out / "explore.js").write_text(script, encoding="utf-8", newline="\n")
+            scripts[name] += f"explore.data.{name} = {packed};\n"
+    # A browser that has kept an older script of a figure has to fetch the new one.
+    version = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()[:8]
+    shared = "".join(scripts.pop(name) for name in (*FIRST, LAST))
+    scripts["explore"] = (
+        f"{shared}explore.mount.mountAll(explore.mount.fetching("
+        f'explore, document.currentScript.src, "{version}"), explore.data);\n'
+    )
+    for name, script in scripts.items():
+        (out / f"{name}.js").write_text(script, encoding="utf-8", newline="\n")
     style = (SOURCE / "explore.css").read_text(encoding="utf-8")
     (out / "explore.css").write_text(style, encoding="utf-8", newline="\n")
 

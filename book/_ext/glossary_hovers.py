@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from docutils import nodes
+from predict import given
 from sphinx.addnodes import glossary, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -27,7 +28,7 @@ class first_use(nodes.Inline, nodes.TextElement):
 CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.FixedTextElement)
 CLOSED += (nodes.raw, nodes.term, nodes.caption, nodes.container, nodes.strong)
 CLOSED += (pending_xref, nodes.rubric, nodes.math, nodes.table, first_use)
-CLOSED += (dropdown_title,)
+CLOSED += (dropdown_title, given)  # a click on these opens what they fold
 # A hover is plain text; tests/site/test_glossary.py finds a sign that is not here.
 SIGNS = {r"\times": "×", r"\rho": "ρ", r"\gamma": "γ", r"q_\ell": "q", r"^2": "²"}
 

@@ -1,8 +1,9 @@
 """Pages for instructors and learners that are made of data files.
 
 ``{quiz} 1`` shows the public questions of chapter 1, ``{sections} 1`` its minutes,
-``{matrix} 1`` its objectives, and ``{timetable} lab`` a plan. What does not fit is a
-warning, which a build with -W does not survive.
+``{matrix} 1`` its objectives, and ``{timetable} lab`` a plan. The slides are written
+into ``teach/slides`` of the site. What does not fit is a warning, which a build with -W
+does not survive.
 """
 
 import functools
@@ -24,6 +25,7 @@ from regdrop_lite.course.teach.plans import (
     sections_markdown,
 )
 from regdrop_lite.course.teach.quiz import quiz_markdown
+from regdrop_lite.course.teach.slides import SlideError, write_slides
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +119,16 @@ def look_for_faults(app: Sphinx) -> None:
         logger.warning(fault, type="teach")
 
 
+def add_slides(app: Sphinx, exception: Exception | None) -> None:
+    """Write the slides into the site."""
+    if exception is None and app.builder.format == "html":
+        root, out = Path(app.srcdir), Path(app.outdir, "teach", "slides")
+        try:
+            write_slides(root, out, read_course(root), site="../../")
+        except (SlideError, OSError) as error:
+            logger.warning(error, type="teach")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("quiz", Quiz)
@@ -124,4 +136,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("matrix", Matrix)
     app.add_directive("timetable", Timetable)
     app.connect("builder-inited", look_for_faults)
+    app.connect("build-finished", add_slides)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

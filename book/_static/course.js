@@ -4,7 +4,8 @@
 document.addEventListener(
   "click",
   (event) => {
-    const button = event.target.closest(".theme-switch-button");
+    /** @type {HTMLElement | null} */
+    const button = /** @type {Element} */ (event.target).closest(".theme-switch-button");
     if (button) setTimeout(() => button.focus({ preventScroll: true }));
   },
   true,
@@ -13,7 +14,9 @@ document.addEventListener(
 // A formula that is wider than its place can be scrolled, so it has to take the focus.
 // One that fits is no stop for the Tab key.
 function markScrollers() {
-  for (const part of document.querySelectorAll("div.math, span.math.long")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const formulas = document.querySelectorAll("div.math, span.math.long");
+  for (const part of formulas) {
     if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
   }
@@ -22,14 +25,16 @@ addEventListener("load", markScrollers);
 addEventListener("resize", markScrollers);
 
 // Paper has nothing to click: what is folded is printed open, and then shut again.
+/** @param {string} which @returns {NodeListOf<HTMLDetailsElement>} */
+const folds = (which) => document.querySelectorAll(`details${which}`);
 addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details:not([open])")) {
+  for (const part of folds(":not([open])")) {
     part.open = true;
     part.dataset.shut = "";
   }
 });
 addEventListener("afterprint", () => {
-  for (const part of document.querySelectorAll("details[data-shut]")) {
+  for (const part of folds("[data-shut]")) {
     part.open = false;
     delete part.dataset.shut;
   }
@@ -37,8 +42,9 @@ addEventListener("afterprint", () => {
 
 // The table of decisions (chapter 5): three menus above it, and the rows that fit as cards.
 addEventListener("DOMContentLoaded", () => {
+  /** @type {HTMLTableElement | null} */
   const table = document.querySelector(".tag_decisions table");
-  if (!table) return;
+  if (!table?.tHead) return;
   const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
   const rows = [...table.tBodies[0].rows];
   const said = (row, k) => row.cells[k].textContent.trim();
@@ -70,6 +76,6 @@ addEventListener("DOMContentLoaded", () => {
   form.className = "chooser";
   form.append(status);
   table.classList.add("chosen");
-  table.closest(".cell_output, .output").prepend(form);
+  table.closest(".cell_output, .output")?.prepend(form);
   show();
 });

@@ -7,7 +7,7 @@
 
   function load() {
     try {
-      return JSON.parse(localStorage.getItem(KEY));
+      return JSON.parse(localStorage.getItem(KEY) ?? "null");
     } catch {
       return null; // a private window, perhaps
     }
@@ -34,20 +34,34 @@
     return twin;
   }
 
+  /** The words that stay when a fold is shut. @param {Element} fold
+   * @returns {HTMLElement} */
+  function summaryOf(fold) {
+    const summary = fold.querySelector("summary");
+    if (!summary) throw new Error(`no summary in ${fold.outerHTML}`);
+    return summary;
+  }
+
   /** The number in "28 %", "0,5" or "1,500"; NaN if there is none. */
   function read(text) {
     const digits = text.replace("−", "-").replace(/\b([1-9]\d{0,2}),(?=\d{3}\b)/g, "$1");
     return parseFloat(digits.replace(",", "."));
   }
 
-  /** Give a question its field, and return what shows the present state. */
+  /** Give a question its field, and return what shows the present state.
+   * @param {HTMLElement} box */
   function setUp(box) {
     const { id } = box;
     const unit = box.dataset.unit ?? "";
-    const result = document.getElementById(`${id}-result`);
+    const result = /** @type {HTMLDetailsElement | null} */ (
+      document.getElementById(`${id}-result`)
+    );
+    /** @type {HTMLElement | null} */
     const list = box.querySelector(".predict-choices");
-    const choices = [...box.querySelectorAll(".predict-choice")];
-    const summaries = choices.map((choice) => choice.querySelector("summary"));
+    /** @type {NodeListOf<HTMLElement>} */
+    const listed = box.querySelectorAll(".predict-choice");
+    const choices = [...listed];
+    const summaries = choices.map(summaryOf);
     const texts = summaries.map((summary) => summary.textContent.trim());
     const right = choices.find((choice) => choice.dataset.right);
     const number = box.dataset.kind === "number";
@@ -58,6 +72,9 @@
       summaries.forEach((summary, i) => {
         const radio = make("input", { type: "radio", name: "answer", value: texts[i] });
         const text = make("span", {}, ...copy(summary).childNodes);
+        // A formula alone names no field where it is not read as text.
+        if (!text.textContent?.replace(text.querySelector("math")?.textContent ?? "", "").trim())
+          radio.ariaLabel = texts[i];
         group.append(make("label", {}, radio, text));
       });
       form.append(group);
@@ -72,7 +89,7 @@
 
     // What the reader said stands beside the result, the other answers behind it.
     const own = make("div", { className: "predict-own", tabIndex: -1 });
-    if (result) result.querySelector("summary").after(own);
+    if (result) summaryOf(result).after(own);
     else box.append(own);
     if (!result) own.role = "status";
     if (list) (result ?? box).append(list);
@@ -80,22 +97,24 @@
     function find(answer) {
       if (!number) return choices[texts.indexOf(answer)];
       const value = read(answer);
-      const near = ({ dataset }) => Math.abs(dataset.value - value) <= +dataset.tolerance + 1e-9;
-      return near(right) ? right : choices.find(near);
+      const near = ({ dataset }) =>
+        Math.abs(Number(dataset.value) - value) <= Number(dataset.tolerance) + 1e-9;
+      return right && near(right) ? right : choices.find(near);
     }
 
     function show() {
       const answer = state.answers[id] ?? "";
       const chosen = find(answer);
       let said = [answer + (number && unit && !answer.endsWith(unit) ? ` ${unit}` : "")];
-      if (chosen && !number) said = copy(chosen.querySelector("summary")).childNodes;
+      if (chosen && !number) said = copy(summaryOf(chosen)).childNodes;
       own.hidden = !answer;
       own.replaceChildren(make("p", {}, "You said: ", make("strong", {}, ...said), "."));
       if (chosen) own.append(...[...copy(chosen).children].slice(1));
-      else if (read(answer) > right?.dataset.value) own.append("That is too much.");
-      else if (read(answer) < right?.dataset.value) own.append("That is too little.");
+      else if (read(answer) > Number(right?.dataset.value)) own.append("That is too much.");
+      else if (read(answer) < Number(right?.dataset.value)) own.append("That is too little.");
       if (result) result.open = state.all || Boolean(state.open[id]);
-      else list.hidden = answer || state.all ? false : "until-found";
+      else if (answer || state.all) list?.removeAttribute("hidden");
+      else list?.setAttribute("hidden", "until-found");
     }
 
     form.addEventListener("submit", (event) => {
@@ -105,7 +124,7 @@
       state.open[id] = true;
       save();
       show();
-      if (result) (answer ? own : result.querySelector("summary")).focus();
+      if (result) (answer ? own : summaryOf(result)).focus();
     });
     result?.addEventListener("toggle", () => {
       if (state.all || "shut" in result.dataset) return; // the switch, or paper
@@ -120,7 +139,9 @@
     return show;
   }
 
-  const shows = [...document.querySelectorAll(".predict")].map(setUp);
+  /** @type {NodeListOf<HTMLElement>} */
+  const boxes = document.querySelectorAll(".predict");
+  const shows = [...boxes].map(setUp);
   const all = make("input", { type: "checkbox", role: "switch", checked: state.all });
   all.addEventListener("change", () => {
     state.all = all.checked;
@@ -128,16 +149,17 @@
     for (const show of shows) show();
   });
   const label = make("label", { className: "predict-all" }, all, "Show all results");
-  document.querySelector("article h1").after(label);
+  document.querySelector("article h1")?.after(label);
   for (const show of shows) show();
 
   // A link into something folded opens it, also where the address holds the state of an
   // interactive figure.
   function reach() {
     const target = document.getElementById(location.hash.slice(1).split(/[?;]/)[0]);
-    const folded = target?.closest("details:not([open])");
-    for (let part = folded; part; part = part.parentElement.closest("details")) part.open = true;
-    if (folded) target.scrollIntoView();
+    const shut = () => target?.closest("details:not([open])");
+    const folded = shut();
+    for (let part = folded; part; part = shut()) part.toggleAttribute("open", true);
+    if (folded) target?.scrollIntoView();
   }
   addEventListener("hashchange", reach);
   addEventListener("load", reach);

@@ -9,13 +9,14 @@ Search.makeSearchSummary = (html, keywords, anchor) => {
   article.querySelectorAll(".headerlink, script, style").forEach((e) => e.remove());
   const words = [...keywords].map((word) => word.toLowerCase());
   const count = (text) => words.filter((word) => text.includes(word)).length;
-  const text = (section) => {
-    const copy = section.cloneNode(true);
+  const text = (/** @type {Element} */ section) => {
+    const copy = /** @type {Element} */ (section.cloneNode(true));
     copy.querySelectorAll("section").forEach((inner) => inner.remove());
     return copy.textContent.replace(/\s+/g, " ").trim();
   };
   // The first of the sections that hold most of the words.
   const named = anchor ? article.querySelector(`#${CSS.escape(anchor.slice(1))}`) : null;
+  /** @type {Element | null | undefined} */
   let best = named?.closest("section");
   for (const section of best ? [] : article.querySelectorAll("section[id]"))
     if (!best || count(text(section).toLowerCase()) > count(text(best).toLowerCase()))
@@ -49,6 +50,6 @@ if (location.protocol === "file:") {
     "Opened as a file, the search finds pages but cannot quote them. To see excerpts, " +
     "run “python -m http.server” in this folder and open the address that it names.";
   addEventListener("DOMContentLoaded", () =>
-    document.querySelector("#search-results").before(note),
+    document.querySelector("#search-results")?.before(note),
   );
 }

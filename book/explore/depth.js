@@ -1,13 +1,12 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
-import { depthLaw, dropPathRates, generator } from "./laws.js";
-import { announcer, box, button, change, choice, drawing, finish, fixed, h, heading, histogram, label, note, numbers, raised, slider, stateOf, svg } from "./shared.js";
+import { depthLaw, dropPathRates, generator, sumOf, times } from "./laws.js";
+import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, raised, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
 const MOST = 500; // mini-batches that are kept in view
 
-/** @type {Record<string, any>} */
 const parameters = {
   p: { label: "p_max, largest rate", value: 0.5, min: 0, max: 0.9, step: 0.05 },
   schedule: {
@@ -44,30 +43,25 @@ export function batch(rate, mode, seed, number) {
   const random = generator(seed, number, 12);
   const coins = () => rate.map((p) => random() >= p);
   const first = coins();
-  return Array.from({ length: N }, (_, n) => (mode === "batch" || !n ? first : coins()));
+  return times(N, (n) => (mode === "batch" || !n ? first : coins()));
 }
 
 const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers();
+  const { model, el, table, input, read } = begin(place, parameters, ANEW);
   const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
   const right = LEFT + L * STEP + 6;
-  const bars = svg("path", { class: "explore-drop" });
-  const skips = svg("path", { class: "explore-skip" });
-  const open = svg("path", { class: "explore-open" });
-  const depths = Array.from({ length: N }, (_, n) =>
+  const depths = times(N, (n) =>
     svg("text", { x: right + 24, y: TOP + n * ROW + 12, "text-anchor": "end" }));
   const flow = svg(
-    "svg", { viewBox: `0 0 ${right + 26} ${TOP + N * ROW + 4}`, class: "explore-flow", role: "img" },
+    "svg", { viewBox: `0 0 ${right + 26} ${TOP + N * ROW + 4}`, class: "flow", role: "img" },
     svg("text", { x: LEFT, y: 9 }, "p of each block"), svg("text", { x: right + 24, y: 9, "text-anchor": "end" }, "depth"),
-    bars, skips, open, depths,
+    depths,
   );
+  const [bars, skips, open] = paths(flow, "drop", "skip", "open");
   // The heads of the blocks are buttons below the picture, so that keys reach them.
-  const heads = Array.from({ length: L }, (_, l) =>
+  const heads = times(L, (l) =>
     button("", () => {
       const blocks = [...model.get("blocks")];
       blocks[l] = { ".": "x", x: "o", o: "." }[blocks[l]] ?? ".";
@@ -79,17 +73,16 @@ function render(place) {
   let seen = []; // the depths of each mini-batch
 
   function show() {
-    const { p, schedule, mode, blocks, draws, seed } = stateOf(model, parameters);
+    const { p, schedule, mode, blocks, draws, seed } = read();
     const rate = rates(p, schedule, blocks);
     const setting = [p, schedule, mode, blocks, seed].join();
     if (setting !== known || draws < seen.length) seen = [];
     known = setting;
-    const count = (grid) => grid.map((row) => row.filter(Boolean).length);
-    while (seen.length < draws) seen.push(count(batch(rate, mode, seed, seen.length + 1)));
+    while (seen.length < draws) seen.push(batch(rate, mode, seed, seen.length + 1).map((row) => row.filter(Boolean).length));
     const grid = batch(rate, mode, seed, draws);
     const depth = seen[draws - 1];
 
-    bars.setAttribute("d", rate.map((r, l) => `M${LEFT + l * STEP + 3} 40v${-26 * r}h${STEP - 6}V40z`).join(""));
+    trace(bars, rate.map((r, l) => `M${LEFT + l * STEP + 3} 40v${-26 * r}h${STEP - 6}V40z`).join(""));
     let [lines, boxes] = ["", ""];
     grid.forEach((row, n) => {
       const y = TOP + n * ROW + 8;
@@ -99,8 +92,8 @@ function render(place) {
         if (taken) boxes += `M${x + 3} ${y - 5}h${STEP - 6}v10h${6 - STEP}z`;
       });
     });
-    skips.setAttribute("d", lines);
-    open.setAttribute("d", boxes);
+    trace(skips, lines);
+    trace(open, boxes);
     depths.forEach((text, n) => (text.textContent = String(depth[n])));
     heads.forEach((head, l) => {
       head.textContent = { ".": String(l), x: "✕", o: "●" }[blocks[l]] ?? "";
@@ -109,8 +102,8 @@ function render(place) {
 
     const { mean, spread, paths, ofMean } = moments(rate, mode);
     const all = seen.flat();
-    const average = all.reduce((a, b) => a + b) / all.length;
-    const batchMean = depth.reduce((a, b) => a + b) / N;
+    const average = sumOf(all) / all.length;
+    const batchMean = sumOf(depth) / N;
     const least = Math.min(...depth);
     const most = Math.max(...depth);
     table.show([
@@ -126,7 +119,7 @@ function render(place) {
     chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
     const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: depths ${least} to ${most} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
     label(flow, `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
-    said.say(words);
+    return words;
   }
 
   const { more, stop } = drawing(model, MOST, 3);
@@ -135,15 +128,15 @@ function render(place) {
   el.append(
     box("columns",
       h("div", {}, flow,
-        h("div", { class: "explore-heads", role: "group", "aria-label": "Blocks" }, heads),
+        h("div", { class: "heads", role: "group", "aria-label": "Blocks" }, heads),
         note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
         note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
-      h("div", {}, slider(model, "p", parameters.p, ANEW), choice(model, "schedule", parameters.schedule, ANEW), choice(model, "mode", parameters.mode, ANEW),
+      h("div", {}, input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
         table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
     ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
   ]);

@@ -1,12 +1,11 @@
 // All thinned nets of a small net, their two averages, and one pass without masks.
 
-import { generator } from "./laws.js";
-import { announcer, axes, box, button, change, choice, finish, fixed, h, heading, label, note, numbers, paths, picture, short, slider, stateOf, svg } from "./shared.js";
+import { generator, sumOf, times } from "./laws.js";
+import { axes, begin, box, button, change, finish, fixed, h, heading, label, note, paths, picture, PLAIN, short, svg, trace } from "./shared.js";
 
 const C = 6; // channels behind each of two convolutions
 const S = 25; // values in a map of the second
 
-/** @type {Record<string, any>} */
 const parameters = {
   photo: { label: "Photograph", value: "0", options: { 0: "first", 1: "second", 2: "third", 3: "fourth" } },
   p: { label: "p, to drop a channel (trained with 0.3)", value: 0.3, min: 0, max: 0.9, step: 0.05 },
@@ -19,7 +18,7 @@ const parameters = {
 export function softmax(logits) {
   const top = Math.max(...Array.from(logits));
   const e = Array.from(logits, (z) => Math.exp(z - top));
-  const sum = e.reduce((a, b) => a + b);
+  const sum = sumOf(e);
   return e.map((v) => v / sum);
 }
 
@@ -44,11 +43,11 @@ function behind(data, parts, factors) {
 export function ensemble(data, photo, p) {
   const { parts, label } = data.photos[photo];
   const q = 1 - p;
-  const bits = (m) => Array.from({ length: C }, (_, i) => (m >> (C - 1 - i)) & 1);
+  const bits = (m) => times(C, (i) => (m >> (C - 1 - i)) & 1);
   const logits = (added, factors) =>
     data.head_bias.map((b, k) =>
       factors.reduce((sum, f, out) => sum + f * added[out][k], b / 1000));
-  const chances = Array.from({ length: 64 }, (_, m) => bits(m).reduce((c, bit) => c * (bit ? q : p), 1));
+  const chances = times(64, (m) => bits(m).reduce((c, bit) => c * (bit ? q : p), 1));
   const arithmetic = new Array(10).fill(0);
   const middle = new Array(10).fill(0); // mean logits
   /** @type {{chance: number, given: number, best: number, loss: number}[]} */
@@ -93,7 +92,6 @@ export function twoUnits(p, relu) {
 }
 
 // The marks: name, glyph around its middle, class.
-/** @type {Record<string, string[]>} */
 const MARKS = {
   arithmetic: ["arithmetic mean", "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0", "line-2"],
   geometric: ["geometric mean", "m-4.5 -4.5h9v9h-9z", "line-1"],
@@ -109,34 +107,30 @@ function marks(chart, kinds, at) {
   const drawn = paths(chart.el, ...kinds.map((kind) => `mark ${MARKS[kind][2]}`));
   const words = kinds.map(() => h("span"));
   return {
-    list: h("ul", { class: "explore-legend" }, kinds.map((kind, i) =>
+    list: h("ul", { class: "legend" }, kinds.map((kind, i) =>
       h("li", {}, svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-        svg("path", { d: `M0 0${MARKS[kind][1]}`, class: `explore-mark explore-${MARKS[kind][2]}` })), words[i]))),
+        svg("path", { d: `M0 0${MARKS[kind][1]}`, class: `mark ${MARKS[kind][2]}` })), words[i]))),
     /** @param {Record<string, number>} values */
     show(values) {
       kinds.forEach((kind, i) => {
-        drawn[i].setAttribute("d", `M${chart.x(values[kind]).toFixed(1)} ${at}${MARKS[kind][1]}`);
+        trace(drawn[i], `M${chart.x(values[kind]).toFixed(1)} ${at}${MARKS[kind][1]}`);
         words[i].textContent = `${MARKS[kind][0]} ${fixed(values[kind], 3)}`;
       });
     },
   };
 }
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
+  const { model, el, table, formula: law, input, read } = begin(place, parameters);
   const data = model.get("data");
-  const said = announcer();
-  const table = numbers();
-  const chart = axes([0, 0.5, 1], [[0, ""], [1, ""]], "probability of the true class", 120);
+  const chart = axes([0, 0.5, 1], PLAIN, "probability of the true class", 120);
   const [bars] = paths(chart.el, "bar");
   const line = marks(chart, ["arithmetic", "geometric", "plain", "this"], 10);
-  const small = axes([0, 0.5, 1], [[0, ""], [1, ""]], "probability of the true class", 26);
+  const small = axes([0, 0.5, 1], PLAIN, "probability of the true class", 26);
   const units = marks(small, ["arithmetic", "geometric", "plain", "dropped", "kept"], 16);
-  const view = svg("svg", { viewBox: "0 0 28 28", class: "explore-photo", role: "img" });
+  const view = svg("svg", { viewBox: "0 0 28 28", class: "photo", role: "img" });
   const words = h("p");
-  const law = h("p", { class: "explore-formula" });
-  const heads = Array.from({ length: 2 * C }, (_, i) =>
+  const heads = times(2 * C, (i) =>
     button("", () => {
       const mask = [...model.get("mask")];
       mask[i] = mask[i] === "1" ? "0" : "1";
@@ -146,25 +140,25 @@ function render(place) {
     const number = (model.get("draw") + 1) % 10000;
     const random = generator(number, 2, 12);
     const coin = () => (random() >= model.get("p") ? "1" : "0");
-    change(model, { draw: number, mask: Array.from({ length: 2 * C }, coin).join("") });
+    change(model, { draw: number, mask: times(2 * C, coin).join("") });
   };
   let known = "";
   /** @type {any} */
   let all;
 
   function show() {
-    const { photo, p, mask, relu } = stateOf(model, parameters);
+    const { photo, p, mask, relu } = read();
     const { words: title, pixels, label: real } = data.photos[photo];
     if (known !== `${photo} ${p}`) {
       all = ensemble(data, Number(photo), p);
       known = `${photo} ${p}`;
-      view.replaceChildren(svg("rect", { width: 28, height: 28, class: "explore-ground" }), ...picture(pixels, 28));
+      view.replaceChildren(svg("rect", { width: 28, height: 28, class: "ground" }), ...picture(pixels, 28));
       label(view, data.classes[real]);
       const heights = new Array(25).fill(0);
       for (const { given, chance } of all.members) heights[Math.min(Math.floor(25 * given), 24)] += chance;
       const top = Math.max(...heights);
       const width = chart.x(0.04) - chart.x(0);
-      bars.setAttribute("d", heights.map((v, i) => `M${chart.x(i / 25) + 0.5} ${chart.y(0)}v${(-96 * v) / top}h${width - 1}V${chart.y(0)}z`).join(""));
+      trace(bars, heights.map((v, i) => `M${chart.x(i / 25) + 0.5} ${chart.y(0)}v${(-96 * v) / top}h${width - 1}V${chart.y(0)}z`).join(""));
     }
     const member = all.members[parseInt(mask, 2)];
     const values = { arithmetic: all.arithmetic[real], geometric: all.geometric[real], plain: all.plain[real], this: member.given };
@@ -190,23 +184,23 @@ function render(place) {
     const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;
     label(chart.el, `Histogram of all 4,096 thinned nets, each as often as its mask. ${text}`);
     label(small.el, `Two units ${relu === "on" ? "with" : "without"} ReLU: one pass ${fixed(two.plain, 3)}, geometric mean ${fixed(two.geometric, 3)}.`);
-    said.say(`${text} Two units: ${law.textContent}.`);
+    return `${text} Two units: ${law.textContent}.`;
   }
   el.append(
-    choice(model, "photo", parameters.photo),
+    input("photo"),
     box("columns",
       h("div", {}, box("beside", view, words), chart.el, line.list,
         note("Bars: all thinned nets, each as often as its mask is drawn.")),
-      h("div", {}, slider(model, "p", parameters.p),
+      h("div", {}, input("p"),
         heading("Channels of the first layer, then of the second"),
-        h("div", { class: "explore-heads", role: "group", "aria-label": "Channels" }, heads),
+        h("div", { class: "heads", role: "group", "aria-label": "Channels" }, heads),
         box("buttons", button("Draw a net", draw)), table.el)),
     box("columns",
       h("div", {}, heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
-        choice(model, "relu", parameters.relu), law),
+        input("relu"), law),
       h("div", {}, small.el, units.list)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
     ["No ReLU", "p = 0.5: where have one pass and the geometric mean gone, and why?", { relu: "off", p: 0.5 }],
   ]);

@@ -1,6 +1,13 @@
 // The mathematics of the masks: rates, laws, and draws from a seeded generator.
 // Nothing here knows of a page. The tests compare it with the package, regdrop_lite.
 
+/** A list of so many values. @template T @param {number} n
+ * @param {(i: number) => T} make @returns {T[]} */
+export const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
+
+/** @param {number[]} list */
+export const sumOf = (list) => list.reduce((a, b) => a + b, 0);
+
 /**
  * A seeded generator of numbers in [0, 1): sfc32 by Chris Doty-Humphrey.
  * The same seeds give the same numbers in every browser.
@@ -22,12 +29,16 @@ export function generator(...seeds) {
   return next;
 }
 
+/** Where a block may begin along a line: [first, last].
+ * @param {number} size @param {number} k @param {string} border */
+export const starts = (size, k, border) => (border === "clip" ? [1 - k, size - 1] : [0, size - k]);
+
 /** How many seed positions cover each element, along one dimension.
  * @param {number} size @param {number} block @param {string} border */
 export function coverCounts(size, block, border) {
   const k = Math.min(block, size);
   const last = size - k; // the last position at which a block still fits
-  return Array.from({ length: size }, (_, i) =>
+  return times(size, (i) =>
     border === "clip" ? k : Math.min(i, last) - Math.max(i - k + 1, 0) + 1,
   );
 }
@@ -52,21 +63,13 @@ export function droppedShare(line, gamma) {
  * @param {number} size @param {number} block */
 export function centredCounts(size, block) {
   const before = Math.floor(block / 2);
-  return Array.from({ length: size }, (_, i) =>
+  return times(size, (i) =>
     Math.min(i, size - 1 - before) - Math.max(i - block + 1, -before) + 1);
 }
 
 /** The seed probability of the DropBlock paper.
  * @param {number} size @param {number} block @param {number} p */
 export const textbookGamma = (size, block, p) => (p * size ** 2) / block ** 2 / (size - block + 1) ** 2;
-
-/** How often each value occurs.
- * @param {number[]} values @returns {[number, number][]} */
-function tally(values) {
-  const times = new Map();
-  for (const value of values) times.set(value, (times.get(value) ?? 0) + 1);
-  return [...times];
-}
 
 /**
  * The seed probability at which the expected share of dropped elements is p.
@@ -77,15 +80,14 @@ function tally(values) {
 export function dropBlockGamma(height, width, block, p, border) {
   if (p <= 0 || p >= 1) return p;
   const counts = coverTable(height, width, block, border);
-  const cases = tally(counts);
   const total = counts.length;
-  let x = (Math.log1p(-p) * total) / counts.reduce((a, b) => a + b);
+  let x = (Math.log1p(-p) * total) / sumOf(counts);
   for (;;) {
     let excess = 0;
     let slope = 0;
-    for (const [c, n] of cases) {
-      excess += n * Math.expm1(c * x);
-      slope += n * c * Math.exp(c * x);
+    for (const c of counts) {
+      excess += Math.expm1(c * x);
+      slope += c * Math.exp(c * x);
     }
     const step = (excess / total + p) / (slope / total);
     if (!(x - step < x)) return -Math.expm1(x); // rounding has the last word
@@ -106,40 +108,30 @@ export function keepProbability(height, width, block, gamma, border) {
  * @param {string} border */
 export function shareVariance(size, block, gamma, border) {
   const k = Math.min(block, size);
-  const first = border === "clip" ? 1 - k : 0; // positions of a seed's first element
-  const last = border === "clip" ? size - 1 : size - k;
-  // Along one dimension: how often two elements have (covers, covers, common covers).
-  const pairs = new Map();
+  const [first, last] = starts(size, k, border);
+  // Along one dimension: how many positions cover one of two elements, the other, both.
+  const pairs = [];
   for (let i = 0; i < size; i++)
     for (let j = 0; j < size; j++) {
-      const from = (e) => Math.max(e - k + 1, first);
-      const to = (e) => Math.min(e, last);
+      const [from, to] = [(e) => Math.max(e - k + 1, first), (e) => Math.min(e, last)];
       const common = Math.min(to(i), to(j)) - Math.max(from(i), from(j)) + 1;
-      const key = [to(i) - from(i), to(j) - from(j), Math.max(common, 0)].join();
-      pairs.set(key, (pairs.get(key) ?? 0) + 1);
+      pairs.push([to(i) - from(i) + 1, to(j) - from(j) + 1, Math.max(common, 0)]);
     }
-  const cases = [...pairs].map(([key, n]) => {
-    const [a, b, common] = key.split(",").map(Number);
-    return [a + 1, b + 1, common, n];
-  });
   let both = 0;
-  let mean = 0;
   const q = 1 - gamma;
-  for (const [a, b, s, n] of cases)
-    for (const [c, d, t, m] of cases) both += n * m * q ** (a * c + b * d - s * t);
-  for (const c of coverTable(size, size, block, border)) mean += q ** c;
-  const total = size ** 2;
-  return Math.max(both / total ** 2 - (mean / total) ** 2, 0);
+  for (const [a, b, s] of pairs)
+    for (const [c, d, t] of pairs) both += q ** (a * c + b * d - s * t);
+  return Math.max(both / size ** 4 - (1 - droppedShare(coverCounts(size, k, border), gamma)) ** 2, 0);
 }
 
 /** The binomial law: the probabilities of 0 ... n.
  * @param {number} n @param {number} p */
 export function binomial(n, p) {
   if (p <= 0 || p >= 1)
-    return Array.from({ length: n + 1 }, (_, k) => Number(k === (p <= 0 ? 0 : n)));
+    return times(n + 1, (k) => Number(k === (p <= 0 ? 0 : n)));
   let log = n * Math.log1p(-p);
   const odds = Math.log(p) - Math.log1p(-p);
-  return Array.from({ length: n + 1 }, (_, k) => {
+  return times(n + 1, (k) => {
     if (k) log += odds + Math.log((n - k + 1) / k);
     return Math.exp(log);
   });
@@ -148,7 +140,7 @@ export function binomial(n, p) {
 /** Drop probabilities of L blocks, by depth. @param {number} pMax @param {number} L
  * @param {string} schedule "linear", "linear1" or "constant" */
 export function dropPathRates(pMax, L, schedule) {
-  return Array.from({ length: L }, (_, l) => {
+  return times(L, (l) => {
     if (schedule === "linear") return pMax * (l / Math.max(L - 1, 1));
     return schedule === "linear1" ? pMax * ((l + 1) / L) : pMax;
   });
@@ -159,8 +151,15 @@ export function dropPathRates(pMax, L, schedule) {
 export function depthLaw(rates) {
   let law = [1];
   for (const p of rates)
-    law = Array.from({ length: law.length + 1 }, (_, d) => p * (law[d] ?? 0) + (1 - p) * (law[d - 1] ?? 0));
+    law = times(law.length + 1, (d) => p * (law[d] ?? 0) + (1 - p) * (law[d - 1] ?? 0));
   return law;
+}
+
+/** The elements of a square map that a block covers, by number.
+ * @param {number} row @param {number} column @param {number} k @param {number} size */
+export function covered(row, column, k, size) {
+  const line = (from) => times(k, (i) => from + i).filter((i) => i >= 0 && i < size);
+  return line(row).flatMap((i) => line(column).map((j) => i * size + j));
 }
 
 /** Which elements of a batch of maps fall, sample by sample, map by map, row by row.
@@ -175,15 +174,11 @@ export function drawMask(method, { N, C, size, p, k = 1, border = "valid" }, ran
   if (method === "block") {
     const block = Math.min(k, size);
     const gamma = dropBlockGamma(size, size, block, p, border);
-    const first = border === "clip" ? 1 - block : 0;
-    const last = border === "clip" ? size - 1 : size - block;
+    const [first, last] = starts(size, block, border);
     for (let map = 0; map < N * C; map++)
       for (let row = first; row <= last; row++)
         for (let column = first; column <= last; column++) {
-          if (random() >= gamma) continue;
-          for (let i = Math.max(row, 0); i < Math.min(row + block, size); i++)
-            for (let j = Math.max(column, 0); j < Math.min(column + block, size); j++)
-              fell[map * area + i * size + j] = 1;
+          if (random() < gamma) for (const i of covered(row, column, block, size)) fell[map * area + i] = 1;
         }
     return fell;
   }
@@ -195,8 +190,4 @@ export function drawMask(method, { N, C, size, p, k = 1, border = "valid" }, ran
 }
 
 /** The share of a mask that falls. @param {Uint8Array} fell */
-export function share(fell) {
-  let sum = 0;
-  for (const one of fell) sum += one;
-  return sum / fell.length;
-}
+export const share = (fell) => sumOf([...fell]) / fell.length;

@@ -1,34 +1,23 @@
 // Four ways to drop: single values, feature maps, blocks of a map, the whole branch.
 
-import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance } from "./laws.js";
-import { announcer, box, button, choice, drawing, finish, fixed, h, hatching, heading, histogram, label, note, numbers, paths, picture, short, slider, squares, stateOf, svg, unique } from "./shared.js";
+import { binomial, drawMask, dropBlockGamma, generator, keepProbability, share, shareVariance, sumOf, times } from "./laws.js";
+import { begin, box, button, cells, drawing, finish, fixed, h, hatching, heading, histogram, label, METHOD, NAMES, note, picture, short, squares, svg, trace, unique } from "./shared.js";
 
 const N = 4; // samples
 const C = 4; // feature maps
 const SIZE = 14; // a map is SIZE × SIZE
 const MOST = 1000; // draws that are kept in view
 
-/** @type {Record<string, any>} */
 const parameters = {
-  method: {
-    label: "What falls together",
-    value: "element",
-    options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
-  },
+  method: { ...METHOD, value: "element" },
   p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
   k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
-  border: {
-    label: "Blocks at the border",
-    value: "valid",
-    options: { valid: "stay inside", clip: "are cut off" },
-  },
+  border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
   seed: { label: "seed", value: 24, min: 1, max: 999, step: 1 },
   draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
 };
 
 const ANEW = { draws: 1 }; // what a reader changes begins with one draw
-/** @type {Record<string, string>} */
-const NAMES = { element: "Element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
 const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
 
 /** What a setting means in numbers.
@@ -64,7 +53,7 @@ export function law(method, p, spread) {
     const n = ASKED[method];
     return binomial(n, p).map((chance, i) => [i / n, chance]);
   }
-  const bins = Array.from({ length: 41 }, (_, i) => [i / 40, 0]);
+  const bins = times(41, (i) => [i / 40, 0]);
   if (method === "element") {
     const n = ASKED.element;
     binomial(n, p).forEach((chance, i) => (bins[Math.round((i / n) * 40)][1] += chance));
@@ -82,20 +71,6 @@ export function draw({ method, p, k, border, seed }, number) {
   return drawMask(method, { N, C, size: SIZE, p, k, border }, generator(seed, number, 14));
 }
 
-/** The lines between what fell and what did not, as the data of one path.
- * @param {Uint8Array} fell @param {number} start */
-function outline(fell, start) {
-  let d = "";
-  const at = (i, j) =>
-    i >= 0 && j >= 0 && i < SIZE && j < SIZE ? fell[start + i * SIZE + j] : 0;
-  for (let i = 0; i <= SIZE; i++)
-    for (let j = 0; j <= SIZE; j++) {
-      if (at(i, j) !== at(i - 1, j)) d += `M${j} ${i}h1`;
-      if (at(i, j) !== at(i, j - 1)) d += `M${j} ${i}v1`;
-    }
-  return d;
-}
-
 /** A picture of the maps under the mask. @param {any} data */
 function drawMaps(data) {
   const id = unique();
@@ -104,34 +79,30 @@ function drawMaps(data) {
   const side = N * step - gap;
   const paths = data.maps.flatMap((sample, n) =>
     sample.map((text, c) => {
-      const fell = svg("path", { style: `fill: url(#${id})` });
-      const edge = svg("path", { class: "explore-edge" });
-      return [fell, edge, svg("g", { transform: `translate(${c * step} ${n * step})` },
-        svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), picture(text, SIZE), fell, edge)];
+      const fell = svg("path", { class: "gone", style: `fill: url(#${id})` });
+      return [fell, svg("g", { transform: `translate(${c * step} ${n * step})` },
+        svg("rect", { width: SIZE, height: SIZE, class: "ground" }), picture(text, SIZE), fell)];
     }));
-  const skips = svg("path", { class: "explore-frame", d: data.samples.map((_, n) => {
+  const skips = svg("path", { class: "frame", d: data.samples.map((_, n) => {
     const [top, middle, end] = [n * step, n * step + SIZE / 2, side + 2];
     return `M-.6 ${middle}V${top + SIZE + 0.75}H${end}V${middle + 1}M${side} ${middle}H${end + 1}` +
       `m-2 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0m1 -1v2`;
   }).join("") });
   const el = svg(
-    "svg", { viewBox: `-6 -3.5 ${side + 9.3} ${side + 4.8}`, class: "explore-maps", role: "img" },
+    "svg", { viewBox: `-6 -3.5 ${side + 9.3} ${side + 4.8}`, class: "maps", role: "img" },
     svg("defs", {}, hatching(id, 1.5)),
     ["map 1", "map 2", "map 3", "map 4"].map((text, c) =>
       svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, text)),
     data.samples.map((text, n) =>
       svg("text", { transform: `translate(-1.5 ${n * step + SIZE / 2}) rotate(-90)`, "text-anchor": "middle" }, text)),
-    paths.map(([, , group]) => group), skips,
+    paths.map(([, group]) => group), skips,
   );
   return {
     el,
     /** @param {Uint8Array} mask @param {string} method @param {string} text */
     show(mask, method, text) {
       skips.setAttribute("visibility", method === "path" ? "visible" : "hidden");
-      paths.forEach(([fell, edge], i) => {
-        fell.setAttribute("d", squares(mask, SIZE, i * SIZE ** 2));
-        edge.setAttribute("d", outline(mask, i * SIZE ** 2));
-      });
+      paths.forEach(([fell], i) => trace(fell, squares(mask, SIZE, i * SIZE ** 2)));
       label(el, text);
     },
   };
@@ -139,16 +110,13 @@ function drawMaps(data) {
 
 /** The probability to be kept, place by place. */
 function drawPlaces() {
-  const cells = Array.from({ length: SIZE ** 2 }, (_, i) =>
-    svg("rect", { x: i % SIZE, y: Math.floor(i / SIZE), width: 1, height: 1, "shape-rendering": "crispEdges" }));
-  const el = svg("svg", { viewBox: `-0.2 -0.2 ${SIZE + 0.4} ${SIZE + 0.4}`, role: "img", class: "explore-places" },
-    cells, svg("rect", { width: SIZE, height: SIZE, class: "explore-frame" }));
+  const { el, show } = cells(SIZE);
   const words = h("span");
   return {
     el: box("beside", el, words),
     /** @param {number[]} keep */
     show(keep) {
-      cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(keep[i], 3)));
+      show(keep);
       const [corner, centre] = [keep[0], keep[(SIZE / 2) * SIZE + SIZE / 2]];
       const text = Math.abs(corner - centre) < 5e-4
         ? `${fixed(corner)} at every place`
@@ -159,26 +127,22 @@ function drawPlaces() {
   };
 }
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
+  const { model, el, table, formula, input, read } = begin(place, parameters, ANEW);
   const maps = drawMaps(model.get("data"));
   const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
-  const formula = h("p", { class: "explore-formula" });
   const skip = h("span", {}, " The line below the maps is the skip: it always passes, and a sample without its branch goes on by it alone (⊕ adds the two).");
   const key = note();
-  const table = numbers();
-  const said = announcer();
-  const block = box("row", slider(model, "k", parameters.k, ANEW),
-    choice(model, "border", parameters.border, ANEW));
+  const block = box("row", input("k"),
+    input("border"));
 
   let known = ""; // the setting that `shares` belong to
   /** @type {number[]} */
   let shares = [];
 
   function show() {
-    const now = stateOf(model, parameters);
+    const now = read();
     const { method, p, k, border, draws } = now;
     const setting = [method, p, method === "block" && [k, border], now.seed].join();
     if (setting !== known || draws < shares.length) shares = [];
@@ -188,7 +152,7 @@ function render(place) {
     if (shares.length < draws) shares.push(share(mask));
 
     const { asked, rate, keep, spread } = meaning(method, p, k, border);
-    const mean = shares.reduce((a, b) => a + b) / shares.length;
+    const mean = sumOf(shares) / shares.length;
     const dropped = shares[shares.length - 1];
     const least = Math.min(...keep);
     const most = Math.max(...keep);
@@ -211,7 +175,7 @@ function render(place) {
     key.textContent = `Bars: the draws so far. Dots: ${
       amounts(now) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
     }. Line: p. Triangle: this draw.`;
-    said.say(`${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`);
+    return `${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`;
   }
 
   const { more, stop } = drawing(model, MOST, 4);
@@ -223,14 +187,14 @@ function render(place) {
     });
 
   el.append(
-    box("top", choice(model, "method", parameters.method, ANEW)),
+    box("top", input("method")),
     box("columns",
       h("div", {}, maps.el,
-        h("p", { class: "explore-key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
+        h("p", { class: "key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
           svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
       h("div", {},
         formula,
-        slider(model, "p", parameters.p, ANEW),
+        input("p"),
         block,
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
         table.el)),
@@ -238,7 +202,7 @@ function render(place) {
       h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
       h("div", {}, heading("P(keep), place by place"), places.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);

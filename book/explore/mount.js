@@ -1,6 +1,6 @@
 // Put each interactive figure in the place of its picture, and its state in the address.
 
-import { announcer, button, h, readAddress, readState, writeAddress, writeState } from "./shared.js";
+import { announcer, button, change, h, readAddress, readState, stateOf, writeAddress, writeState } from "./shared.js";
 
 /** @typedef {import("./shared.js").Parameter} Parameter */
 
@@ -47,8 +47,7 @@ let timer = 0;
 function states() {
   const all = new Map();
   for (const [name, { model, parameters, initial }] of mounted) {
-    const values = Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
-    all.set(name, writeState(values, initial));
+    all.set(name, writeState(stateOf(model, parameters), initial));
   }
   return all;
 }
@@ -62,30 +61,20 @@ function save() {
   }, 250);
 }
 
-/** Take over what the address says; what it does not say of a figure stays. */
-function load(first = false) {
-  const { anchor, states: given } = readAddress(location.hash);
-  for (const [name, query] of given) {
-    const one = mounted.get(name);
-    if (!one) continue;
-    const values = readState(one.parameters, query, one.initial);
-    for (const [key, value] of Object.entries(values)) one.model.set(key, value);
-    one.model.save_changes();
-  }
-  if (!given.size) {
-    if (!first) save(); // a link within the page: the states go with it
-    return;
-  }
-  const [entry] = performance.getEntriesByType("navigation");
-  if (first && entry?.type !== "navigate") return; // stay where one was
-  const named = anchor ? document.getElementById(anchor) : mounted.get([...given.keys()][0])?.figure;
-  named?.scrollIntoView();
+/** Take over what the address says of a figure. @param {string} name @param {string} query */
+function take(name, query) {
+  const one = mounted.get(name);
+  if (one) change(one.model, readState(one.parameters, query, one.initial));
 }
 
-/** @param {Element} place @param {any} module @param {any} data */
-function mount(place, module, data) {
-  const figure = place.querySelector("figure") ?? document.getElementById(place.getAttribute("data-figure") ?? "");
-  if (!figure) throw new Error(`there is no figure for ${place.outerHTML}`);
+/** Scroll to what the address names. */
+function go() {
+  const { anchor, states: given } = readAddress(location.hash);
+  document.getElementById(anchor || [...given.keys()][0])?.scrollIntoView();
+}
+
+/** @param {Element} place @param {Element} figure @param {any} module @param {any} data */
+function mount(place, figure, module, data) {
   const parameters = module.parameters;
   const initial = readState(parameters, place.getAttribute("data-state") ?? "");
   const model = new State({ ...initial, data }, save);
@@ -106,28 +95,64 @@ function mount(place, module, data) {
     }
     setTimeout(() => (link.textContent = "Copy link"), 2000);
   });
-  const back = button("Reset", () => {
-    for (const [key, value] of Object.entries(initial)) model.set(key, value);
-    model.save_changes();
-  });
-  const el = h("div", { class: "explore-body" });
+  const back = button("Reset", () => change(model, initial));
+  const el = h("div", { class: "body" });
   module.render({ model, el });
-  const live = h("div", { class: "explore-live" }, el, h("div", { class: "explore-foot" }, back, link), said.el);
+  const live = h("div", { class: "live" }, el, h("div", { class: "foot" }, back, link), said.el);
   figure.insertBefore(live, figure.querySelector("figcaption"));
   figure.classList.add("explore", "explore-mounted");
 }
 
-/** Mount every figure of the page.
- * @param {Record<string, {default: any}>} modules @param {Record<string, any>} data */
-export function mountAll(modules, data) {
-  for (const place of document.querySelectorAll("[data-explore]")) {
+/** Fetch a module and its data: a script of its own puts them into `all`.
+ * @param {Record<string, any>} all @param {string} beside a script in the same folder
+ * @param {string} version */
+export const fetching = (all, beside, version) => (name) =>
+  (all[name] ??= new Promise((resolve, reject) => {
+    const onload = () => resolve(all[name]);
+    document.head.append(h("script", { src: new URL(`${name}.js?v=${version}`, beside), onload, onerror: reject }));
+  }));
+
+/** Mount the figures of the page: those that the address names at once, the others when
+ * they come near. @param {(name: string) => any} get a module @param {Record<string, any>} data */
+export function mountAll(get, data) {
+  /** @type {Map<Element, Element>} */
+  const waiting = new Map(); // figures, and their places
+  async function start(figure) {
+    const place = waiting.get(figure);
+    if (!place) return;
+    waiting.delete(figure);
+    watcher.unobserve(figure);
     const name = place.getAttribute("data-explore") ?? "";
     try {
-      mount(place, modules[name].default, data[name]);
+      mount(place, figure, (await get(name)).default, data[name]);
+      take(figure.id, readAddress(location.hash).states.get(figure.id) ?? "");
     } catch (error) {
       console.error(`The interactive figure ${name} could not start.`, error); // its picture stays
     }
   }
-  load(true);
-  addEventListener("hashchange", () => load());
+  const watcher = new IntersectionObserver(
+    (entries) => entries.forEach((one) => one.isIntersecting && start(one.target)),
+    { rootMargin: "0px 0px 800px" },
+  );
+  for (const place of document.querySelectorAll("[data-explore]")) {
+    const figure = place.querySelector("figure") ?? document.getElementById(place.getAttribute("data-figure") ?? "");
+    if (!figure) throw new Error(`there is no figure for ${place.outerHTML}`);
+    waiting.set(figure, place);
+    watcher.observe(figure);
+  }
+  /** What the address names. */
+  const named = () => {
+    const { states: given } = readAddress(location.hash);
+    for (const [name, query] of given) take(name, query);
+    return [...waiting.keys()].filter(({ id }) => given.has(id)).map(start);
+  };
+  const first = named();
+  /** @type {any[]} */
+  const [entry] = performance.getEntriesByType("navigation");
+  // Who comes back or reloads stays where they were.
+  if (first.length && entry?.type === "navigate") Promise.all(first).then(go);
+  addEventListener("hashchange", () => {
+    if (readAddress(location.hash).states.size) Promise.all(named()).then(go);
+    else save(); // a link within the page: the states go with it
+  });
 }

@@ -1,18 +1,16 @@
 // The variance that each mask adds to a sum: which products of terms it counts.
 
-import { dropBlockGamma } from "./laws.js";
-import { announcer, box, choice, finish, fixed, h, heading, label, note, numbers, short, slider, stateOf, svg } from "./shared.js";
+import { dropBlockGamma, sumOf, times } from "./laws.js";
+import { begin, box, cells, finish, fixed, gauge, h, heading, label, note, short } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
-/** @type {Record<string, string>} */
 const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
 
-/** @type {Record<string, any>} */
 const parameters = {
   method: { label: "What falls together: K of", value: "channel", options: METHODS },
   p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
-  ...Object.fromEntries(Array.from({ length: N }, (_, i) =>
+  ...Object.fromEntries(times(N, (i) =>
     [`u${i}`, { label: `u${"₁₂₃₄₅₆₇₈"[i]}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
 };
 
@@ -23,7 +21,7 @@ export function covariance(method, p) {
   // Blocks of two start at the first three values of a map.
   const places = (i) => [i - 1, i].filter((s) => Math.floor(s / MAP) === Math.floor(i / MAP) && s % MAP < MAP - 1);
   const group = (i) => ({ element: i, channel: Math.floor(i / MAP), path: 0 })[method];
-  return Array.from({ length: N }, (_, i) => Array.from({ length: N }, (_, j) => {
+  return times(N, (i) => times(N, (j) => {
     if (method !== "block") return group(i) === group(j) ? p / (1 - p) : 0;
     return (1 - gamma) ** -places(i).filter((s) => places(j).includes(s)).length - 1;
   }));
@@ -32,36 +30,22 @@ export function covariance(method, p) {
 /** The added variance, Σ K u u. @param {number[]} u @param {number[][]} K */
 export const added = (u, K) => K.reduce((sum, row, i) => row.reduce((s, k, j) => s + k * u[i] * u[j], sum), 0);
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers("Added variance");
-  const cells = Array.from({ length: N * N }, (_, i) => svg("rect", { x: i % N, y: Math.floor(i / N), width: 1, height: 1 }));
-  const matrix = svg("svg", { viewBox: `-.1 -.1 ${N + 0.2} ${N + 0.2}`, class: "explore-places", role: "img" }, cells,
-    svg("path", { class: "explore-frame", d: `M0 0h${N}v${N}h-${N}zM0 ${MAP}h${N}M${MAP} 0v${N}` }));
-  const bars = Object.values(METHODS).map((name) => {
-    const bar = svg("path", { class: "explore-bar" });
-    const value = h("span", { class: "explore-value" });
-    return { bar, value, row: h("li", {}, box("between", h("strong", {}, name), value),
-      svg("svg", { viewBox: "0 0 300 14", preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" }, bar)) };
-  });
-  const formula = h("p", { class: "explore-formula" });
+  const { el, table, formula, input, read } = begin(place, parameters);
+  const matrix = cells(N, `M0 ${MAP}h${N}M${MAP} 0v${N}`);
+  const bars = Object.values(METHODS).map((name) => gauge(name));
 
   function show() {
-    const { method, p, ...terms } = stateOf(model, parameters);
+    const { method, p, ...terms } = read();
     const u = Object.values(terms);
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
-    cells.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(K[Math.floor(i / N)][i % N] / most, 3)));
-    label(matrix, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
+    matrix.show(K.flat().map((k) => k / most));
+    label(matrix.el, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
     const found = Object.keys(METHODS).map((name) => Math.max(added(u, covariance(name, p)), 0));
     const top = Math.max(...found, 1e-9);
-    bars.forEach(({ bar, value }, i) => {
-      bar.setAttribute("d", `M0 0H${(300 * found[i]) / top}V14H0z`);
-      value.textContent = fixed(found[i], 3);
-    });
-    const sum = (from, to) => u.slice(from, to).reduce((a, b) => a + b, 0);
+    bars.forEach((bar, i) => bar.show(found[i] / top, fixed(found[i], 3)));
+    const sum = (from, to) => sumOf(u.slice(from, to));
     const now = found[Object.keys(METHODS).indexOf(method)];
     formula.textContent = `Var = Σ Kᵢⱼ uᵢuⱼ = ${fixed(now, 3)}`;
     table.show([
@@ -71,19 +55,19 @@ function render(place) {
       ["largest K", short(most)],
       ["pairs that count", `${K.flat().filter(Boolean).length} of 64`],
     ]);
-    said.say(`p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`);
+    return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }
   const column = (from) => h("div", {}, heading(from ? "second map" : "first map"),
-    Array.from({ length: MAP }, (_, i) => slider(model, `u${from + i}`, parameters[`u${from + i}`])));
+    times(MAP, (i) => input(`u${from + i}`)));
   const set = (signs) => Object.fromEntries(signs.map((s, i) => [`u${i}`, s]));
   el.append(
-    choice(model, "method", parameters.method),
+    input("method"),
     box("columns",
-      h("div", {}, box("between explore-pair", column(0), column(MAP)), slider(model, "p", parameters.p)),
-      h("div", {}, formula, box("beside", matrix, h("span", { class: "explore-note" }, "K, pair by pair: the fuller, the more.")),
-        h("ul", { class: "explore-list" }, bars.map(({ row }) => row)), table.el)),
+      h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "K, pair by pair: the fuller, the more.")),
+        h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
     ["One map against the other", "A map falls alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);

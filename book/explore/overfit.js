@@ -1,14 +1,10 @@
 // What dropout gives and what it costs: stored trainings with wrong and with right labels.
 
-import { announcer, axes, box, choice, finish, fixed, h, heading, label, note, numbers, paths, picture, slider, stateOf, svg } from "./shared.js";
+import { sumOf } from "./laws.js";
+import { axes, begin, box, finish, fixed, h, heading, label, METHOD, NAMES, note, paths, picture, ring, svg, trace } from "./shared.js";
 
-/** @type {Record<string, any>} */
 const parameters = {
-  method: {
-    label: "What falls together",
-    value: "channel",
-    options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
-  },
+  method: { ...METHOD, value: "channel" },
   p: { label: "p, probability to drop (0: no dropout)", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
   labels: {
     label: "Labels of the 1,000 photographs", value: "noisy",
@@ -16,9 +12,7 @@ const parameters = {
   },
 };
 
-/** @type {Record<string, string>} */
-const NAMES = { element: "element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
-const mean = (values) => values.reduce((a, b) => a + b) / values.length;
+const mean = (values) => sumOf(values) / values.length;
 
 /** The trainings of a setting: by seed, then [training labels given back, new photographs
  * right, wrong labels learnt by heart], then by epoch; the last of the three only where
@@ -45,37 +39,33 @@ export const count = (answers, given, real) => ({
 
 const WORDS = ["training labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
+  const { model, el, table, formula, input, read } = begin(place, parameters);
   const data = model.get("data");
-  const said = announcer();
-  const table = numbers();
   const chart = axes([0, 10, 20, 30], [0, 0.5, 1], "epochs of training");
   const lines = WORDS.map((_, c) => paths(chart.el, ...["seeds", "mean", "before"].map((kind) => `line line-${c} ${kind}`)));
-  const key = h("ul", { class: "explore-legend" }, WORDS.map((words, c) =>
+  const key = h("ul", { class: "legend" }, WORDS.map((words, c) =>
     h("li", {}, svg("svg", { viewBox: "0 0 24 8", "aria-hidden": "true" },
-      svg("path", { d: "M0 4H24", class: `explore-line explore-line-${c} explore-mean` })), words)));
-  const formula = h("p", { class: "explore-formula" });
+      svg("path", { d: "M0 4H24", class: `line line-${c} mean` })), words)));
   const title = heading();
   const verdict = h("p");
   const photos = data.photos.map((text) => {
     const words = h("figcaption");
     return { words, el: h("figure", {}, svg("svg", { viewBox: "0 0 28 28", "aria-hidden": "true" },
-      svg("rect", { width: 28, height: 28, class: "explore-ground" }), picture(text, 28)), words) };
+      svg("rect", { width: 28, height: 28, class: "ground" }), picture(text, 28)), words) };
   });
 
   function show() {
-    const state = (stateOf(model, parameters));
+    const state = read();
     const { method, p, labels } = state;
     const runs = trainings(data, state);
     const [now, before] = [ends(runs), ends(trainings(data, { ...state, p: 0 }))];
     lines.forEach(([seeds, middle, start], c) => {
       const line = (column) => chart.line(column.map((v, i) => [data.epochs[i], v]));
       const there = c < now.length;
-      seeds.setAttribute("d", there ? runs.map((run) => line(run[c])).join("") : "");
-      middle.setAttribute("d", there ? line(data.epochs.map((_, i) => mean(runs.map((run) => run[c][i])))) : "");
-      start.setAttribute("d", there ? `M${chart.x(30) - 4} ${chart.y(before[c].mean)}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0` : "");
+      trace(seeds, there ? runs.map((run) => line(run[c])).join("") : "");
+      trace(middle, there ? line(data.epochs.map((_, i) => mean(runs.map((run) => run[c][i])))) : "");
+      trace(start, there ? ring(chart.x(30), chart.y(before[c].mean), 4) : "");
       key.children[c].hidden = !there;
     });
     const [price, gain] = [before[0].mean - now[0].mean, now[1].mean - before[1].mean];
@@ -105,17 +95,17 @@ function render(place) {
       const { heart, right } = count(net.answers, given, data.true);
       return `${text[0].toUpperCase()}${text.slice(1)}: ${right} true classes (✓)` + (labels === "noisy" ? `, ${heart} wrong labels learnt by heart (✗)` : "");
     }).join(". ") + ". Under each photograph: its label, the first net’s answer, the second one’s in bold.";
-    said.say(words);
+    return words;
   }
   el.append(
-    choice(model, "method", parameters.method),
+    input("method"),
     box("columns",
       h("div", {}, chart.el, key,
         note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
-      h("div", {}, slider(model, "p", parameters.p), choice(model, "labels", parameters.labels), formula, table.el)),
+      h("div", {}, input("p"), input("labels"), formula, table.el)),
     h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Right labels", "p = 0.2: the price is still paid. What does one get for it? Compare with how far trainings differ.", { labels: "clean", p: 0.2 }],
     ["Too much", "p = 0.5: no wrong label is learnt. Why are new photographs named worse than at 0.2?", { labels: "noisy", p: 0.5 }],
   ]);

@@ -1,9 +1,8 @@
 // What five published rules for the rate of the seeds really drop.
 
 import { centredCounts, coverCounts, dropBlockGamma, droppedShare, textbookGamma } from "./laws.js";
-import { announcer, box, finish, fixed, h, note, short, slider, stateOf, svg } from "./shared.js";
+import { begin, box, finish, fixed, gauge, h, note, short } from "./shared.js";
 
-/** @type {Record<string, any>} */
 const parameters = {
   size: { label: "H, side of the map", value: 14, min: 4, max: 56, step: 1, digits: 0 },
   k: { label: "k, side of a block", value: 7, min: 1, max: 28, step: 1, digits: 0 },
@@ -47,51 +46,36 @@ export function compare(size, block, p) {
   });
 }
 
-const [WIDTH, HEIGHT] = [300, 22];
-const x = (share) => share * WIDTH;
-
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
+  const { el, formula, input, read } = begin(place, parameters);
   const rows = RULES.map(({ name, words }) => {
-    const bar = svg("path", { class: "explore-bar" });
-    const asked = svg("path", { class: "explore-asked" });
-    const numbers = h("span", { class: "explore-value" });
-    const row = h("li", {},
-      box("between", h("strong", {}, name), numbers),
-      svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "explore-gauge", "aria-hidden": "true" },
-        svg("path", { d: `M0 3H${WIDTH}V${HEIGHT - 3}H0z`, class: "explore-ground" }), bar, asked),
-      box("between explore-note", h("span", {}, words), h("span", { class: "explore-value" })));
-    return { row, bar, asked, numbers, rate: row.lastChild.lastChild };
+    const rate = h("span", { class: "value" });
+    return { ...gauge(name, box("between note", h("span", {}, words), rate)), rate };
   });
-  const formula = h("p", { class: "explore-formula" });
 
   function show() {
-    const { size, k: block, p } = stateOf(model, parameters);
+    const { size, k: block, p } = read();
     const k = Math.min(block, size);
     const results = compare(size, block, p);
     results.forEach(({ gamma, share }, i) => {
       const times = share / p;
-      rows[i].bar.setAttribute("d", `M0 4H${x(share)}V${HEIGHT - 4}H0z`);
-      rows[i].asked.setAttribute("d", `M${x(p)} 0V${HEIGHT}`);
-      rows[i].numbers.textContent = `drops ${fixed(share, 3)}` +
-        (Math.abs(times - 1) < 5e-4 ? ", as asked" : `, ${fixed(times, 2)} × p`);
+      rows[i].show(share, `drops ${fixed(share, 3)}` +
+        (Math.abs(times - 1) < 5e-4 ? ", as asked" : `, ${fixed(times, 2)} × p`), p);
       rows[i].rate.textContent = `γ = ${short(gamma)}`;
     });
     formula.replaceChildren(h("span", {}, "textbook: γ = p H² / (k² (H−k+1)²) = ",
       `${fixed(p)} · ${size}² / (${k}² · ${size - k + 1}²) = ${short(textbookGamma(size, k, p))}`));
-    said.say(`Map ${size}, block ${k}, asked ${fixed(p)}: ` +
-      results.map(({ name, share }) => `${name} drops ${fixed(share, 3)}`).join("; ") + ".");
+    return `Map ${size}, block ${k}, asked ${fixed(p)}: ` +
+      results.map(({ name, share }) => `${name} drops ${fixed(share, 3)}`).join("; ") + ".";
   }
   el.append(
-    box("columns explore-three",
-      ["size", "k", "p"].map((key) => h("div", {}, slider(model, key, parameters[key])))),
+    box("columns three",
+      ["size", "k", "p"].map((key) => h("div", {}, input(key)))),
     formula,
-    h("ul", { class: "explore-list" }, rows.map(({ row }) => row)),
+    h("ul", { class: "list" }, rows.map(({ row }) => row)),
     note("Bar: the share that falls on average. Dashed line: p, what was asked for. A block larger than the map is the map."),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["A deep stage", "A map of 7 and timm’s default k = 7: how much does a rate of 0.1 drop?", { size: 7, k: 7, p: 0.1 }],
     ["Ask for half", "p = 0.5: what does the paper’s rate give, and why less?", { size: 14, k: 7, p: 0.5 }],
   ]);

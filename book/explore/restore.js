@@ -1,12 +1,11 @@
 // What its neighbours, and another map, tell of a value that was dropped.
 
-import { generator } from "./laws.js";
-import { announcer, axes, box, button, change, finish, fixed, h, hatching, label, note, numbers, paths, picture, slider, squares, stateOf, svg, unique, walk } from "./shared.js";
+import { generator, sumOf, times } from "./laws.js";
+import { axes, begin, box, button, change, finish, fixed, h, hatching, label, note, paths, picture, ring, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 10; // the map is SIZE × SIZE
 const ALL = SIZE ** 2;
 
-/** @type {Record<string, any>} */
 const parameters = {
   rho: { label: "ρ, correlation of neighbours", value: 0.9, min: 0, max: 0.95, step: 0.05 },
   tau: { label: "τ, correlation with another map", value: 0, min: 0, max: 0.95, step: 0.05 },
@@ -20,16 +19,16 @@ const parameters = {
 export const holes = (text) => [...text].flatMap((digit) => [8, 4, 2, 1].map((bit) => Number((parseInt(digit, 16) & bit) > 0)));
 /** The text of the state. @param {number[]} gone */
 export const written = (gone) =>
-  Array.from({ length: ALL / 4 }, (_, i) => parseInt(gone.slice(4 * i, 4 * i + 4).join(""), 2).toString(16)).join("");
+  times(ALL / 4, (i) => parseInt(gone.slice(4 * i, 4 * i + 4).join(""), 2).toString(16)).join("");
 
 /** A map of normal values of which neighbours in a line have the correlation rho.
  * @param {number} rho @param {() => number} random */
 export function field(rho, random) {
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  const map = Array.from({ length: ALL }, normal);
+  const map = times(ALL, normal);
   const fresh = Math.sqrt(1 - rho ** 2);
-  for (const [step, last] of [[1, (i) => i % SIZE], [SIZE, (i) => Math.floor(i / SIZE)]])
-    map.forEach((z, i) => { if (last(i)) map[i] = rho * map[i - Number(step)] + fresh * z; });
+  for (const step of [1, SIZE]) // along the rows, then along the columns
+    map.forEach((z, i) => { if (Math.floor(i / step) % SIZE) map[i] = rho * map[i - step] + fresh * z; });
   return map;
 }
 
@@ -72,7 +71,7 @@ export const ceiling = (rho) => 1 - ((1 - rho ** 2) / (1 + rho ** 2)) ** 2;
  * @param {number[]} gone @param {number} rho */
 export function remains(gone, rho) {
   const { left } = restore(gone, gone, rho);
-  return left.reduce((a, b) => a + b, 0) / (left.length || 1);
+  return sumOf(left) / (left.length || 1);
 }
 
 /** The expected share that is restored. Another map has the correlation tau with this
@@ -80,21 +79,18 @@ export function remains(gone, rho) {
  * @param {number} remaining @param {number} tau */
 export const expected = (remaining, tau) => 1 - (1 - tau ** 2) * remaining;
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers();
-  const cursor = svg("rect", { class: "explore-cursor", width: 1, height: 1 });
+  const { model, el, table, formula, input, read } = begin(place, parameters);
+  const cursor = svg("path", { class: "cursor" });
   const [truth, gaps, guessed, other] = ["the truth", "what is left: click to erase", "the best guess", "another map, kept"].map((title, i) => {
     const id = unique();
     const [values, fell] = [svg("g"), svg("path", { style: `fill: url(#${id})` })];
     const view = svg("svg", { viewBox: `-.1 -.1 ${SIZE + 0.2} ${SIZE + 0.2}`, role: "img", "aria-label": title },
-      svg("defs", {}, hatching(id, 0.5)), svg("rect", { width: SIZE, height: SIZE, class: "explore-ground" }), values, fell, i === 1 ? cursor : []);
+      svg("defs", {}, hatching(id, 0.5)), svg("rect", { width: SIZE, height: SIZE, class: "ground" }), values, fell, i === 1 ? cursor : []);
     const words = h("figcaption", {}, title);
     return { view, words, figure: h("figure", {}, view, words), show(map, gone) {
       values.replaceChildren(...picture(map.map((v, j) => (gone[j] ? "0" : Math.max(0, Math.min(15, Math.round(7.5 + 3 * v))).toString(16))).join(""), SIZE));
-      fell.setAttribute("d", squares(gone, SIZE));
+      trace(fell, squares(gone, SIZE));
     } };
   });
   const at = () => model.get("at").split(".").map(Number);
@@ -108,20 +104,19 @@ function render(place) {
   const drop = () => {
     const seed = (model.get("seed") % 999) + 1;
     const random = generator(seed, 1, 10);
-    change(model, { seed, gone: written(Array.from({ length: ALL }, () => Number(random() < model.get("p")))) });
+    change(model, { seed, gone: written(times(ALL, () => Number(random() < model.get("p")))) });
   };
   const chart = axes([0, 0.5, 1], [0, 0.5, 1], "ρ, correlation of neighbours");
-  const grid = Array.from({ length: 25 }, (_, i) => i / 24 * 0.96);
+  const grid = times(25, (i) => i / 24 * 0.96);
   const [top, curve, dot] = paths(chart.el, "asked", "line line-1 mean", "now");
-  top.setAttribute("d", chart.line(grid.map((r) => [r, ceiling(r)])));
-  const formula = h("p", { class: "explore-formula" });
+  trace(top, chart.line(grid.map((r) => [r, ceiling(r)])));
   const none = new Array(ALL).fill(0);
 
   let known = "";
   /** @type {number[]} */
   let left = [];
   function show() {
-    const { rho, tau, gone: text, seed } = stateOf(model, parameters);
+    const { rho, tau, gone: text, seed } = read();
     const gone = holes(text);
     const own = field(rho, generator(seed, 3, 10));
     const kept = field(rho, generator(seed, 4, 10));
@@ -135,14 +130,13 @@ function render(place) {
     other.show(kept, none);
     other.figure.hidden = !tau;
     const [row, column] = at();
-    cursor.setAttribute("x", column);
-    cursor.setAttribute("y", row);
+    trace(cursor, `M${column} ${row}h1v1h-1z`);
     const share = expected(remains(gone, rho), tau);
     const error = list.reduce((sum, i) => sum + (map[i] - best[i]) ** 2, 0) / (list.length || 1);
     if (known !== text) left = grid.map((r) => remains(gone, r));
     known = text;
-    curve.setAttribute("d", chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
-    dot.setAttribute("d", `M${chart.x(rho) - 5} ${chart.y(share)}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0`);
+    trace(curve, chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
+    trace(dot, ring(chart.x(rho), chart.y(share)));
     const i = row * SIZE + column;
     formula.replaceChildren(h("span", {}, `4 neighbours: 1 − ((1 − ρ²)/(1 + ρ²))² = `, h("b", {}, fixed(ceiling(rho), 3))));
     table.show([
@@ -155,17 +149,17 @@ function render(place) {
     const words = `${list.length} of ${ALL} values are gone; at ρ ${fixed(rho)} and τ ${fixed(tau)} the best guess restores ${fixed(share, 3)} of their variance on average.`;
     label(gaps.view, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter erases a value or brings it back. ${words}`);
     label(chart.el, `Restored share against the correlation. ${words}`);
-    said.say(words);
+    return words;
   }
   el.append(
-    box("photos explore-four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
+    box("photos four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
     box("columns",
-      h("div", {}, slider(model, "rho", parameters.rho), slider(model, "p", parameters.p), slider(model, "tau", parameters.tau),
+      h("div", {}, input("rho"), input("p"), input("tau"),
         box("buttons", button("Drop values", drop),
           button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
       h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
     ["No correlation", "ρ = 0: which of the values come back now?", { gone: parameters.gone.value, rho: 0, tau: 0 }],
   ]);

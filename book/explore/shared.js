@@ -4,6 +4,8 @@
 // `export default { parameters, render({ model, el }) }`. The model holds the state:
 // get(key), set(key, value), save_changes() and on("change:key", callback).
 
+import { times } from "./laws.js";
+
 /**
  * @typedef {{label: string, value: number, min: number, max: number, step: number,
  *   digits?: number}} NumberParameter
@@ -15,12 +17,20 @@
  * @typedef {{model: Model, el: HTMLElement}} Place
  */
 
-/** Set attributes, listeners ("onclick") and children.
+/** What four methods are called, and what falls together. @type {Record<string, string>} */
+export const NAMES = { element: "element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
+export const METHOD = {
+  label: "What falls together",
+  options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
+};
+
+/** Set attributes, listeners ("onclick") and children. Classes get "explore-" in front.
  * @template {Element} E
  * @param {E} made @param {Record<string, any>} attributes @param {any[]} children */
 function fill(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes))
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "class") made.setAttribute(name, value.replace(/\S+/g, "explore-$&"));
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, String(value));
   made.append(...children.flat(Infinity));
@@ -40,25 +50,61 @@ export function svg(tag, attributes = {}, ...children) {
   return fill(made, attributes, children);
 }
 
-/** A box of HTML of the class "explore-…". @param {string} name @param {...any} children */
-export const box = (name, ...children) => h("div", { class: `explore-${name}` }, ...children);
+/** A box of HTML of some class. @param {string} name @param {...any} children */
+export const box = (name, ...children) => h("div", { class: name }, ...children);
 
 /** Small print. @param {...any} text */
-export const note = (...text) => h("p", { class: "explore-note" }, ...text);
+export const note = (...text) => h("p", { class: "note" }, ...text);
 
 /** The title of a part. @param {...any} text */
-export const heading = (...text) => h("p", { class: "explore-title" }, ...text);
+export const heading = (...text) => h("p", { class: "title" }, ...text);
 
 /** What a drawing is called by those who do not see it. @param {Element} el
  * @param {string} text */
 export const label = (el, text) => el.setAttribute("aria-label", text);
 
-/** Empty paths of the classes "explore-…", put into a drawing. @param {Element} el
+/** Empty paths of some classes, put into a drawing. @param {Element} el
  * @param {...string} names */
 export function paths(el, ...names) {
-  const made = names.map((name) => svg("path", { class: name.replace(/\S+/g, "explore-$&") }));
+  const made = names.map((name) => svg("path", { class: name }));
   el.append(...made);
   return made;
+}
+
+/** Give a path its data. @param {Element} path @param {string} d */
+export const trace = (path, d) => path.setAttribute("d", d);
+
+/** A ring, as the data of a path. @param {number} x @param {number} y */
+export const ring = (x, y, r = 5) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
+
+/** A square of n × n cells, the fuller the larger their values from 0 to 1.
+ * @param {number} n @param {string} [lines] */
+export function cells(n, lines = "") {
+  const all = times(n * n, (i) => svg("rect", { x: i % n, y: Math.floor(i / n), width: 1, height: 1, "shape-rendering": "crispEdges" }));
+  return {
+    el: svg("svg", { viewBox: `-.2 -.2 ${n + 0.4} ${n + 0.4}`, role: "img", class: "places" },
+      all, svg("path", { class: "frame", d: `M0 0h${n}v${n}h-${n}z${lines}` })),
+    /** @param {number[]} values */
+    show: (values) => all.forEach((cell, i) => cell.setAttribute("fill-opacity", fixed(values[i], 3))),
+  };
+}
+
+/** A bar with its name and value, and a line at what was asked for.
+ * @param {string} name @param {...any} words */
+export function gauge(name, ...words) {
+  const value = h("span", { class: "value" });
+  const view = svg("svg", { viewBox: "0 0 300 22", preserveAspectRatio: "none", class: "gauge", "aria-hidden": "true" },
+    svg("path", { d: "M0 3H300V19H0z", class: "ground" }));
+  const [bar, line] = paths(view, "bar", "asked");
+  return {
+    row: h("li", {}, box("between", h("strong", {}, name), value), view, words),
+    /** @param {number} share @param {string} text @param {number} [asked] */
+    show(share, text, asked) {
+      trace(bar, `M0 4H${300 * share}V18H0z`);
+      if (asked) trace(line, `M${300 * asked} 0V22`);
+      value.textContent = text;
+    },
+  };
 }
 
 /** A number with so many digits behind the point, and a true minus sign.
@@ -98,7 +144,7 @@ export function change(model, values) {
 }
 
 /** The whole state, by name. @param {Model} model @param {Record<string, any>} parameters
- * @returns {Record<string, any>} */
+ * @returns {any} */
 export const stateOf = (model, parameters) =>
   Object.fromEntries(Object.keys(parameters).map((key) => [key, model.get(key)]));
 
@@ -107,7 +153,7 @@ export const stateOf = (model, parameters) =>
  * @param {Record<string, any>} [more] */
 export function slider(model, key, parameter, more = {}) {
   const { label, min, max, step, digits = 2 } = parameter;
-  const output = h("output", { class: "explore-value" });
+  const output = h("output", { class: "value" });
   const input = h("input", {
     type: "range", min, max, step, name: key,
     oninput: () => change(model, { ...more, [key]: Number(input.value) }),
@@ -120,7 +166,7 @@ export function slider(model, key, parameter, more = {}) {
   };
   model.on(`change:${key}`, show);
   show();
-  return h("label", { class: "explore-slider" }, h("span", {}, label, " ", output), input);
+  return h("label", { class: "slider" }, h("span", {}, label, " ", output), input);
 }
 
 /** One of a few, all in sight. @param {Model} model @param {string} key
@@ -140,7 +186,7 @@ export function choice(model, key, { label, options }, more = {}) {
   model.on(`change:${key}`, show);
   show();
   return h(
-    "fieldset", { class: "explore-choice" },
+    "fieldset", { class: "choice" },
     h("legend", {}, label),
     h("div", {}, inputs.map(([, text]) => text)),
   );
@@ -152,12 +198,12 @@ export function button(text, onclick, attributes = {}) {
 }
 
 /** A list of names and numbers that can be filled again and again. */
-export function numbers(title = "Numbers of this setting") {
+export function numbers() {
   const list = h("dl");
-  const el = h("div", { class: "explore-numbers", role: "group", "aria-label": title }, list);
+  const el = h("div", { class: "numbers", role: "group", "aria-label": "Numbers of this setting" }, list);
   return {
     el,
-    /** @param {[string, string][]} rows */
+    /** @param {string[][]} rows */
     show(rows) {
       list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     },
@@ -176,7 +222,7 @@ function tries(model, tries) {
 
 /** Say a result to those who do not see it, once it has stayed for a moment. */
 export function announcer() {
-  const el = h("p", { class: "explore-unseen", role: "status" });
+  const el = h("p", { class: "unseen", role: "status" });
   let timer = 0;
   return {
     el,
@@ -207,21 +253,34 @@ export function drawing(model, most, step) {
   return { stop, more };
 }
 
-/** What every figure ends with: things to try and what is said; and it is shown, now and
- * whenever its state changes. @param {Place} place @param {{el: Element}} said
- * @param {() => void} show @param {[string, string, Record<string, any>][]} asks */
-export function finish({ model, el }, said, show, asks) {
+/** What every figure begins with: its numbers, its formula, its inputs by name, and what
+ * reads its state. @param {Place} place @param {Record<string, any>} parameters
+ * @param {Record<string, any>} [more] what inputs take along */
+export function begin({ model, el }, parameters, more) {
+  return {
+    model, el, table: numbers(), formula: h("p", { class: "formula" }),
+    input: (key) => (parameters[key].options ? choice : slider)(model, key, parameters[key], more),
+    read: () => stateOf(model, parameters),
+  };
+}
+
+/** What every figure ends with: things to try; and it is shown, now and whenever its
+ * state changes. What `show` returns is said. @param {Place} place
+ * @param {() => string} show @param {[string, string, Record<string, any>][]} asks */
+export function finish({ model, el }, show, asks) {
+  const said = announcer();
+  const update = () => said.say(show());
   el.append(tries(model, asks), said.el);
-  model.on("change", show);
-  show();
+  model.on("change", update);
+  update();
 }
 
 /** The diagonal strokes that mark what fell. @param {string} id */
 export function hatching(id, size = 4) {
   return svg(
     "pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" },
-    svg("rect", { width: size, height: size, class: "explore-fell" }),
-    svg("path", { d: `M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`, class: "explore-stroke", "stroke-width": size / 4 }),
+    svg("rect", { width: size, height: size, class: "fell" }),
+    svg("path", { d: `M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`, class: "stroke", "stroke-width": size / 4 }),
   );
 }
 
@@ -245,7 +304,7 @@ export function squares(chosen, size, start = 0) {
 export function picture(text, size) {
   const levels = [...text].map((digit) => parseInt(digit, 16));
   return [...new Set(levels)].filter(Boolean).map((level) =>
-    svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "explore-picture", "fill-opacity": fixed(level / 15) }));
+    svg("path", { d: squares(levels.map((l) => Number(l === level)), size), class: "picture", "fill-opacity": fixed(level / 15) }));
 }
 
 /** Let a drawing of squares be clicked, and walked over with the arrow keys.
@@ -254,7 +313,7 @@ export function picture(text, size) {
  * @param {(row: number, column: number) => void} press
  * @param {() => number} [least] the first row and column */
 export function walk(board, size, at, move, press, least = () => 0) {
-  fill(board, { class: "explore-board", tabindex: 0, role: "application", "aria-roledescription": "map" }, []);
+  fill(board, { class: "board", tabindex: 0, role: "application", "aria-roledescription": "map" }, []);
   board.addEventListener("click", (event) => {
     const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(board.getScreenCTM().inverse());
     press(Math.floor(y), Math.floor(x));
@@ -270,8 +329,11 @@ export function walk(board, size, at, move, press, least = () => 0) {
   });
 }
 
+/** Ticks of an axis without numbers, from 0 to 1. */
+export const PLAIN = [[0, ""], [1, ""]];
+
 /** Axes, and where values lie in them. Ticks are values, or [value, text].
- * @param {(number | [number, string])[]} across @param {(number | [number, string])[]} up
+ * @param {any[]} across @param {any[]} up
  * @param {string} title @param {number} [height] @param {number} [left] */
 export function axes(across, up, title, height = 150, left = 30) {
   const width = 300;
@@ -281,8 +343,8 @@ export function axes(across, up, title, height = 150, left = 30) {
   const x = (v) => left + ((v - x0) / (x1 - x0)) * (width - left - 12);
   const y = (v) => height - ((v - y0) / (y1 - y0)) * (height - 16);
   const el = svg(
-    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "explore-plot" },
-    svg("path", { d: `M${left} ${left > 12 ? 8 : height}V${height}H${width - 12}`, class: "explore-axis" }),
+    "svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", class: "plot" },
+    svg("path", { d: `M${left} ${left > 12 ? 8 : height}V${height}H${width - 12}`, class: "axis" }),
     xs.map(([v, text]) => svg("text", { x: x(v), y: height + 14, "text-anchor": "middle" }, text)),
     ys.map(([v, text]) => svg("text", { x: left - 5, y: y(v) + 4, "text-anchor": "end" }, text)),
     svg("text", { x: width / 2, y: height + 29, "text-anchor": "middle" }, title),
@@ -295,7 +357,7 @@ export function axes(across, up, title, height = 150, left = 30) {
 /** A histogram of what was drawn (bars) beside its law (dots), with a line at the mean
  * and a triangle at the last draw. @param {number[]} ticks @param {string} title */
 export function histogram(ticks, title) {
-  const chart = axes(ticks, [[0, ""], [1, ""]], title, 110, 12);
+  const chart = axes(ticks, PLAIN, title, 110, 12);
   const [bars, asked, dots, now] = paths(chart.el, "bar", "asked", "dots", "now");
   const peak = svg("text", { "text-anchor": "middle" });
   chart.el.append(peak);
@@ -314,14 +376,14 @@ export function histogram(ticks, title) {
       const y = (v) => chart.y(v / top);
       const highest = shares.indexOf(Math.max(...shares));
       const half = Math.min((x(step) - x(0)) * 0.4, 7);
-      bars.setAttribute("d", law.map(([s], i) =>
+      trace(bars, law.map(([s], i) =>
         shares[i] ? `M${x(s) - half} ${height}V${y(shares[i])}h${2 * half}V${height}z` : "").join(""));
-      dots.setAttribute("d", law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
-      asked.setAttribute("d", `M${x(mean)} 6V${height}`);
+      trace(dots, law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
+      trace(asked, `M${x(mean)} 6V${height}`);
       peak.setAttribute("x", x(law[highest][0]));
       peak.setAttribute("y", y(shares[highest]) - 3);
       peak.textContent = `${counts[highest]} of ${draws.length}`;
-      now.setAttribute("d", `M${x(last)} ${height + 1}l4 5h-8z`);
+      trace(now, `M${x(last)} ${height + 1}l4 5h-8z`);
       el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
     },
   };

@@ -1,11 +1,10 @@
 // What a norm sees behind dropout, in training and in evaluation.
 
-import { binomial } from "./laws.js";
-import { announcer, axes, box, choice, finish, fixed, h, label, note, numbers, paths, slider, stateOf } from "./shared.js";
+import { binomial, sumOf, times } from "./laws.js";
+import { axes, begin, box, finish, fixed, h, label, note, paths, PLAIN, trace } from "./shared.js";
 
 const C = 8; // channels that the layer before the norm adds up
 
-/** @type {Record<string, any>} */
 const parameters = {
   mode: { label: "Bars", value: "train", options: { train: "in training", eval: "in evaluation" } },
   p: { label: "p, probability to drop a channel", value: 0.5, min: 0, max: 0.9, step: 0.05 },
@@ -24,31 +23,26 @@ export const variance = (p, mu) => 1 + (p / (1 - p)) * (1 + mu ** 2);
 /** The probabilities of bins of equal width; where all channels fell z is 0.
  * @param {number[][]} law @param {number} from @param {number} width @param {number} bins */
 export function histogram(law, from, width, bins) {
-  return Array.from({ length: bins }, (_, i) => law.reduce((sum, [chance, m, v]) => {
+  return times(bins, (i) => law.reduce((sum, [chance, m, v]) => {
     const low = from + i * width;
     if (!v) return sum + (m >= low && m < low + width ? chance : 0);
     // The density at five places of the bin.
     const at = [0.1, 0.3, 0.5, 0.7, 0.9].map((s) => Math.exp(-((low + s * width - m) ** 2) / 2 / v));
-    return sum + (chance * width * at.reduce((a, b) => a + b)) / 5 / Math.sqrt(2 * Math.PI * v);
+    return sum + (chance * width * sumOf(at)) / 5 / Math.sqrt(2 * Math.PI * v);
   }, 0));
 }
 
 const BINS = 40;
 
-/** @param {import("./shared.js").Place} place */
 function render(place) {
-  const { model, el } = place;
-  const said = announcer();
-  const table = numbers();
-  const flat = ([[0, ""], [1, ""]]);
-  const charts = [axes([-5, 0, 5, 10, 15], flat, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], flat, "the norm’s output", 100)].map((chart, i) => {
+  const { el, table, formula, input, read } = begin(place, parameters);
+  const charts = [axes([-5, 0, 5, 10, 15], PLAIN, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], PLAIN, "the norm’s output", 100)].map((chart, i) => {
     const [bars, line] = paths(chart.el, "bar", "asked");
     return { ...chart, bars, line, from: i ? -4 : -5, width: (i ? 8 : 20) / BINS };
   });
-  const formula = h("p", { class: "explore-formula" });
 
   function show() {
-    const { mode, p, mu } = stateOf(model, parameters);
+    const { mode, p, mu } = read();
     const [seen, mean] = [variance(p, mu), Math.sqrt(C) * mu];
     const laws = { train: parts(p, mu), eval: parts(0, mu) };
     charts.forEach(({ el: chart, x, y, bars, line, from, width }, i) => {
@@ -57,8 +51,8 @@ function render(place) {
       const heights = Object.fromEntries(Object.entries(laws).map(([name, law]) => [name, histogram(scaled(law), from, width, BINS)]));
       const top = 1.05 * Math.max(...heights.train, ...heights.eval);
       const steps = (list) => list.map((v, n) => `V${y(v / top).toFixed(1)}H${x(from + (n + 1) * width).toFixed(1)}`).join("");
-      bars.setAttribute("d", `M${x(from)} ${y(0)}${steps(heights[mode])}V${y(0)}z`);
-      line.setAttribute("d", `M${x(from)} ${y(0)}${steps(heights[mode === "train" ? "eval" : "train"])}V${y(0)}`);
+      trace(bars, `M${x(from)} ${y(0)}${steps(heights[mode])}V${y(0)}z`);
+      trace(line, `M${x(from)} ${y(0)}${steps(heights[mode === "train" ? "eval" : "train"])}V${y(0)}`);
       label(chart, `${i ? "Output" : "Input"} of the norm: bars ${parameters.mode.options[mode]}, the other one as a dashed line.`);
     });
     const out = mode === "train" ? 1 : 1 / seen;
@@ -70,16 +64,16 @@ function render(place) {
       ["output’s mean", "0.00"],
       [`output’s variance ${parameters.mode.options[mode]}`, fixed(out, 3)],
     ]);
-    said.say(`p ${fixed(p)}, mean ${fixed(mu)}: variance of the norm’s input ${fixed(seen)} in training, 1 in evaluation; of its output ${fixed(out, 3)} ${parameters.mode.options[mode]}.`);
+    return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the norm’s input ${fixed(seen)} in training, 1 in evaluation; of its output ${fixed(out, 3)} ${parameters.mode.options[mode]}.`;
   }
   el.append(
-    choice(model, "mode", parameters.mode),
+    input("mode"),
     box("columns",
       h("div", {}, charts.map(({ el: chart }) => chart),
         note("Bars: the mode chosen above. Dashed: the other one. The law is exact. At a high p it has a peak where all eight channels fell.")),
-      h("div", {}, slider(model, "p", parameters.p), slider(model, "mu", parameters.mu), formula, table.el)),
+      h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
-  finish(place, said, show, [
+  finish(place, show, [
     ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mode: "train", p: 0.5, mu: 3 }],
     ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", p: 0.5, mu: 1 }],
   ]);

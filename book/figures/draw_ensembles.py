@@ -87,7 +87,8 @@ def four_nets() -> list[tuple[tuple[float, float], float, float]]:
     return found
 
 
-def four_masks() -> str:
+def four_masks(*, averages: bool = True) -> str:
+    """Four masks and their nets, and perhaps what one makes of the four."""
     left, width = 222, 206  # of the axis
 
     def signed(value: float) -> str:
@@ -133,12 +134,18 @@ def four_masks() -> str:
     for tick in (0, 0.5, 1):
         x = left + width * tick
         lines += [
-            shape(line(x, 46, x, 358), stroke=MUTED, more="stroke-width: 0.5"),
+            shape(
+                line(x, 46, x, 358 if averages else 222),
+                stroke=MUTED,
+                more="stroke-width: 0.5",
+            ),
             text(x, 40, f"{tick:g}", 14, fill=MUTED, anchor="middle"),
         ]
     for k, (added, _, probability) in enumerate(nets):
         y = 54 + 44 * k
         lines += row(y, added, "¼") + point(y + 16, probability)
+    if not averages:
+        return svg(230, *lines)
     average = sum(probability for _, _, probability in nets) / 4
     y = 240
     lines += [
@@ -291,6 +298,7 @@ def files() -> dict[str, str]:
     """What is stored, by name."""
     return {
         "four-masks.svg": four_masks(),
+        "four-nets.svg": four_masks(averages=False),
         "inputs.svg": inputs(),
         "levels.svg": levels(),
         "valleys.svg": valleys(),

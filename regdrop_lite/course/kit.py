@@ -4,14 +4,15 @@
     python -m regdrop_lite.course.kit OUT --system windows --python 3.13
 
 writes OUT and OUT.zip. In it are ``start.html``, which leads to the set-up sheet; the
-built site; the student notebooks of chapters and exercises; wheels of everything that
-has to be installed, with a ``requirements.txt`` that pins them; the doctor; and
+built site and slides; the student notebooks of chapters and exercises; wheels of all
+that has to be installed, with a ``requirements.txt`` that pins them; the doctor; and
 ``SHA256SUMS``. Collecting needs a network, ``uv`` (python -m pip install uv) and a site
 that is built. Run it in the repository's folder.
 """
 
 import argparse
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -25,6 +26,7 @@ __all__ = ["SYSTEMS", "KitError", "main", "make_kit"]
 MOST_BYTES = 500_000_000
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 JUPYTER = ("jupyterlab", "jupyterlab-myst")
+OLDEST_MACOS = "14.0"  # that of PyTorch's wheels; uv takes an older one for granted
 
 SYSTEMS = {
     "linux": [
@@ -38,10 +40,11 @@ SYSTEMS = {
 
 _HERE = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 
-START = """<!doctype html>
+SHEET = "book/teach/setup_sheet.html"
+START = f"""<!doctype html>
 <html lang="en-GB"><meta charset="utf-8"><title>Start here</title>
-<meta http-equiv="refresh" content="0; url=site/book/teach/setup_sheet.html">
-<a href="site/book/teach/setup_sheet.html">Set-up sheet</a></html>
+<meta http-equiv="refresh" content="0; url=site/{SHEET}">
+<a href="site/{SHEET}">Set-up sheet</a></html>
 """
 
 
@@ -95,6 +98,7 @@ def make_kit(
     shutil.copy(Path(__file__).with_name("doctor.py"), out)
     (out / "start.html").write_text(START, encoding="utf-8", newline="\n")
     if wheels:
+        _name_python(out / "site" / SHEET, python)
         _collect(root, out, system, python, torch_index)
     else:
         course = f"{book.repository}/archive/refs/heads/{book.branch}.zip"
@@ -110,6 +114,19 @@ def make_kit(
             "is it the build of PyTorch for graphics cards?"
         )
     return Path(archive)
+
+
+def _name_python(sheet: Path, python: str) -> None:
+    """Say in the set-up sheet which Python the wheels are for."""
+    text = sheet.read_text(encoding="utf-8")
+    text, count = re.subn(
+        r"one\s+version\s+of\s+Python\s+alone,\s+which\s+your\s+instructor\s+names",
+        f"<strong>Python {python}</strong> alone",
+        text,
+    )
+    if count != 1:
+        raise KitError(f"{sheet} is not the sheet of this version: build the site anew")
+    sheet.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _collect(root: Path, out: Path, system: str, python: str, torch_index: str) -> None:
@@ -154,7 +171,8 @@ def _pip(*arguments: str) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": OLDEST_MACOS}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-2000:]
         raise KitError(f"{' '.join(command)}\n{said}")

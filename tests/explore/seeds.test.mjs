@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { generator } from "../../book/explore/laws.js";
-import seeds, { lying, place, places, range } from "../../book/explore/seeds.js";
+import { generator, starts } from "../../book/explore/laws.js";
+import seeds, { lying, place, places } from "../../book/explore/seeds.js";
 
 const { places: known } = JSON.parse(readFileSync(process.env.REFERENCE, "utf8"));
 
@@ -30,7 +30,7 @@ test("blocks lie where one counts them element by element", () => {
   for (let i = 0; i < 200; i++) {
     const k = 1 + Math.floor(random() * 14);
     const border = random() < 0.5 ? "valid" : "clip";
-    const [from, to] = range(k, border);
+    const [from, to] = starts(14, k, border);
     const one = () => from + Math.floor(random() * (to - from + 1));
     const all = Array.from({ length: 4 }, () => [one(), one()]);
     const counts = lying(all, k);

@@ -286,6 +286,29 @@ def shift_cases() -> dict[str, list[dict[str, float]]]:
     return {"exact": exact, "drawn": drawn}
 
 
+def flat_cases() -> list[dict[str, object]]:
+    """Losses and curvatures of 252 steps from rescaled weights, by differentiation."""
+    script = load(ROOT / "book" / "figures" / "explore_flat.py")
+    x = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64)
+    cases: list[dict[str, object]] = []
+    for c, along in itertools.product(
+        (0.25, 0.4, 0.5, 0.8, 0.95, 1.0, 1.05, 1.3, 2.0, 2.75, 3.5, 4.0),
+        ("steepest", "first", "share"),
+    ):
+        weights = torch.tensor([c, 1 / c], dtype=torch.float64)
+        hessian = torch.autograd.functional.hessian(script.loss, weights)
+        way = script.direction(c, along)
+        case: dict[str, object] = {"c": c, "along": along}
+        case |= {"curved": (way @ hessian @ way).item()}
+        case |= {"top": torch.linalg.eigvalsh(hessian)[-1].item()}
+        for t in (-1.0, -0.6, -0.25, 0.0, 0.1, 0.4, 1.0):
+            there = weights + t * way
+            found = {"t": t, "weights": there.tolist()}
+            found["outputs"] = (there[1] * (there[0] * x).relu()).tolist()
+            cases.append({**case, **found, "loss": script.loss(there).item()})
+    return cases
+
+
 def test_the_modules_compute_what_the_package_computes(tmp_path):
     node = shutil.which("node")
     if node is None:
@@ -302,6 +325,7 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
         "restored": restore_cases(),
         "noises": noise_cases(),
         "shifts": shift_cases(),
+        "flats": flat_cases(),
     }
     path = tmp_path / "reference.json"
     path.write_text(json.dumps(reference), encoding="utf-8")
@@ -316,6 +340,24 @@ def test_the_modules_compute_what_the_package_computes(tmp_path):
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr
     assert re.search(r"^# fail 0$", result.stdout, flags=re.M)
     assert int(re.search(r"^# pass (\d+)$", result.stdout, flags=re.M)[1]) >= 15
+
+
+@pytest.mark.slow
+def test_the_types_of_all_scripts_are_right():
+    """As JSDoc names them; CONTRIBUTING.md says how to install the compiler."""
+    places = [str(ROOT / "node_modules" / ".bin"), os.environ["PATH"]]
+    compiler = shutil.which("tsc", path=os.pathsep.join(places))
+    if compiler is None:
+        pytest.skip("TypeScript's compiler is not installed")
+    result = subprocess.run(
+        [compiler, "--project", HERE, "--listFiles"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-5000:]
+    scripts = [*EXPLORE.glob("*.js"), *(ROOT / "book" / "_static").glob("*.js")]
+    assert {p.as_posix() for p in scripts} <= set(result.stdout.splitlines())
 
 
 @functools.cache

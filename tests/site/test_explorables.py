@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlparse
 
 import pytest
 from pages import SOURCES, built
@@ -37,15 +38,16 @@ def window(browser: Browser, width: int = 1440, **more: Any) -> Iterator[Visit]:
 
 
 def go(visit: Visit, url: str) -> None:
-    """Load a page, wait for its interactive figures, and open what is folded."""
+    """Load a page, open what is folded, and wait until its figures have come near."""
     visit.page.goto(url, wait_until="load")
-    visit.page.wait_for_function(
-        "[...document.querySelectorAll('[data-explore]')].length =="
-        " document.querySelectorAll('.explore-mounted').length"
-    )
     visit.page.evaluate(
         "document.querySelectorAll('.predict-result').forEach(d => { d.open = true })"
     )
+    for place in visit.page.locator("[data-explore]").all():
+        name = place.get_attribute("data-figure")
+        figure = visit.page.locator(f"#{name}") if name else place.locator("> figure")
+        figure.scroll_into_view_if_needed()
+        figure.locator(".explore-live").wait_for()
 
 
 @pytest.fixture
@@ -315,6 +317,23 @@ def test_another_setting_begins_with_one_draw(visit, server):
     place.locator("input[type=range]").first.focus()
     visit.page.keyboard.press("ArrowRight")
     assert "mean of 1 draw" in place.inner_text()
+
+
+def test_a_module_is_fetched_when_its_figure_comes_near(browser, server):
+    page = max({p for p, *_ in PLACES}, key=[p for p, *_ in PLACES].count)
+    names = [name for other, name, _ in PLACES if other == page]
+    assert len(set(names)) > 1
+
+    def fetched(visit: Visit) -> set[str]:
+        paths = [urlparse(url).path for url in visit.requests if "/explore/" in url]
+        return {path.rsplit("/", 1)[1].removesuffix(".js") for path in paths}
+
+    with window(browser) as visit:
+        visit.go(f"{server}/{page}.html")
+        assert names[-1] not in fetched(visit) and "explore" in fetched(visit)
+        go(visit, f"{server}/{page}.html")
+        assert set(names) <= fetched(visit)
+        assert visit.complaints == []
 
 
 def test_pages_without_interactive_figures_load_nothing_for_them(visit, server):

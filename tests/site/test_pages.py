@@ -15,8 +15,10 @@ from urllib.parse import unquote, urldefrag, urlparse
 import pytest
 from fontTools.ttLib import TTFont
 from pages import ADDRESS, CONFIG, PAGES, ROOT, SOURCES, built, every_page, soup
+from PIL import Image
 
 import regdrop_lite
+from regdrop_lite.course.author.book import NAME
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +35,8 @@ def test_the_front_door_leads_to_the_first_page(site):
 def test_nothing_else_is_built(site):
     """Neither leftovers nor pages that no table of contents leads to."""
     found = {p.relative_to(site).as_posix() for p in site.rglob("*.html")}
-    found = {path for path in found if not path.startswith("_static/")}
+    other = ("_static/", "teach/slides/")  # the slides: test_slides.py
+    found = {path for path in found if not path.startswith(other)}
     expected = {f"{page}.html" for page in PAGES}
     assert found == expected | {"index.html", "search.html", "404.html"}
 
@@ -142,12 +145,16 @@ def test_notebook_can_be_launched(site, page):
     assert f"{colab}/{path}/blob/notebooks/{name}" in links
     binder = f"https://mybinder.org/v2/gh/{path}/{branch}?urlpath=lab/tree/notebooks"
     assert f"{binder}/{name}" in links
-    (download,) = html.select("a[download]")
+    (menu,) = html.select(".bd-header-article .dropdown-download-buttons")
+    (download,) = menu.select("a[download]")
     assert download["download"] == Path(name).name
     target = (Path(site) / page).parent / download["href"]
     assert target.resolve() == (Path(site) / "notebooks" / name).resolve()
     assert ":::" not in target.read_text(encoding="utf-8")
     assert not [link for link in links if "_sources" in link and ".ipynb" in link]
+    base = CONFIG["html"]["baseurl"]
+    whole = [f"{base}{NAME}.{kind}" for kind in ("pdf", "epub")]
+    assert [a["href"] for a in menu.select("a:not([download])")] == whole
 
 
 @every_page
@@ -159,6 +166,9 @@ def test_a_page_says_what_it_is_about(site, page):
     assert card["og:description"] == description["content"]
     assert card["og:url"] == f"{CONFIG['html']['baseurl']}{page}.html"
     assert card["og:title"] in html.h1.get_text()
+    picture = card["og:image"].removeprefix(CONFIG["html"]["baseurl"])
+    size = (int(card["og:image:width"]), int(card["og:image:height"]))
+    assert Image.open(site / picture).size == size == (1200, 630)
     title = html.title.get_text().strip()
     assert title.startswith(card["og:title"]) and title.count(CONFIG["title"]) == 1
 

@@ -5,9 +5,11 @@ import re
 import tomllib
 from urllib.parse import urldefrag
 
+import numpy as np
 import pytest
 import yaml
 from pages import ADDRESS, BOOK, PAGES, ROOT, SOURCES, names
+from PIL import Image
 
 
 def test_there_are_pages_for_every_part():
@@ -101,6 +103,16 @@ def test_the_drawing_is_what_its_script_draws():
         assert 0.1 < 1 - kept.mean() < 0.4
     assert (~module.masks()["Channel"][1]).sum() == 3 * 36
     assert (~module.masks()["Path"][1]).sum() == 4 * 36
+
+
+def test_the_card_of_a_link_is_what_its_script_draws():
+    """Up to how a system's libraries smooth letters."""
+    module = load(BOOK / "figures" / "card.py")
+    stored = np.asarray(Image.open(module.OUT).convert("RGB"), dtype=float)
+    drawn = np.asarray(module.draw().convert("RGB"), dtype=float)
+    assert stored.shape == (module.HEIGHT, module.WIDTH, 3)
+    assert np.abs(stored - drawn).mean() < 1, "run book/figures/card.py"
+    assert module.OUT.stat().st_size < 40_000
 
 
 def test_every_work_in_the_bibliography_is_cited():

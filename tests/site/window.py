@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Page, Response
+from playwright.sync_api import Page, Request, Response
 
 DESK, PHONE = (1440, 900), (390, 844)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -44,10 +44,14 @@ class Visit:
             if response.status >= 400:
                 self.complaints.append(f"{response.status} {response.url}")
 
+        def failed(request: Request) -> None:
+            if request.failure != "net::ERR_ABORTED":  # the page was left meanwhile
+                self.complaints.append(f"{request.failure}: {request.url}")
+
         page, say = self.page, self.complaints.append
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("response", answered)
-        page.on("requestfailed", lambda request: say(f"failed: {request.url}"))
+        page.on("requestfailed", failed)
         page.on("pageerror", lambda error: say(str(error)))
         page.on(
             "console",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from pydantic import ValidationError
 
 from regdrop_lite import drop_block_gamma, drop_path_rates
@@ -23,6 +24,7 @@ from regdrop_lite.course.teach.bank import (
     write_number,
 )
 from regdrop_lite.course.teach.exam import make_exam
+from regdrop_lite.course.teach.paper import paper
 from regdrop_lite.course.teach.quiz import quiz_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -137,12 +139,20 @@ OTHER_WAYS = {
     "exactly-k": lambda c, p, k: sum(w for m, w in masks([p] * c) if sum(m) == k),
     "ceiling": restored_variance,
     "what-arrives": lambda p, n: 1 - sum(p * (1 - p) ** i for i in range(n)),
+    "exact-scale": lambda c, p: (
+        math.comb(c, round(p * c)) / math.comb(c - 1, round(p * c))
+    ),
+    "same-channels": lambda c, p: sum(w * w for _, w in masks([p] * c)),
     "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
     "whole-variance": whole_variance,
     "penalty": lambda a, b, w, p: expected_errors(p, w, (a, b)),
     "mean-loss": lambda a, b: math.log((a + b) / 2 / math.sqrt(a * b)),
     "geometric": softmax_of_mean_logits,
     "still-weights": lambda n, p: sum(w for m, w in masks([p] * n) if not any(m)),
+    "likeliest-net": lambda n, p: max(w for _, w in masks([p] * n)),
+    "enough-passes": lambda s, e: next(
+        n for n in itertools.count(1) if s <= e * math.sqrt(n)
+    ),
     "expected-depth": lambda n, p: sum(1 - r for r in drop_path_rates(p, n, "linear1")),
     "depth-variance": lambda a, b: spread([0, a, b], sum),
     "branch-noise": lambda p, x, f: spread([p], lambda m: x + m[0] / (1 - p) * f),
@@ -150,6 +160,10 @@ OTHER_WAYS = {
     "pairs": lambda n, m: (
         sum({0, 1} <= {*s} for s in itertools.combinations(range(n), m))
         / math.comb(n, m)
+    ),
+    "whole-net": lambda a, b, c: sum(w for m, w in masks([0, a, b, c]) if all(m)),
+    "uncalled-somewhere": lambda b, r, p: sum(
+        w for m, w in masks([p] * (b * r)) if not all(m)
     ),
     "places": seed_places,
     "textbook-rate": lambda h, k, p: (
@@ -161,6 +175,12 @@ OTHER_WAYS = {
     "real-share": dropped_of_line,
     "clip-rate": lambda k, p: drop_block_gamma((28, 28), k, p, border="clip"),
     "corner-weight": lambda c, g: 1 / math.prod([1 - g] * c),
+    "seeds-of-a-map": lambda h, k, g: sum(
+        g / k**2 * seed_places(k, h, i, j) for i in range(h) for j in range(h)
+    ),
+    "untouched-map": lambda h, k, g: math.prod(
+        1 - g for _ in itertools.product(range(h - k + 1), repeat=2)
+    ),
 }
 
 
@@ -403,6 +423,41 @@ def test_a_paper_holds_no_answer(bank, seed):
 def test_an_exam_needs_enough_questions():
     with pytest.raises(ValueError, match=r"chapter 1 has 2 open .* but 3 were asked"):
         make_exam([BANKS[1]], 1, essay=3)
+    with pytest.raises(ValueError, match=r"no question on the objective 9\.9"):
+        make_exam([BANKS[1]], 1, objectives=["1.1", "9.9"])
+    with pytest.raises(ValueError, match=r"no question with the id nobody"):
+        make_exam([BANKS[1]], 1, exclude=["nobody"])
+
+
+def test_objectives_and_last_years_questions_are_heeded():
+    """All that is left is drawn, and nothing else."""
+    numbers = [q for q in BANKS[1].numerics if q.objective == "1.2" and not q.public]
+    names = {question.id for question in numbers}
+    assert len(names) == 2
+    for left_out in names:
+        rest = {"objectives": ["1.2"], "exclude": [left_out]}
+        made = make_exam([BANKS[1]], 1, 0, 1, 0, **rest)
+        (left,) = names - {left_out}
+        assert f", {left}*" in made.answers
+        with pytest.raises(ValueError, match=r"has 1 numeric questions to draw from"):
+            make_exam([BANKS[1]], 1, 0, 2, 0, **rest)
+
+
+@every_bank
+def test_a_paper_can_be_printed(bank):
+    """Formulas are set, boxes can be ticked, and there is space for each answer."""
+    made = make_exam([bank], 7)
+    asked, answered = paper(made.paper), paper(made.answers)
+    page = BeautifulSoup(asked, "html.parser")
+    assert len(page.select("h2")) == 8 and len(page.select("ul.options")) == 5
+    assert len(page.select(".space")) == 3
+    assert "\u2611" not in page.text and page.text.count("\u2610") >= 15
+    solved = BeautifulSoup(answered, "html.parser")
+    assert solved.text.count("\u2611") == 5 and not solved.select(".space")
+    for one in (page, solved):
+        assert len(one.select("math")) > 5
+        assert "$" not in one.text and "\\" not in one.text, "a formula is not set"
+        assert not one.select("[src], [href], script")
 
 
 def test_the_commands_write_their_files(tmp_path, monkeypatch, capsys):
@@ -411,7 +466,11 @@ def test_the_commands_write_their_files(tmp_path, monkeypatch, capsys):
     exam.main([*arguments, "--out", str(tmp_path)])
     archive.main([str(tmp_path)])
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"exam_1_3_seed_7.md", "exam_1_3_seed_7_answers.md"} <= names
+    assert {
+        f"exam_1_3_seed_7{end}.{form}"
+        for end in ("", "_answers")
+        for form in ("md", "html")
+    } <= names
     assert {
         f"chapter_{n}_{e}" for n in BANKS for e in ("answers.md", "qti.txt")
     } <= names

@@ -18,6 +18,7 @@ from regdrop_lite.course.kit import CPU_INDEX, KitError, make_kit
 
 ROOT = Path(__file__).parents[2]
 SHEET = ROOT / "book" / "teach" / "setup_sheet.md"
+SENTENCE = "these fit one version\nof Python alone, which your instructor names."
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     page = folder / "book" / "teach" / "setup_sheet.html"
     page.parent.mkdir(parents=True)
-    page.write_text("the sheet", encoding="utf-8")
+    page.write_text(f"<p>{SENTENCE}</p>", encoding="utf-8")
     (folder / "index.html").write_text("the site", encoding="utf-8")
     return folder
 
@@ -86,6 +87,18 @@ def test_without_wheels_the_versions_are_named(small):
     assert len(pins) == 8 and all(pin in pinned for pin in pins)
 
 
+def test_the_sheet_names_the_python_of_the_wheels(site, tmp_path, monkeypatch):
+    """Where there are wheels; nothing else of the sheet changes."""
+    said = " ".join(SHEET.read_text(encoding="utf-8").split())
+    assert " ".join(SENTENCE.split()) in said
+    monkeypatch.setattr(kit, "_collect", lambda *arguments: None)
+    make_kit(ROOT, tmp_path / "kit", site=site, python="3.12")
+    text = (tmp_path / "kit" / "site" / kit.SHEET).read_text(encoding="utf-8")
+    assert text == "<p>these fit <strong>Python 3.12</strong> alone.</p>"
+    with pytest.raises(KitError, match=r"build the site anew"):
+        kit._name_python(tmp_path / "kit" / "site" / kit.SHEET, "3.12")
+
+
 def test_what_is_missing_is_said(site, tmp_path, monkeypatch, capsys):
     with pytest.raises(KitError, match=r"not the folder of the course"):
         make_kit(tmp_path, tmp_path / "kit", site=site)
@@ -130,6 +143,16 @@ def test_wheels_are_fetched_for_the_students_system(system, tmp_path, monkeypatc
     assert f"--platform {kit.SYSTEMS[system][0]}" in fetch and "--no-deps" in fetch
     small_torch = [c for c in commands if f"--index-url {CPU_INDEX}" in c]
     assert len(small_torch) == (system == "linux")
+
+
+def test_uv_resolves_for_a_macos_that_has_wheels_of_pytorch():
+    """It takes an older one for granted, for which there are none."""
+    oldest = kit.OLDEST_MACOS.replace(".", "_")
+    assert kit.SYSTEMS["macos"][0] == f"macosx_{oldest}_arm64"
+    look = "import os; assert os.environ['MACOSX_DEPLOYMENT_TARGET'] == '{}'"
+    kit._run(sys.executable, "-c", look.format(kit.OLDEST_MACOS))
+    with pytest.raises(KitError, match="AssertionError"):
+        kit._run(sys.executable, "-c", look.format("13.0"))
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ def test_the_plans_that_the_guide_promises_are_there():
     sizes = {name: (len(plan.sessions), plan.minutes) for name, plan in PLANS.items()}
     assert sizes["lab"] == (1, 180) and sizes["day"] == (4, 90)
     assert sizes["two-weeks"] == (10, 90) and sizes["six-weeks"] == (6, 90)
+    assert sizes["lecture-and-lab"] == (2, 90)
+    assert [s.minutes for s in PLANS["lecture-and-lab"].sessions] == [None, 180]
     pages = "".join(path.read_text("utf-8") for path in TEACH.glob("*.md"))
     for name in PLANS:
         assert f"```{{timetable}} {name}\n" in pages, name
@@ -59,12 +61,34 @@ def test_a_timetable_runs_from_zero_to_the_end(name):
         plan_markdown(plan, COURSE),
         re.M,
     )
+    wanted = [session.minutes or plan.minutes for session in plan.sessions]
     now, ends = 0, 0
     for *clock, _what, _how, _late in rows:
         start, end = (60 * int(clock[i]) + int(clock[i + 1]) for i in (0, 2))
         assert start == now and end - start >= 5
-        now, ends = (0, ends + 1) if end == plan.minutes else (end, ends)
+        now, ends = (0, ends + 1) if end == wanted[ends] else (end, ends)
     assert ends == len(plan.sessions) and now == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["lab", "lecture-and-lab", "day", "two-weeks", "six-weeks"]
+)
+def test_a_module_leaves_time_for_what_is_left_open(name):
+    sessions = PLANS[name].sessions
+    buffers = [any(i.talk == "Buffer" for i in s.items) for s in sessions]
+    assert any(buffers) and all(buffers[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "chapters"),
+    [("lecture-and-lab", {1}), ("two-weeks", {1, 2, 3, 4}), ("six-weeks", {1, 2, 3})],
+)
+def test_a_module_has_its_quizzes(name, chapters):
+    plan = PLANS[name]
+    assert {i.quiz for s in plan.sessions for i in s.items} - {None} == chapters
+    text = plan_markdown(plan, COURSE)
+    for page in re.findall(r"\(\.\./exercises/(\w+_quiz\.md)\)", text):
+        assert (ROOT / "book" / "exercises" / page).is_file(), page
 
 
 def items(*rows):
@@ -98,6 +122,10 @@ FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
         (
             plan_of({"section": "1 Choose a rate"}, REST | {"minutes": 40}),
             "stands before its chapter",
+        ),
+        (
+            plan_of({"quiz": 1, "minutes": 10}, REST | {"minutes": 35}),
+            "quiz on chapter 1",
         ),
         (
             plan_of(FOURTH, REST | {"minutes": 45 - COURSE.of(4)[0].minutes}),
@@ -199,6 +227,13 @@ def test_the_prerequisites_have_ten_items_with_remedies():
             assert answer == str(tuple(found.shape)), code
             shapes += 1
     assert shapes == 2
+
+
+def test_the_timetable_of_the_study_says_what_to_do_when_late():
+    text = (TEACH / "study.md").read_text(encoding="utf-8")
+    (head,) = re.findall(r"^\| from \|.*$", text, re.M)
+    assert head.endswith("| when late |")
+    assert len(re.findall(r"^\| \d:\d\d (?:\| [^|]+){4} \|$", text, re.M)) == 6
 
 
 def test_measured_minutes_have_their_columns():

@@ -151,6 +151,11 @@ def trace(answer: Sequence[float]) -> Report:
     def check_scale() -> None:
         values = numbers()
         require(any(values), "nothing is kept, so that no scale can be seen")
+        require(
+            set(values) != {0.0, 1.0},
+            "these are the numbers of a mask: the output is x where a channel is kept, "
+            "times the scale",
+        )
         q = 1 - _TRACE_P
         same = partial(math.isclose, abs_tol=0.01)  # by hand
         right = f"1/q = {1 / q:.3f}"
@@ -226,7 +231,13 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
 
     def mask(g: torch.Generator, p: float = P) -> Tensor:
         x = signed(256, 256, 1, 1)
-        return both(x, p, g)[0].expand(x.shape)
+        drawn = both(x, p, g)[0]
+        try:
+            return drawn.expand(x.shape)
+        except RuntimeError:
+            raise Wrong(
+                "the shape of the mask does not fit to images: see that check first"
+            ) from None
 
     def check_rate() -> None:
         for p in (P, 0.7):

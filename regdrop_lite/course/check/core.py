@@ -6,8 +6,9 @@ a loop without an end is given up after ``TIME_LIMIT`` seconds of work on every 
 ``SIZE_LIMIT`` bytes is refused before it is made.
 
 This guards against slips and short cuts, not against a determined attacker: whoever
-wants to can reach every object of the process. Answers that count for a grade are
-checked in nbgrader's sandbox.
+wants to can reach every object of the process. For points the checks are loaded anew
+and draw other numbers (:mod:`regdrop_lite.course.teach.grade`); what keeps a learner's
+code from the files of the machine is a container, and neither this nor nbgrader.
 """
 
 import ctypes
@@ -36,6 +37,7 @@ PATIENCE = 6
 CALL_LIMIT = 20_000
 SIZE_LIMIT = 2**30
 ALARM = 1e-6
+SEED = 0  # added to the seeds of all checks
 
 _WIDTH = 76
 _CHECK = str(Path(__file__).parent)
@@ -118,7 +120,7 @@ def judge(checks: Mapping[str, Callable[[], object]]) -> Report:
         # An answer that uses the global generator is judged the same every time, and
         # does not disturb the notebook's random numbers.
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+            torch.default_generator.manual_seed(SEED)
             try:
                 run_check()
             except Wrong as wrong:
@@ -143,7 +145,12 @@ def _describe(error: Exception) -> str:
         return "not written yet"
     if "ellipsis" in message:
         return "not written yet: put something in the place of every ..."
-    note = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    if "_modules" in message or "before Module.__init__()" in message:
+        message += " (the first line of a layer's __init__ is super().__init__())"
+    notes = getattr(error, "__notes__", ())
+    if isinstance(error, NameError):
+        notes = ()  # it does not depend on the input, and is told once
+    note = "".join(f" {note}" for note in notes)
     text = f"your code raises {type(error).__name__}{note}"
     if message:
         text += f": {textwrap.shorten(message, 150)}"
@@ -459,7 +466,7 @@ def _serve(given: Any, args: Any, named: Any) -> tuple[Any, Exception | None]:
 
 def generator(seed: int = 0) -> torch.Generator:
     """A fresh CPU generator."""
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(SEED + seed)
 
 
 def signed(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -56,6 +56,8 @@ def call(
         raise
     if type(y) in (Tensor, nn.Parameter) and y.shape == x.shape:
         return cast(Tensor, y)
+    if y is None:
+        raise Wrong("expected an output, got None: does your code end with return?")
     raise Wrong(
         f"for {what} expected a tensor of this shape, got {show(y)}: has the mask as "
         "many dimensions, and is the product returned?"

@@ -5,7 +5,9 @@
 writes the chapters twice: ``OUT/students``, where the functions and classes that a
 chapter builds by hand (``my_...``, ``My...``) are scaffolds to fill in class and no
 output is left; and ``OUT/instructor``, the plain edition with all code and outputs. In
-both, what answers a prediction is folded. Run it in the repository's folder.
+both, what answers a prediction is folded. Below each scaffold a folded cell catches up
+whoever missed it, and a section without code has an empty cell to type along. The
+exercises lie in both, without solutions. Run it in the repository's folder.
 """
 
 import argparse
@@ -18,14 +20,18 @@ from pathlib import Path
 from regdrop_lite.course.author.markdown import PlainError
 from regdrop_lite.course.author.plain import Book, write_plain
 from regdrop_lite.course.extras import needs
+from regdrop_lite.course.teach.plans import CLOSING
 
 with needs("author", "nbformat"):
     import nbformat
     from nbformat import NotebookNode
+    from nbformat.v4 import new_code_cell
 
 __all__ = ["class_version", "main", "scaffold", "write_class"]
 
 TO_WRITE = 'raise NotImplementedError("we write this in class")'
+CATCH_UP = "# Did you miss this, or are you stuck? Run this cell, and go on."
+TYPE_ALONG = "# Type along here."
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -74,21 +80,40 @@ def _by_hand(tree: ast.Module) -> Iterator[_Function]:
 def class_version(notebook: NotebookNode) -> NotebookNode:
     """Give a copy of a plain notebook with scaffolds, and without outputs.
 
-    A cell that has become a scaffold gets the tag "answer".
+    A cell that has become a scaffold gets the tag "answer". Below it comes a folded
+    one, tagged "catch-up", with the code that was taken out. A section without code
+    ends with an empty cell, tagged "type-along".
     """
-    version = copy.deepcopy(notebook)
-    for cell in version.cells:
-        if cell.cell_type != "code":
-            continue
-        cell.outputs, cell.execution_count = [], None
-        if (source := scaffold(cell.source)) != cell.source:
+    cells: list[NotebookNode] = []
+    code = True  # what stands above the first section is no section
+    for cell in copy.deepcopy(notebook.cells):
+        if cell.cell_type == "code":
+            code = True
+            cell.outputs, cell.execution_count = [], None
+        elif heading := re.search(r"^## (.+)$", cell.source, re.M):
+            if not code:
+                cells.append(_cell(cells[-1], "type-along", TYPE_ALONG))
+            code = CLOSING.search(heading[1]) is not None
+        cells.append(cell)
+        full = cell.source
+        if cell.cell_type == "code" and (source := scaffold(full)) != full:
             cell.source = source
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "answer"]
-    return version
+            answer = _cell(cell, "catch-up", f"{CATCH_UP}\n\n{full}")
+            answer.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
+            cells.append(answer)
+    return NotebookNode({**copy.deepcopy(notebook), "cells": cells})
+
+
+def _cell(above: NotebookNode, tag: str, source: str) -> NotebookNode:
+    cell: NotebookNode = new_code_cell(
+        source, id=f"{above.id}-{tag}", metadata={"tags": [tag]}
+    )
+    return cell
 
 
 def write_class(book: Book, out: Path) -> list[Path]:
-    """Write both versions of all chapters.
+    """Write both versions of all chapters, and the exercises as students get them.
 
     Args:
         book: the book.
@@ -98,11 +123,12 @@ def write_class(book: Book, out: Path) -> list[Path]:
         FileExistsError: if there are such notebooks already, in which somebody may have
             worked.
     """
-    chapters = [page for page in book.notebooks if re.match(r"book/\d\d", page)]
-    written = write_plain(book, out / "instructor", chapters)
-    students = write_plain(book, out / "students", chapters)
+    pages = [p for p in book.notebooks if re.match(r"book/(\d\d|exercises/)", p)]
+    written = write_plain(book, out / "instructor", pages)
+    students = write_plain(book, out / "students", pages)
     for path in students:
-        nbformat.write(class_version(nbformat.read(path, as_version=4)), path)
+        if path.parent == out / "students":  # a chapter
+            nbformat.write(class_version(nbformat.read(path, as_version=4)), path)
     return [*written, *students]
 
 

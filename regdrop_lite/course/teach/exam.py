@@ -2,15 +2,18 @@
 
     python -m regdrop_lite.course.teach.exam --seed 7 --chapter 1
     python -m regdrop_lite.course.teach.exam --seed 8 --chapter 1 --chapter 2
+    python -m regdrop_lite.course.teach.exam --seed 9 --chapter 1 --objective 1.2 \\
+        --choice 2 --numeric 1 --open 1 --exclude exactly-k
 
-writes ``exam_1_seed_7.md`` and ``exam_1_seed_7_answers.md``. The seed chooses the
-questions, the order of the options and the numbers; one seed always gives one exam.
-Questions that are public on the site are left out. Run it in the repository's folder.
+writes ``exam_1_seed_7.md`` and ``exam_1_seed_7_answers.md``, and both as HTML for the
+printer, with space to write. The seed chooses the questions, the order of the options
+and the numbers; one seed always gives one exam. Questions that are public on the site
+are left out. Run it in the repository's folder.
 """
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from regdrop_lite.course.teach.bank import (
     Question,
     read_bank,
 )
+from regdrop_lite.course.teach.paper import paper
 from regdrop_lite.course.teach.quiz import shuffled
 
 __all__ = ["Exam", "main", "make_exam"]
@@ -48,7 +52,13 @@ class Exam:
 
 
 def make_exam(
-    banks: Sequence[Bank], seed: int, choice: int = 5, numeric: int = 2, essay: int = 1
+    banks: Sequence[Bank],
+    seed: int,
+    choice: int = 5,
+    numeric: int = 2,
+    essay: int = 1,
+    objectives: Collection[str] = (),
+    exclude: Collection[str] = (),
 ) -> Exam:
     """Draw an exam.
 
@@ -58,10 +68,20 @@ def make_exam(
         choice: how many questions with options, of each chapter.
         numeric: how many with a number.
         essay: how many that are answered in words.
+        objectives: only questions on these; by default on any.
+        exclude: the ids of questions to leave out, such as last year's.
 
     Raises:
-        ValueError: if a bank has fewer questions than are asked for.
+        ValueError: if a bank has fewer questions than are asked for, or there is no
+            question with an objective or an id that is named.
     """
+    every = [question for bank in banks for question in bank.questions]
+    for what, named, known in (
+        ("on the objective", objectives, {question.objective for question in every}),
+        ("with the id", exclude, {question.id for question in every}),
+    ):
+        if unknown := sorted({*named} - known):
+            raise ValueError(f"there is no question {what} {', '.join(unknown)}")
     rng = random.Random(seed)
     chosen: list[tuple[Bank, Question]] = []
     for bank in banks:
@@ -71,11 +91,17 @@ def make_exam(
             ("open", essay, bank.opens),
         ]
         for name, wanted, questions in groups:
-            private = [question for question in questions if not question.public]
+            private = [
+                question
+                for question in questions
+                if not question.public
+                and question.id not in exclude
+                and (not objectives or question.objective in objectives)
+            ]
             if not 0 <= wanted <= len(private):
                 raise ValueError(
-                    f"chapter {bank.chapter} has {len(private)} {name} questions for "
-                    f"exams, but {wanted} were asked for"
+                    f"chapter {bank.chapter} has {len(private)} {name} questions to "
+                    f"draw from, but {wanted} were asked for"
                 )
             chosen += [(bank, question) for question in rng.sample(private, wanted)]
     points = sum(POINTS[question.kind] for _, question in chosen)
@@ -146,20 +172,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--choice", type=int, default=5, help="of each chapter")
     command.add_argument("--numeric", type=int, default=2, help="of each chapter")
     command.add_argument("--open", type=int, default=1, help="of each chapter")
+    command.add_argument(
+        "--objective", action="append", default=[], help="only on it; may be repeated"
+    )
+    command.add_argument(
+        "--exclude", action="append", default=[], metavar="ID", help="may be repeated"
+    )
     command.add_argument("--out", type=Path, default=Path("build/exams"))
     chosen = command.parse_args(arguments)
     try:
         banks = [read_bank(Path.cwd(), chapter) for chapter in chosen.chapter]
         numbers = chosen.choice, chosen.numeric, chosen.open
-        exam = make_exam(banks, chosen.seed, *numbers)
+        filters = chosen.objective, chosen.exclude
+        exam = make_exam(banks, chosen.seed, *numbers, *filters)
         chosen.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValidationError, ValueError) as error:
         command.error(str(error))
     chapters = "_".join(map(str, chosen.chapter))
     for end, text in (("", exam.paper), ("_answers", exam.answers)):
         path = chosen.out / f"exam_{chapters}_seed_{chosen.seed}{end}.md"
-        path.write_text(text, encoding="utf-8", newline="\n")
-        print(f"wrote {path}")
+        for form, written in ((path, text), (path.with_suffix(".html"), paper(text))):
+            form.write_text(written, encoding="utf-8", newline="\n")
+            print(f"wrote {form}")
 
 
 if __name__ == "__main__":

@@ -66,9 +66,14 @@ class Section:
     objectives: tuple[str, ...]
 
     @property
+    def target(self) -> str:
+        """Where it is, seen from ``book``."""
+        return f"{self.page}.ipynb#{_slug(self.title)}"
+
+    @property
     def link(self) -> str:
         """A link to it, from a page in ``book/teach``."""
-        return f"[{self.title}](../{self.page}.ipynb#{_slug(self.title)})"
+        return f"[{self.title}](../{self.target})"
 
 
 @dataclass(frozen=True)
@@ -224,10 +229,14 @@ class _Model(BaseModel):
 
 
 class Item(_Model):
-    """A line of a session: a section, an exercise, or something else with minutes."""
+    """A line of a session: a section, an exercise, or something else with minutes.
+
+    A quiz is named by its chapter.
+    """
 
     section: str | None = None
     exercise: str | None = None
+    quiz: int | None = None
     talk: str | None = None
     pause: Annotated[str | None, Field(alias="break")] = None
     minutes: Annotated[int | None, Field(ge=5)] = None
@@ -236,20 +245,28 @@ class Item(_Model):
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> "Item":
-        names = (self.section, self.exercise, self.talk, self.pause)
+        names = (self.section, self.exercise, self.quiz, self.talk, self.pause)
         if sum(name is not None for name in names) != 1:
-            raise ValueError("expected one of section, exercise, talk and break")
+            raise ValueError("expected one of section, exercise, quiz, talk and break")
         if self.section is None and self.exercise is None and self.minutes is None:
-            raise ValueError(f"{self.talk or self.pause}: how many minutes?")
+            raise ValueError(f"{names}: how many minutes?")
         if self.pause is None and not (self.how and self.late):
             raise ValueError(f'{names}: expected "how" and "late"')
         return self
 
 
 class Session(_Model):
-    """What is done without going home, and what is done at home afterwards."""
+    """What is done without going home, and what is done at home afterwards.
+
+    Attributes:
+        title: of the session.
+        minutes: if they differ from those of the plan.
+        items: in their order.
+        home: exercises.
+    """
 
     title: str
+    minutes: Annotated[int | None, Field(ge=45)] = None
     items: Annotated[tuple[Item, ...], Field(min_length=1)]
     home: tuple[str, ...]
 
@@ -261,7 +278,7 @@ class Plan(_Model):
         title: of the module.
         about: for whom it is, and how.
         assumes: the objectives that the students have reached before.
-        minutes: of each session.
+        minutes: of each session that does not say its own.
         sessions: in their order.
     """
 
@@ -334,9 +351,12 @@ def plan_faults(name: str, plan: Plan, course: Course) -> list[str]:
                         f"{where}: {item.minutes} minutes for {section.title!r}, but "
                         f"it takes {section.minutes}"
                     )
+            if item.quiz is not None and item.quiz not in {s.chapter for s in done}:
+                faults.append(f"{where}: a quiz on chapter {item.quiz} before it")
             total += _minutes(item, course)
-        if total != plan.minutes:
-            faults.append(f"{where}: {total} minutes, but there are {plan.minutes}")
+        there = session.minutes or plan.minutes
+        if total != there:
+            faults.append(f"{where}: {total} minutes, but there are {there}")
         for label in session.home:
             practise(label, f"{where}, at home")
     return faults
@@ -393,6 +413,9 @@ def _what(item: Item, course: Course) -> str:
         return course.find(item.section).link
     if item.exercise is not None:
         return f"exercise: {course.exercises[item.exercise].link}"
+    if item.quiz is not None:
+        page = course.of(item.quiz)[0].page
+        return f"[Quiz on chapter {item.quiz}](../exercises/{page}_quiz.md)"
     return str(item.talk or item.pause)
 
 

@@ -55,7 +55,8 @@ def test_the_text_of_the_tracing_exercise_has_the_numbers_of_its_check():
         ),
         ([0.0] * 4, {"which fall": "channel 0 is kept", "scale": "nothing is kept"}),
         ([5.0, 0.0], {"which fall": "4 numbers, got 2", "scale": "4 numbers, got 2"}),
-        (5.0, {"which fall": "a list of 4 numbers", "scale": "a list of 4 numbers"}),
+        ([1.0, 0.0, 1.0, 0.0], {"scale": "these are the numbers of a mask"}),
+        (5.0, dict.fromkeys(("which fall", "scale"), "4 numbers, got a float")),
         ([None] * 4, {"which fall": "not written yet", "scale": "not written yet"}),
         ([float("nan")] * 4, dict.fromkeys(("which fall", "scale"), "got NaN")),
     ],
@@ -119,6 +120,11 @@ SAMPLES = "one number for every sample drops whole samples"
                 "images": "got (4, 6, 5, 1)",
                 "volumes": "got (4, 6, 2, 1, 1)",
             },
+        ),
+        (
+            (SHAPE, "x.shape[:2]"),
+            dict.fromkeys(("sequences", "images", "volumes"), "ends in (1")
+            | dict.fromkeys(("rate", "independence", "generator"), "does not fit to"),
         ),
         ((SCALE, "1.0 / p"), {"scale": "for what is kept, got 5: it is divided by p"}),
         (
@@ -259,10 +265,23 @@ def test_errors_quote_the_line_of_the_learner():
     names = wrong("layer-answer", ("super().__init__()", "pass"))
     report = check.layer(names["MySpatialDropout"])
     assert "your code raises AttributeError" in report.diagnoses["eval"]
+    assert "first line of a layer's __init__ is super()" in report.diagnoses["eval"]
     names = wrong("layer-answer", ("[1] * x.dim()", "[1] * 4"))
     text = check.layer(names["MySpatialDropout"]).diagnoses["other ranks"]
     assert "raises RuntimeError for an input of shape (64, 32, 6): " in text
     assert "(in: return x * mask.to(x.device) / (1.0 - self.p))" in text
+
+
+def test_what_does_not_depend_on_the_input_is_told_once():
+    names = wrong("layer-answer", ("1.0 - self.p)", "1.0 - p)"))
+    texts = check.layer(names["MySpatialDropout"]).diagnoses
+    (text,) = {text for text in texts.values() if "raises NameError" in text}
+    assert "name 'p' is not defined (in: return x * mask" in text
+    names = wrong("layer-answer", ("return x * mask", "x * mask"))
+    texts = check.layer(names["MySpatialDropout"]).diagnoses
+    assert set(texts.values()) == {
+        "expected an output, got None: does your code end with return?"
+    }
 
 
 def test_a_layer_that_is_none():

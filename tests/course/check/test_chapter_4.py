@@ -359,7 +359,7 @@ TOGETHER = "for another input, got the same: the output ignores the values"
         (None, dict.fromkeys(NAMES, "expected a function, got None")),
         (
             lambda x, p, k, generator: None,
-            dict.fromkeys(NAMES, "expected a tensor of this shape, got None"),
+            dict.fromkeys(NAMES, "got None: does your code end with"),
         ),
         (
             lambda x, p, k, generator: x[:, :1],
@@ -990,7 +990,10 @@ def test_wrong_single_blocks(slips, expected):
     ("function", "words"),
     [
         (lambda x, k, generator: x, "got none: all pass"),
-        (lambda x, k, generator: None, "expected a tensor of this shape, got None"),
+        (
+            lambda x, k, generator: None,
+            "expected an output, got None: does your code end",
+        ),
         (lambda x, k: x, "raises TypeError for x of shape"),
         (torch.nn.Identity(), "TypeError"),
         ("text", "expected a function, got a str"),

@@ -1,0 +1,3 @@
+// What Sphinx's own scripts give the pages.
+declare const DOCUMENTATION_OPTIONS: { SHOW_SEARCH_SUMMARY: boolean };
+declare const Search: { makeSearchSummary: Function };

@@ -1,0 +1,153 @@
+"""Slides: every figure is there, every row of the script is in the notes, few words."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from regdrop_lite.course.teach.plans import Course
+from regdrop_lite.course.teach.slides import (
+    SlideError,
+    _Guide,
+    main,
+    read_deck,
+    words,
+    write_slides,
+)
+
+ROOT = Path(__file__).parents[2]
+TEACH = ROOT / "book" / "teach"
+COURSE = Course.read(ROOT)
+every_chapter = pytest.mark.parametrize("chapter", COURSE.titles)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All slides, as the build of the site writes them."""
+    folder = tmp_path_factory.mktemp("slides")
+    write_slides(ROOT, folder, COURSE, site="../../")
+    return folder
+
+
+def slides_of(out: Path, chapter: int) -> list[Tag]:
+    text = (out / f"chapter_{chapter}.html").read_text(encoding="utf-8")
+    return BeautifulSoup(text, "html.parser").select(".slides > section")
+
+
+@every_chapter
+def test_slides_show_their_figures_and_say_what_these_show(out, chapter):
+    first, *slides = slides_of(out, chapter)
+    assert 12 <= 1 + len(slides) <= 16
+    assert first.find("h1") is not None
+    drawn = 0
+    for slide in slides:
+        assert len(slide.select(".picture")) <= 1, "one idea, one picture"
+        for picture in slide.select("img"):
+            drawn += 1
+            assert (out / picture["src"]).stat().st_size > 1000
+            assert len(picture["alt"]) > 40
+        for drawing in slide.select("svg.drawing"):
+            drawn += 1
+            assert len(drawing["aria-label"]) > 40
+        ids = [tag["id"] for tag in slide.select("[id]")]
+        assert len(ids) == len(set(ids))
+    assert drawn >= 2
+
+
+@every_chapter
+def test_slides_ask_before_they_answer(out, chapter):
+    for slide in slides_of(out, chapter)[1:]:
+        heading = slide.find("h2").get_text()
+        shown = [b.get_text() for b in slide.select("h2, .words:not(.fragment)")]
+        assert "?" in "".join(shown), heading
+        assert slide.select(".fragment"), heading
+
+
+@every_chapter
+def test_notes_are_on_every_slide_and_hold_the_whole_script(out, chapter):
+    notes = [s.select_one("aside.notes") for s in slides_of(out, chapter)]
+    assert all(len(note.get_text()) > 40 for note in notes)
+    deck = read_deck(ROOT, chapter, COURSE)
+    used = [row for slide in deck.slides for row in slide.script]
+    script = _Guide.read(TEACH / f"chapter_{chapter}.md").rows
+    assert sorted(used) == sorted(script), "each row once"
+    told = [q for slide in deck.slides for q in slide.questions]
+    assert told and all("Misconception" in question for question in told)
+    assert all(int(slide["data-timing"]) >= 60 for slide in slides_of(out, chapter)[1:])
+
+
+@every_chapter
+def test_every_objective_appears(chapter):
+    deck = read_deck(ROOT, chapter, COURSE)
+    found = {n for slide in deck.slides for s in slide.sections for n in s.objectives}
+    assert found == {n for n in COURSE.objectives if n.startswith(f"{chapter}.")}
+
+
+@every_chapter
+def test_a_slide_has_at_most_thirty_words(chapter):
+    for slide in read_deck(ROOT, chapter, COURSE).slides:
+        assert len(words("\n\n".join([slide.title, *slide.parts]))) <= 30, slide.title
+
+
+def test_nothing_is_loaded_from_elsewhere(out):
+    for path in [*out.glob("*.html"), *out.glob("*.css")]:
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r'(?:src="|<link[^>]*href="|url\()([^")]+)', text):
+            if not target.startswith(("data:", "#")):
+                assert (path.parent / target.strip("'\"")).is_file(), (path, target)
+
+
+def write(tmp_path: Path, slide: str) -> Path:
+    """A repository whose only slides have one slide that is wrong."""
+    root = tmp_path / "root"
+    (root / "book" / "teach").mkdir(parents=True)
+    shutil.copytree(TEACH / "slides", root / "book" / "teach" / "slides")
+    for path in (root / "book" / "teach" / "slides").glob("chapter_*.md"):
+        path.unlink()
+    shutil.copy(TEACH / "chapter_1.md", root / "book" / "teach")
+    shutil.copytree(ROOT / "book" / "_static" / "fonts", root / "book/_static/fonts")
+    shutil.copy(ROOT / "book" / "01_spatial_dropout.ipynb", root / "book")
+    shutil.copy(ROOT / "_config.yml", root)
+    (root / "book" / "teach" / "slides" / "chapter_1.md").write_text(
+        f"# Title\n\nText\n\n+++\n{slide}\n", encoding="utf-8"
+    )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("slide", "message"),
+    [
+        ("No heading", "slide 2: it should begin with '## '"),
+        ("## A\n% sections: B", "slide 2: 'sections' is none of section, script"),
+        ("## A\n% section: Nowhere", "slide 2: there is no section '1 Nowhere'"),
+        ("## A\n% script: Whose", "0 rows of the script ask 'Whose', not one"),
+        ("## A\n% question: Is it?", "0 questions begin with 'Is it?', not one"),
+        (
+            "## A\n\n![](01_spatial_dropout#no)",
+            "slide 2: 01_spatial_dropout has no cell 'no'",
+        ),
+        ("## A\n\n$\\frac$", "slide 2: "),
+        ("## A\n\n![](09_none#cell)", "slide 2: there is no notebook 09_none"),
+        ("## A\n\n![](01_spatial_dropout#title)", "#title draws and prints nothing"),
+        (
+            "## A\n\n![](figures/none.svg)",
+            "no chapter shows the drawing figures/none.svg",
+        ),
+        ("## A\n\n![](picture.png)", "slide 2: a picture has another form"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_slide(tmp_path, slide, message):
+    root = write(tmp_path, slide)
+    with pytest.raises(SlideError, match=r"chapter_1.md, slide 2") as error:
+        write_slides(root, tmp_path / "out", replace(COURSE, titles={1: "Title"}))
+    assert message in str(error.value)
+
+
+def test_the_command_says_where_it_belongs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["out"])
+    assert "run this in the folder of the course's" in capsys.readouterr().err
