@@ -48,7 +48,7 @@ def score(
     Example:
         >>> score("chapter_1", "trace", [3, 0, -1.2, 0], points=3, seed=7)
         (1.5, public checks 1/2
-        - scale: what is kept is divided by q = 0.6)
+        - scale: kept values are not scaled: multiply them by 1/q = 1.667)
     """
     # nbgrader gives nothing to a cell that writes to stderr, be it a warning only.
     silent = contextlib.redirect_stderr(io.StringIO())
