@@ -84,7 +84,8 @@ def test_the_checks_do_not_depend_on_the_default_dtype(chapter):
 def test_an_untouched_scaffold_scores_nothing_and_gets_no_hint(chapter, exercise):
     report = untouched(chapter)[f"{exercise}-check"]
     assert (report.total, report.passed) == (stored_total(chapter, exercise), 0)
-    (text,) = set(report.diagnoses.values())
+    part = "free is still all zeros: not written yet"  # a second answer, told apart
+    (text,) = set(report.diagnoses.values()) - {part}
     assert text.startswith("not written yet"), text
 
 
