@@ -994,7 +994,7 @@ def test_wrong_single_blocks(slips, expected):
             lambda x, k, generator: None,
             "expected an output, got None: does your code end",
         ),
-        (lambda x, k: x, "raises TypeError for x of shape"),
+        (lambda x, k: x, "raises TypeError for k = 3 and x of shape"),
         (torch.nn.Identity(), "TypeError"),
         ("text", "expected a function, got a str"),
     ],
