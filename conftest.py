@@ -24,6 +24,7 @@ SECONDS = {
     "tests/site/test_looks.py": 100,
     "tests/site/test_pages.py": 100,
     "tests/site/test_predict.py": 60,
+    "tests/tools/test_train_recipe.py": 50,
     "tests/course/check/test_chapter_4.py": 44,
     "book/reference/study.ipynb": 43,
     "book/reference/study_variants.ipynb": 39,

@@ -1,17 +1,17 @@
-"""Draw where a mask stands: in four kinds of nets, from the input down to the output.
+"""Draw where a mask stands: in six kinds of nets, from the input down to the output.
 
 Run ``python book/figures/places.py`` from the root of the repository after a change; a
-test compares the stored file with what this script makes. The colours are those of the
+test compares the stored files with what this script makes. The colours are those of the
 page around it.
 """
 
 from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[1] / "_static" / "places.svg"
+STATIC = Path(__file__).resolve().parents[1] / "_static"
 
 TEXT, MUTED = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
 MASK = "var(--fig-dropped, #b34e00)"
-WIDTH, HEIGHT = 520, 940
+WIDTH = 520
 BOX, LINE = 32, 46  # height of a box, distance of two
 
 # A block: its branches, each from the input to the sum. A mask is marked by "*".
@@ -30,6 +30,13 @@ BLOCKS = {
     "Transformer, pre-norm": [
         ["norm", "attention", "LayerScale", "*DropPath"],
         ["norm", "MLP", "LayerScale", "*DropPath"],
+    ],
+    "Swin, shifted windows": [
+        ["norm", "shift, cut", "attention", "join, shift", "*DropPath"],
+        ["norm", "MLP", "*DropPath"],
+    ],
+    "Frozen BatchNorm": [
+        ["1 × 1, frozen", "3 × 3, frozen", "1 × 1, frozen", "*any mask"]
     ],
 }
 
@@ -108,19 +115,61 @@ def u_net(x: float, y: float) -> list[str]:
     return parts
 
 
-def draw() -> str:
-    """The SVG."""
+def windows(x: float, y: float) -> list[str]:
+    """What is cut and joined inside the first branch of a Swin block."""
+    top, bottom = y + BOX / 2, y + 2 * LINE + BOX / 2
+    middle = (top + bottom) / 2
+    turned = f' text-anchor="middle" transform="rotate(90 {x + 18:g} {middle:g})"'
+    return [
+        stroke(f"M{x:g} {top:g}h10v{bottom - top:g}h-10"),
+        text(x + 18, middle, "windows", MUTED, turned),
+    ]
+
+
+def frozen(x: float, y: float) -> list[str]:
+    """What follows the backbone of a detector."""
+    parts = []
+    for content in ("neck", "*DropBlock", "head"):
+        parts += box(x + 50, y, 170, content)
+        if content != "head":
+            parts.append(arrow(x + 135, y + BOX, y + LINE))
+        y += LINE
+    parts.append(text(x + 20, y + 18, "frozen: its statistics", MUTED))
+    parts.append(text(x + 20, y + 39, "cannot follow a mask", MUTED))
+    return parts
+
+
+def svg(height: int, *parts: list[str]) -> str:
+    """A picture of these parts."""
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">",
-        *block(10, 24, "ResNet"),
-        *block(270, 24, "ConvNeXt"),
-        *block(10, 440, "Transformer, pre-norm"),
-        *u_net(280, 440),
+        *(line for part in parts for line in part),
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
 
 
+def draw() -> dict[str, str]:
+    """The pictures, by the names of their files."""
+    return {
+        "places.svg": svg(
+            940,
+            block(10, 24, "ResNet"),
+            block(270, 24, "ConvNeXt"),
+            block(10, 440, "Transformer, pre-norm"),
+            u_net(280, 440),
+        ),
+        "places_windows.svg": svg(
+            550,
+            block(10, 24, "Swin, shifted windows"),
+            windows(236, 24 + 14 + 24 + LINE),
+            block(290, 24, "Frozen BatchNorm"),
+            frozen(290, 24 + 14 + 24 + 4 * LINE + 40),
+        ),
+    }
+
+
 if __name__ == "__main__":
-    FILE.write_text(draw(), encoding="utf-8", newline="\n")
+    for name, content in draw().items():
+        (STATIC / name).write_text(content, encoding="utf-8", newline="\n")

@@ -60,6 +60,7 @@ __all__ = [
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 AUGMENTATIONS = ("none", "shift-flip")
+OPTIMIZERS = ("sgd", "adamw")
 
 
 def train_step(
@@ -100,7 +101,8 @@ class TrainConfig:
         batch_size: images per step, at least 1. The last batch of an epoch may be
             smaller.
         lr: the highest learning rate, above 0; see :func:`learning_rate`.
-        momentum: Nesterov's, from 0 to below 1; 0 is plain gradient descent.
+        momentum: Nesterov's, from 0 to below 1; 0 is plain gradient descent. AdamW
+            does not read it.
         weight_decay: of all parameters, at least 0.
         warmup: the share of the steps in which the learning rate rises, 0 to 1.
         label_noise: the share of the training labels to be replaced by a different
@@ -110,6 +112,7 @@ class TrainConfig:
         augmentation: ``"none"``, or ``"shift-flip"`` to change every image at random
             each time it is learnt from; see
             :func:`~regdrop_lite.course.augmentation.shift_flip`.
+        optimizer: ``"sgd"``, or ``"adamw"`` with PyTorch's defaults for its moments.
         dtype: ``"float64"`` or ``"float32"``.
         seed: what the run's generators are made from.
         device: ``"cpu"`` or ``"cuda"``; by default what the environment variable
@@ -136,6 +139,7 @@ class TrainConfig:
     label_noise: float = 0.0
     noise_seed: int | None = None
     augmentation: str = "none"
+    optimizer: str = "sgd"
     dtype: str = "float64"
     seed: int = 0
     device: str = field(default_factory=lambda: os.environ.get("REGDROP_DEVICE", "cpu"))
@@ -161,7 +165,9 @@ class TrainConfig:
         for name, (in_range, expected) in ranges.items():
             value = getattr(self, name)
             _require(_is_finite(value) and in_range(value), name, expected, value)
-        for name, known in (("dtype", DTYPES), ("augmentation", AUGMENTATIONS)):
+        choices = {"dtype": tuple(DTYPES), "augmentation": AUGMENTATIONS}
+        choices |= {"optimizer": OPTIMIZERS}
+        for name, known in choices.items():
             value = getattr(self, name)
             _require(value in known, name, " or ".join(known), value)
         kind = str(self.device).partition(":")[0]
@@ -181,7 +187,7 @@ def train(
     after_step: Callable[[], object] | None = None,
     history: History | None = None,
 ) -> History:
-    """Train the model in place by SGD with Nesterov momentum.
+    """Train the model in place, by SGD with Nesterov momentum or by AdamW.
 
     The test split is left alone. Afterwards, and also after an error or an interrupt,
     the model is in eval mode and its layers draw from the generators that they had.
@@ -223,14 +229,7 @@ def train(
         # nothing is gained, and the last bits of stored results would change.
         # PyTorch's annotations know it for tensors only.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        weight_decay=config.weight_decay,
-        fused=fast,
-    )
+    optimizer = _make_optimizer(model, config, fused=fast)
     order = make_generator(config.seed, "order")
     changes = make_generator(config.seed, "augmentation")
     num_steps = config.epochs * math.ceil(len(images) / config.batch_size)
@@ -319,6 +318,26 @@ def given_labels(data: Dataset, config: TrainConfig) -> Tensor:
 
 
 # --- helpers --------------------------------------------------------------------------
+
+
+def _make_optimizer(
+    model: nn.Module, config: TrainConfig, *, fused: bool
+) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=fused,
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )
 
 
 def _progress_bar(num_steps: int) -> Any:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import random
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from regdrop_lite.tools._masks import (
     Masks,
     as_call,
     first_of,
+    numpy_state,
     probe,
     rng_state,
     set_rng_state,
@@ -57,12 +59,17 @@ class Row:
     norm: str = "unknown"
     active_in_eval: bool = False
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the rate is 0, and nothing falls; the printed table counts these."""
+        return self.asked == 0.0 and not self.share and not self.active_in_eval
+
 
 @dataclass
 class Audit:
     """The result of :func:`~regdrop_lite.tools.audit`.
 
-    Printed, it is a table with the warnings below it.
+    Printed, it is a table with the warnings below it. Layers at rate 0 share a line.
 
     Attributes:
         rows: one :class:`~regdrop_lite.tools.Row` for each layer, in the model's order.
@@ -79,7 +86,10 @@ class Audit:
     def __repr__(self) -> str:
         head = ["layer", "kind", "p", "share (4 SE)", "falls", "calls", "place", "norm"]
         table = [head]
+        off = [row for row in self.rows if row.is_off]
         for row in self.rows:
+            if row.is_off:
+                continue
             share = "-"
             if row.share is not None:
                 share = f"{row.share:.3f} ({row.low:.3f}-{row.high:.3f})"
@@ -93,6 +103,9 @@ class Audit:
             )
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+        if off:
+            some = ", ".join(row.name for row in off[:3]) + ", ..." * (len(off) > 3)
+            lines.append(f"{len(off)} at p = 0: {some}")
         lines += [f"warning: {text}" for text in self.warnings] or ["no warnings"]
         return "\n".join(lines)
 
@@ -149,11 +162,12 @@ def audit(
     are looked at too); that drops time steps or windows instead of samples; that stands
     on the skip, or drops whole samples where nothing goes around; that has one mask for
     the batch; whose share is off; for functions that drop (torch's, ours) and for
-    uniform random numbers of the model's own code outside such layers; for rates that
-    are all 0, places that were left empty because the rate was 0, and layers in plain
-    lists; for inputs of one sample, with which less is seen. If ``torch.distributed``
-    is initialised, all ranks have to call this function, and equal masks on two ranks
-    are told.
+    uniform random numbers of the model's own code outside such layers, and for numbers
+    of Python's ``random`` and of NumPy's global generator; for rates that are all 0,
+    places that were left empty because the rate was 0, and layers in plain lists; for
+    inputs of one sample, with which less is seen. If ``torch.distributed`` is
+    initialised, all ranks have to call this function, and equal masks on two ranks are
+    told.
 
     Example:
         >>> import torch
@@ -573,8 +587,29 @@ class _Functional(TorchFunctionMode):
         self.layers = {*layers.values(), *outside.values()}
         self.calls: list[tuple[str, str]] = []
         self.stack: list[nn.Module] = []
+        self.last = self._others()
+
+    @staticmethod
+    def _others() -> dict[str, Any]:
+        """The states of generators that are not PyTorch's."""
+        return {"Python's random": random.getstate(), "NumPy's random": numpy_state()}
+
+    def _compare(self) -> None:
+        """Whether the innermost module that runs has drawn from them since then."""
+        now = self._others()
+        if self.stack and not self.layers.intersection(self.stack):
+            where = self.names[self.stack[-1]]
+            for name, state in now.items():
+                if state != self.last[name] and self.last[name] is not None:
+                    self.calls.append((where, f"a function that draws by {name}"))
+        self.last = now
+
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        self._compare()
+        self.stack.append(module)
 
     def _leave(self, *_: Any) -> None:
+        self._compare()
         self.stack.pop()
 
     @contextmanager
@@ -582,9 +617,7 @@ class _Functional(TorchFunctionMode):
         """The calls (module, function and rate) that are made in this context."""
         with ExitStack() as stack:
             for module in self.names:
-                enter = module.register_forward_pre_hook(
-                    lambda module, _: self.stack.append(module)
-                )
+                enter = module.register_forward_pre_hook(self._enter)
                 leave = module.register_forward_hook(self._leave, always_call=True)
                 stack.callback(enter.remove)
                 stack.callback(leave.remove)

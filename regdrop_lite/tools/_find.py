@@ -2,7 +2,9 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from functools import partial
+from types import MethodType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -29,6 +31,12 @@ KNOWN = {
     ("timm", "DropBlock2d"): "drop_prob",
     ("timm", "PatchDropout"): "prob",
     ("timm", "PatchDropoutWithIndices"): "prob",
+}
+
+# Blocks to which timm hands no rate: their places for DropPath are always empty.
+_NEVER_DROPPED = {
+    ("timm", "LayerScaleBlockClassAttn"),  # CaiT
+    ("timm", "ClassAttentionBlock"),  # XCiT
 }
 
 _DROP_PATH = re.compile(r"drop_path\d*")
@@ -143,6 +151,44 @@ def told_of_plain_lists(found: dict[str, nn.Module]) -> str:
     )
 
 
+def held_elsewhere(model: nn.Module, layers: Container[nn.Module]) -> dict[str, str]:
+    """Attributes that still lead to ``layers``, which are no modules of the model.
+
+    Lists, tuples and dicts, bound methods, ``functools.partial`` and closures: whoever
+    keeps a layer there goes on to call it when another stands in its place.
+
+    Returns:
+        The kinds of layers by the names of the attributes.
+    """
+    found: dict[str, str] = {}
+
+    def look(name: str, value: Any, depth: int) -> None:
+        if isinstance(value, nn.Module):
+            if value in layers:
+                found[name] = type(value).__name__
+        elif depth:
+            for part in _reached(value):
+                look(name, part, depth - 1)
+
+    for name, holder in model.named_modules():
+        for short, value in vars(holder).items():
+            if short not in vars(nn.Module()):
+                look(f"{name}.{short}".strip("."), value, depth=3)
+    return found
+
+
+def _reached(value: Any) -> Iterable[Any]:
+    """What a container, a bound method, a partial or a closure holds."""
+    if isinstance(value, (dict, list, tuple)):
+        return [part for _, part in _entries(value)]
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, MethodType):
+        return [value.__self__]
+    cells = getattr(value, "__closure__", None) or ()
+    return [cell.cell_contents for cell in cells]
+
+
 def known_class(module: nn.Module) -> tuple[str, str] | None:
     """The package and the name of the known class that ``module`` is, or inherits."""
     for kind in type(module).__mro__:
@@ -184,8 +230,10 @@ class Place(NamedTuple):
 
         timm writes ``nn.Identity()`` or ``None`` then.
         """
-        return type(self.module) in (nn.Identity, type(None)) and bool(
-            _DROP_PATH.fullmatch(self.short)
+        return (
+            type(self.module) in (nn.Identity, type(None))
+            and _DROP_PATH.fullmatch(self.short) is not None
+            and _key(type(self.holder)) not in _NEVER_DROPPED
         )
 
 

@@ -1,6 +1,8 @@
 """What a layer drops, seen from outside: which values no longer depend on the input."""
 
 import math
+import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -155,16 +157,38 @@ def probe(layer: Callable[..., Any], call: Call, batch: int, draws: int) -> Mask
     return masks
 
 
-def rng_state(device: torch.device) -> list[Tensor]:
-    """The states of the global generators of the CPU and of ``device``."""
+class RandomState(NamedTuple):
+    """The states of all global generators that a layer may draw from."""
+
+    tensors: list[Tensor]  # PyTorch's, of the CPU and of a device
+    python: Any
+    numpy: Any  # None as long as nobody has imported NumPy
+
+
+def rng_state(device: torch.device) -> RandomState:
+    """Those of PyTorch, for the CPU and for ``device``, of Python and of NumPy."""
     states = [torch.get_rng_state()]
     if device.type not in ("cpu", "meta"):
         states.append(torch.get_device_module(device).get_rng_state(device))
-    return states
+    return RandomState(states, random.getstate(), numpy_state())
 
 
-def set_rng_state(states: list[Tensor], device: torch.device) -> None:
+def set_rng_state(state: RandomState, device: torch.device) -> None:
     """Go back to what :func:`rng_state` gave."""
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.get_device_module(device).set_rng_state(states[1], device)
+    torch.set_rng_state(state.tensors[0])
+    if len(state.tensors) > 1:
+        torch.get_device_module(device).set_rng_state(state.tensors[1], device)
+    random.setstate(state.python)
+    if state.numpy is not None:
+        numpy: Any = sys.modules["numpy"]
+        kind, keys, *rest = state.numpy
+        numpy.random.set_state((kind, numpy.frombuffer(keys, numpy.uint32), *rest))
+
+
+def numpy_state() -> Any:
+    """The state of NumPy's global generator, or ``None`` if NumPy was not imported."""
+    numpy: Any = sys.modules.get("numpy")
+    if not hasattr(numpy, "random"):
+        return None
+    kind, keys, *rest = numpy.random.get_state()
+    return kind, keys.tobytes(), *rest  # comparable

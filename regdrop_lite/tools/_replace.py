@@ -1,5 +1,6 @@
 """Put the layers of this package into a model, and set their rates."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from regdrop_lite.spatial_dropout import (
 )
 from regdrop_lite.tools._find import (
     Place,
+    held_elsewhere,
     is_copy,
     known_class,
     original,
@@ -78,7 +80,8 @@ def replace_layers(
         fill: where a library left out DropPath because the rate was 0, as timm does,
             ``True`` puts one in: ``nn.Identity`` or ``None`` under the name
             ``drop_path``, ``drop_path1``, ``drop_path2`` ... Then the rates line up
-            with the blocks. ``False`` leaves these places alone.
+            with the blocks. ``False`` leaves these places alone. The class attention
+            blocks of timm's CaiT and XCiT, which have no rate there, stay empty.
 
     Returns:
         One record (name, old, new, p_old, p_new) for each place, in the order of the
@@ -103,7 +106,9 @@ def replace_layers(
     names the shape that was expected.
 
     Warns:
-        UserWarning: dropping layers stand in a plain list, where they are not found.
+        UserWarning: dropping layers stand in a plain list, where they are not found; or
+            a layer that was swapped is also kept in a tuple, a cached method or the
+            like, and is called from there as before.
 
     Example:
         >>> from torch import nn
@@ -139,6 +144,14 @@ def replace_layers(
         vars(place.holder).pop(place.short, None)  # self.drop_path = None
         setattr(place.holder, place.short, new)
         done.append(Replaced(place.name, place.module, new, _rate(place), new.p))
+    kept = held_elsewhere(model, {record.old for record in done if record.old})
+    if kept:
+        warnings.warn(
+            f"{', '.join(kept)}: still lead to layers that were swapped "
+            f"({', '.join(sorted(set(kept.values())))}); what is called there drops as "
+            "before: swap before these attributes are made, or make them anew",
+            stacklevel=2,
+        )
     return done
 
 
@@ -166,8 +179,10 @@ def set_rates(
 
     A block is the module that holds the layers: the two of a Transformer block, behind
     attention and behind the MLP, have one depth. Layers in an ``nn.Sequential`` or an
-    ``nn.ModuleList`` come one after the other, each at a depth of its own; so do all
-    layers of a model where one module holds them all. A layer that stands in several
+    ``nn.ModuleList`` come one after the other, each at a depth of its own, unless a
+    module that is itself an entry of such a list keeps them in several attributes, one
+    for each branch: then that module is the block. All layers of a model where one
+    module holds them all have depths of their own. A layer that stands in several
     places counts once, where it stands first.
 
     Warns:
@@ -202,7 +217,7 @@ def set_rates(
 
 def _per_layer(rates: Rates, names: list[str], model: nn.Module) -> list[float]:
     """One checked rate for each of ``names``."""
-    of = [_block(name, model) for name in names]
+    of = _blocks(names, model)
     if len(set(of)) == 1:  # a flat model
         of = names
     blocks = list(dict.fromkeys(of))
@@ -234,11 +249,34 @@ def _per_layer(rates: Rates, names: list[str], model: nn.Module) -> list[float]:
     ]
 
 
-def _block(name: str, model: nn.Module) -> str:
-    """The name of the block of a layer: its holder, or itself in a row of layers."""
-    holder = name.rpartition(".")[0]
-    kept_in_order = (nn.Sequential, nn.ModuleList)
-    return name if isinstance(model.get_submodule(holder), kept_in_order) else holder
+def _blocks(names: list[str], model: nn.Module) -> list[str]:
+    """The name of the block of each layer.
+
+    It is the layer's holder. In a row of layers it is the layer itself, or the module
+    around the row if that is an entry of a row, too, and has layers in other attributes
+    as well: those are its branches.
+    """
+    around: list[str] = []
+    attributes: dict[str, set[str]] = {}
+    for name in names:
+        holder, _, attribute = name.rpartition(".")
+        while holder and _is_row(model.get_submodule(holder)):
+            holder, _, attribute = holder.rpartition(".")
+        around.append(holder)
+        attributes.setdefault(holder, set()).add(attribute)
+
+    def block(name: str, outer: str) -> str:
+        holder = name.rpartition(".")[0]
+        if not _is_row(model.get_submodule(holder)):
+            return holder
+        is_entry = outer and _is_row(model.get_submodule(outer.rpartition(".")[0]))
+        return outer if is_entry and len(attributes[outer]) > 1 else name
+
+    return [block(*pair) for pair in zip(names, around, strict=True)]
+
+
+def _is_row(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Sequential, nn.ModuleList))
 
 
 def _is_list(value: Any) -> bool:

@@ -17,6 +17,8 @@ from regdrop_lite.course.models import (
     ResidualBlock,
     ResNetSmall,
     TinyCNN,
+    TransformerBlock,
+    ViTSmall,
     count_parameters,
     initialise,
     make_regulariser,
@@ -399,6 +401,166 @@ def test_nets_refuse_unfitting_arguments(net):
 def test_resnet_small_refuses_other_depths(depths):
     with pytest.raises(ValueError, match="three numbers from 1, but got"):
         ResNetSmall(depths=depths)
+
+
+# --- the Vision Transformer -----------------------------------------------------------
+
+
+def small_vit(**changes):
+    return ViTSmall(**{"depth": 3, "dim": 8, "seed": 4, **changes})
+
+
+def vit_drops(model):
+    return [layer for block in model.blocks for layer in (block.drop1, block.drop2)]
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_transformer_block_is_what_it_says(heads):
+    """Attention by hand, head by head; each 'drop' has a factor of its own."""
+    block = TransformerBlock(8, heads, Spy(lambda x: 2 * x), Spy(lambda x: -3 * x))
+    block.double()
+    x = images(3, 1, 8)[:, 0]  # three sequences of eight tokens
+    y = F.layer_norm(x, (8,))
+    parts = (y @ block.query_key_value.weight.T + block.query_key_value.bias).split(
+        8, dim=2
+    )
+    found = []
+    for q, k, v in zip(*(part.split(8 // heads, dim=2) for part in parts), strict=True):
+        scores = q @ k.transpose(1, 2) / (8 / heads) ** 0.5
+        found.append(scores.softmax(dim=2) @ v)
+    y = torch.cat(found, dim=2) @ block.mix.weight.T + block.mix.bias
+    x = x + 2 * y
+    wide, _, narrow = block.mlp
+    y = F.gelu(F.layer_norm(x, (8,)) @ wide.weight.T + wide.bias)
+    y = y @ narrow.weight.T + narrow.bias
+    torch.testing.assert_close(block(images(3, 1, 8)[:, 0]), x - 3 * y)
+
+
+def test_a_transformer_block_without_its_branches_is_the_identity():
+    block = TransformerBlock(8, 2, DropPath(1.0), DropPath(1.0)).double()
+    x = images(3, 1, 8)[:, 0]
+    assert torch.equal(block(x), x)
+    with pytest.raises(ValueError, match="heads has to divide dim, but got 3 and 8"):
+        TransformerBlock(8, 3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "classes", "size", "changes"),
+    [
+        (1, 10, 28, {}),
+        (3, 7, 32, {"depth": 2, "dim": 8, "patch_size": 4, "image_size": 32}),
+    ],
+)
+def test_vit_small_has_the_parameters_counted_by_hand(channels, classes, size, changes):
+    model = ViTSmall(classes, channels, **changes)
+    depth, d = changes.get("depth", 6), changes.get("dim", 32)
+    patch = changes.get("patch_size", 7)
+    attention, mlp = 4 * (d * d + d), d * 2 * d + 2 * d + 2 * d * d + d
+    expected = channels * patch**2 * d + d  # of the patches
+    expected += (size // patch) ** 2 * d  # of the positions
+    expected += depth * (attention + mlp + 2 * 2 * d)  # with two norms
+    expected += 2 * d + d * classes + classes
+    assert count_parameters(model) == expected
+    if not changes:
+        assert expected == 53_770
+    x = images(2, channels, size)
+    assert model(x).shape == (2, classes)
+    seen = []
+    model.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model(x)
+    # The token of the second patch is made of the patch on the right of the first.
+    weight = model.patches.weight.flatten(1)
+    token = weight @ x[0, :, :patch, patch : 2 * patch].flatten() + model.patches.bias
+    torch.testing.assert_close(seen[0][0, 1], token + model.position[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("linear", [0, 0.1, 0.2]), ("constant", [0.2] * 3), ("falling", [0.2, 0.1, 0])],
+)
+def test_a_drop_path_ends_each_branch_of_a_vit(schedule, rates):
+    model = small_vit(p=0.2, schedule=schedule)
+    layers = vit_drops(model)
+    assert all(type(layer) is DropPath for layer in layers)
+    assert len(set(map(id, layers))) == 6, "each branch draws its own masks"
+    found = [layer.p for layer in layers]
+    assert found == pytest.approx([rate for rate in rates for _ in range(2)])
+
+
+def test_only_the_masks_of_a_vit_differ():
+    plain, other = small_vit(), small_vit(p=0.5, schedule="constant")
+    assert list(plain.state_dict()) == list(other.state_dict())
+    assert all(map(torch.equal, plain.parameters(), other.parameters()))
+    x = images(16)
+    plain.eval(), other.eval()
+    assert torch.equal(other(x), plain(x)), "masks are off in eval mode"
+    assert torch.equal(other(x), other(x))
+    plain.train(), other.train()
+    set_generator(other, torch.Generator().manual_seed(0))
+    first, second = other(x), other(x)
+    set_generator(other, torch.Generator().manual_seed(0))
+    assert torch.equal(other(x), first)
+    assert not torch.equal(second, first)
+    assert not torch.equal(plain(x), first)
+
+
+def test_gradients_of_a_vit_are_those_of_differences():
+    """With the same masks each time, in the images and in every parameter."""
+    model = small_vit(depth=2, dim=4, patch_size=14, p=0.5, schedule="constant")
+    names = [name for name, _ in model.named_parameters()]
+
+    def run(x, *parameters):
+        set_generator(model, torch.Generator().manual_seed(1))
+        named = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(model, named, (x,))
+
+    x = images(8).requires_grad_()
+    inputs = (x, *(p.detach().requires_grad_() for p in model.parameters()))
+    assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
+    run(*inputs).square().sum().backward()
+    for key, parameter in zip(names, inputs[1:], strict=True):
+        assert parameter.grad.abs().max() > 0, key
+
+
+def test_weights_of_a_vit_follow_the_documented_rule():
+    model = ViTSmall(3, 2, depth=2, dim=8, seed=9)
+    generator = make_generator(9, "weights")
+    parameters = dict(model.named_parameters())
+    parameters["position"] = parameters.pop("position")  # drawn last
+    for key, values in parameters.items():
+        if key == "position":
+            std = 0.02
+        elif values.ndim == 4:
+            std = (2 / (8 * 7 * 7)) ** 0.5
+        elif values.ndim == 2:
+            std = (1 / values.shape[1]) ** 0.5
+        else:
+            expected = torch.zeros if key.endswith("bias") else torch.ones
+            assert torch.equal(values, expected(len(values), dtype=torch.float64)), key
+            continue
+        drawn = torch.randn(values.shape, dtype=torch.float64, generator=generator)
+        assert torch.allclose(values, std * drawn, rtol=1e-12, atol=0), key
+    before = torch.get_rng_state()
+    narrow = ViTSmall(3, 2, depth=2, dim=8, seed=9, dtype=torch.float32)
+    assert torch.equal(torch.get_rng_state(), before), "the global generator moved"
+    for a, b in zip(narrow.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b.float())
+
+
+def test_a_vit_refuses_what_does_not_fit():
+    for changes, message in (
+        ({"depth": 0}, "depth has to be a number from 1, but got 0"),
+        ({"patch_size": 5}, "patch_size has to divide image_size, but got 5 and 28"),
+        ({"heads": 3}, "heads has to divide dim, but got 3 and 8"),
+        ({"schedule": "cosine"}, "but got 'cosine'"),
+        ({"p": 1.5}, r"but got 1\.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small_vit(**changes)
+    with pytest.raises(ValueError, match=r"\(N, 1, H, W\), but got \(2, 3, 28, 28\)"):
+        small_vit()(images(2, 3))
+    with pytest.raises(ValueError, match=r"28 x 28 pixels, but got shape \(2, 1, 32, "):
+        small_vit()(images(2, 1, 32))
 
 
 # --- initial weights ------------------------------------------------------------------

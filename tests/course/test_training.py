@@ -163,6 +163,34 @@ def test_training_uses_the_learning_rate_of_each_step(data, monkeypatch):
     assert seen == [learning_rate(t, 6, config) for t in range(6)]
 
 
+def test_adamw_takes_its_settings_and_the_learning_rate_of_each_step(data, monkeypatch):
+    """The first step of Adam is as long as the learning rate, whatever the gradient."""
+    seen, original = [], torch.optim.AdamW.step
+
+    def step(self, *args):
+        (group,) = self.param_groups
+        before = [p.detach().clone() for p in group["params"]]
+        assert group["weight_decay"] == 0.1
+        result = original(self, *args)
+        if not seen:
+            for p, old in zip(group["params"], before, strict=True):
+                moved = p.detach() - (1 - 0.1 * group["lr"]) * old
+                far = p.grad.abs() > 1e-4
+                assert far.any()
+                expected = torch.full_like(moved[far], group["lr"])
+                torch.testing.assert_close(
+                    moved[far].abs(), expected, rtol=1e-3, atol=0
+                )
+        seen.append(group["lr"])
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    config = replace(CONFIG, optimizer="adamw", lr=0.01, weight_decay=0.1)
+    train(linear(), data, config)
+    steps = len(seen)
+    assert seen == [learning_rate(t, steps, config) for t in range(steps)]
+
+
 # --- label noise ----------------------------------------------------------------------
 
 
@@ -555,6 +583,7 @@ def test_history_prints_a_table(data):
         ({"dtype": "bfloat16"}, "dtype: expected float64 or float32, but got 'bflo"),
         ({"dtype": torch.float64}, "dtype: .* but got torch.float64"),
         ({"augmentation": "cutout"}, "augmentation: expected none or shift-flip, but"),
+        ({"optimizer": "lion"}, "optimizer: expected sgd or adamw, but got 'lion'"),
         ({"device": "tpu"}, "device: expected cpu or cuda, but got 'tpu'"),
     ],
 )

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensorMode,
+)
 
 from regdrop_lite import (
     DropBlock2d,
@@ -101,6 +105,30 @@ def test_the_audit_looks_at_a_model_on_the_device() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 1), SpatialDropout2d(0.3), nn.ReLU())
     (row,) = audit(model.to(DEVICE), maps(8)).rows
     assert row.low < 0.3 < row.high and row.falls == "channel"
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_nothing_of_a_layer_stays_on_the_host(layer, dtype) -> None:
+    """On fake tensors, which have a device and no data, and need no card.
+
+    A table left on the CPU, or a value that the host has to know, is an error there.
+    """
+    if getattr(layer, "shared", False) and not torch.backends.cuda.is_built():
+        pytest.skip("its views ask PyTorch for CUDA, which this build does not have")
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(8, 4, 8, 8, device="cuda", dtype=dtype)
+        y = layer(x)
+        assert (y.device.type, y.dtype, y.shape) == ("cuda", dtype, x.shape)
+
+
+def test_a_fake_device_notices_what_stays_on_the_host() -> None:
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(8, 4, device="cuda")
+        with pytest.raises(RuntimeError, match="at least two devices"):
+            x * torch.empty(8, 4)
+        with pytest.raises(DataDependentOutputException):
+            x.sum().item()
 
 
 @on_cuda

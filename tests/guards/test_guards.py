@@ -11,11 +11,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faults import Fault, chapter_1, chapter_2, chapter_3, chapter_4, chapter_6
+from faults import (
+    Fault,
+    chapter_1,
+    chapter_2,
+    chapter_3,
+    chapter_4,
+    chapter_5,
+    chapter_6,
+)
 from notebook import code_cells, failures
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = (chapter_1, chapter_2, chapter_3, chapter_4, chapter_6)
+CHAPTERS = (chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6)
 FAULTS = [fault for chapter in CHAPTERS for fault in chapter.FAULTS]
 
 
@@ -36,7 +44,8 @@ def test_the_chapter_catches(fault: Fault, tmp_path: Path, record_property) -> N
     assert source.count(fault.old) == 1, "the fault no longer fits the source"
     file.write_text(source.replace(fault.old, fault.new), encoding="utf-8")
     (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "results").symlink_to(ROOT / "book" / "results")
+    for data in ("results", "recipes"):
+        (tmp_path / "book" / data).symlink_to(ROOT / "book" / data)
 
     notebook = (ROOT / "book" / fault.notebook).with_suffix(".ipynb")
     content = json.loads(notebook.read_text(encoding="utf-8"))

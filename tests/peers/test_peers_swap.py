@@ -1,7 +1,6 @@
 """Put our layers into other people's models, and their rates into ours."""
 
 import inspect
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,21 +19,7 @@ from regdrop_lite import (
     set_generator,
     spatial_dropout,
 )
-
-
-def swap(
-    model: nn.Module, kind: type[nn.Module], build: Callable[[nn.Module], nn.Module]
-) -> int:
-    """Replace every layer of ``kind`` by ``build(layer)``; return how many."""
-    places = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if type(child) is kind
-    ]
-    for parent, name, child in places:
-        setattr(parent, name, build(child))
-    return len(places)
+from regdrop_lite.tools import replace_layers
 
 
 def assert_same_in_eval(model: nn.Module, before: torch.Tensor, x: torch.Tensor):
@@ -58,7 +43,8 @@ def test_a_swapped_dropout_layer_changes_neither_the_weights_nor_the_output(
     model = nn.Sequential(conv(3, 8, 3), nn.ReLU(), theirs(0.3), conv(8, 4, 3))
     x = torch.randn(2, 3, *size)
     before, state = model.eval()(x).detach(), list(model.state_dict())
-    assert swap(model, theirs, lambda old: ours(old.p, inplace=old.inplace)) == 1
+    (record,) = replace_layers(model)
+    assert (type(record.new), record.p_new) == (ours, 0.3)
     assert list(model.state_dict()) == state
     assert_same_in_eval(model, before, x)
     model.train()
@@ -74,8 +60,7 @@ def test_a_model_of_torchvision_takes_our_drop_path() -> None:
     with torch.no_grad():
         before = model(x)
     rates = [m.p for m in model.modules() if isinstance(m, kind)]
-    count = swap(model, kind, lambda old: DropPath(old.p, mode=old.mode))
-    assert count == len(rates) > 8
+    assert len(replace_layers(model)) == len(rates) > 8
     assert [m.p for m in model.modules() if isinstance(m, DropPath)] == rates
     assert_same_in_eval(model, before, x)
     state = torch.Generator().manual_seed(1).get_state()
@@ -90,40 +75,30 @@ def test_a_model_of_torchvision_takes_our_drop_path() -> None:
     assert torch.equal(*runs)
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "layer", "ours", "least"),
-    [
-        (
-            "convnext_atto",
-            "drop_path_rate",
-            "DropPath",
-            lambda old: DropPath(old.drop_prob, scale_by_keep=old.scale_by_keep),
-            6,
-        ),
-        (
-            "resnet18",
-            "drop_block_rate",
-            "DropBlock2d",
-            lambda old: DropBlock2d(
-                old.drop_prob, old.block_size, shared=old.couple_channels
-            ),
-            3,
-        ),
-    ],
-)
-def test_a_model_of_timm_takes_our_layers(name, rate, layer, ours, least) -> None:
-    model = peer("timm").create_model(name, **{rate: 0.1}).eval()
+def test_a_model_of_timm_takes_our_drop_path() -> None:
+    timm = peer("timm")
+    model = timm.create_model("convnext_atto", drop_path_rate=0.1).eval()
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before = model(x)
-    kind = getattr(timm_layers(), layer)
+    kind = timm_layers().DropPath
     rates = [m.drop_prob for m in model.modules() if isinstance(m, kind)]
-    assert swap(model, kind, ours) == len(rates) >= least
-    layers = [m for m in model.modules() if isinstance(m, DropPath | DropBlock2d)]
-    assert [m.p for m in layers] == rates
+    replace_layers(model)
+    ours = [m for m in model.modules() if isinstance(m, DropPath)]
+    assert [layer.p for layer in ours] == rates and len(rates) > 5
     assert_same_in_eval(model, before, x)
     model.train()
     assert not torch.equal(model(x), model(x))
+
+
+def test_a_model_of_timm_takes_our_drop_block() -> None:
+    timm = peer("timm")
+    model = timm.create_model("resnet18", drop_block_rate=0.1).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before = model(x)
+    assert len(replace_layers(model, 0.1, kind=DropBlock2d)) > 2
+    assert_same_in_eval(model, before, x)
 
 
 @pytest.mark.parametrize("depths", [[3, 3, 9, 3], [1], [2, 0, 1]])
@@ -173,11 +148,3 @@ def test_the_second_argument_of_timms_layer_is_not_taken_by_position() -> None:
         TypeError, match=r"by name, but got False.*scale_by_keep in timm"
     ):
         DropPath(0.1, False)
-
-
-def test_a_new_layer_is_in_training_mode_until_the_model_is_told() -> None:
-    model = nn.Sequential(nn.Dropout2d(0.5)).eval()
-    swap(model, nn.Dropout2d, lambda old: SpatialDropout2d(old.p))
-    x = torch.ones(20, 8, 2, 2)
-    assert not model.training and (model(x) == 0).any()
-    assert model.eval()(x) is x

@@ -32,6 +32,8 @@ TIMM = {
         56,
     ),
     "cait_xxs24_224": ({"img_size": 32, "depth": 3}, 32),
+    "xcit_nano_12_p16_224": ({"depth": 2}, 32),
+    "vit_small_patch16_18x2_224": ({"img_size": 32, "depth": 2}, 32),
     "mixer_s32_224": ({"img_size": 64}, 64),
     "convnext_atto": ({"depths": (1, 1, 2, 1)}, 32),
     "resnet18": ({}, 32),
@@ -135,6 +137,35 @@ def test_rates_by_depth_do_not_slip_past_a_first_block_without_layer() -> None:
     records = replace_layers(model, rate, fill=True)
     assert [r.p_new for r in records][::2] == pytest.approx([0.0, 0.2, 0.4, 0.6])
     assert [r.p_old for r in records][::2] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_class_attention_stays_as_timm_builds_it_at_every_rate() -> None:
+    """Filled, a model built at 0 has its layers where one built at 0.2 has them."""
+    for name in ("cait_xxs24_224", "xcit_nano_12_p16_224"):
+        built, empty = (build("timm", name, rate) for rate in (0.2, 0.0))
+        names = [record.name for record in replace_layers(built[0])]
+        assert [r.name for r in replace_layers(empty[0], 0.2, fill=True)] == names
+        told = audit(*empty, draws=5).warnings
+        assert not [text for text in told if "hold no DropPath" in text]
+
+
+def test_parallel_branches_of_a_block_have_one_depth() -> None:
+    model, _ = build("timm", "vit_small_patch16_18x2_224", 0.0)
+    seen = set_by_depth(model)
+    assert len(seen) == 2 * 4
+    assert {name[:8]: depth for name, depth in seen} == {"blocks.0": 0, "blocks.1": 1}
+
+
+def set_by_depth(model: nn.Module) -> list[tuple[str, int]]:
+    """Fill a model; the names of its layers and their depths."""
+    seen = []
+
+    def rate(name: str, depth: int, number: int) -> float:
+        seen.append((name, depth))
+        return 0.5
+
+    replace_layers(model, rate, fill=True)
+    return seen
 
 
 def test_a_resnet_of_timm_has_none_for_the_first_block() -> None:
@@ -260,3 +291,19 @@ def test_a_dropblock_that_drops_twice_too_much_is_told() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), timm_layers().DropBlock2d(0.1))
     (warning,) = audit(model, torch.randn(8, 3, 14, 14)).warnings
     assert warning.startswith("1: drops 0.2") and "asked for 0.1" in warning
+
+
+def test_a_mask_behind_frozen_norms_sees_no_norm_and_leaves_them_alone() -> None:
+    """A backbone of torchvision for a detector, with DropBlock behind it."""
+    peer("torchvision")
+    norm = peer("torchvision.ops").FrozenBatchNorm2d
+    backbone = peer("torchvision.models").resnet18(weights=None, norm_layer=norm)
+    kept = list(backbone.children())[:-3]  # up to the third stage
+    model = nn.Sequential(*kept, DropBlock2d(0.1, 3), nn.Conv2d(256, 8, 1))
+    buffers = [b.clone() for b in model.buffers()]
+    assert len(buffers) == 4 * 15
+    report = audit(model, torch.randn(4, 3, 64, 64), draws=50)
+    (row,) = report.rows
+    assert report.warnings == [] and row.falls == "block of a channel"
+    assert (row.place, row.norm, row.shape) == ("main path", "-", [4, 256, 4, 4])
+    assert all(torch.equal(a, b) for a, b in zip(model.buffers(), buffers, strict=True))

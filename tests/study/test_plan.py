@@ -2,17 +2,21 @@
 
 import copy
 from dataclasses import fields
+from inspect import signature
 
 import pytest
+import torch
 
-from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.models import ResNetSmall, ViTSmall
 from regdrop_lite.course.study.plan import (
     MODEL_KEYS,
+    VIT_KEYS,
     Contrast,
     Data,
     PlanError,
     Training,
     difference,
+    make_net,
     matches,
     read_plan,
 )
@@ -70,6 +74,7 @@ def test_defaults_are_those_of_the_code(tmp_path):
     config = read(tmp_path, TOP + '[[groups]]\nname = "none"\n').runs[0].config
     settings = TrainConfig()
     chosen = {f.name for f in fields(TrainConfig)} - {"seed", "device", "progress"}
+    chosen.remove("optimizer")  # "sgd" has no say in the name of a run
     for name in chosen:
         assert config[name] == getattr(settings, name), name
     for name, value in ResNetSmall.__init__.__kwdefaults__.items():
@@ -82,7 +87,8 @@ def test_defaults_are_those_of_the_code(tmp_path):
         "dtype",
     } | {"regulariser", "p"}
     assert config["data"] == "fashion-mnist-mini"
-    keys = {*Data.model_fields, *Training.model_fields, *MODEL_KEYS} - {"name"}
+    keys = {*Data.model_fields, *Training.model_fields, *MODEL_KEYS}
+    keys -= {"name", "optimizer"}
     assert set(config) == keys | {"data", "evaluate", "measures"}
 
 
@@ -108,6 +114,77 @@ depths = [[1, 1, 1]]
     plan = read(tmp_path, TOP + group)
     assert len(plan.runs) == 2 * 2**10
     assert {str(run.config["block_size"]) for run in plan.runs} == {"3", "[5, 3, 2]"}
+
+
+def test_a_plan_may_train_a_vit(tmp_path):
+    text = (
+        TOP
+        + """
+[training]
+optimizer = "adamw"
+[vit]
+depth = 2
+[[groups]]
+name = "path"
+p = [0.1, 0.2]
+schedule = ["linear", "constant"]
+[[groups]]
+name = "sgd"
+optimizer = ["sgd"]
+dim = [16]
+"""
+    )
+    *paths, last = read(tmp_path, text).runs[::2]
+    assert [run.config["p"] for run in paths] == [0.1, 0.1, 0.2, 0.2]
+    for run in paths:
+        assert (run.config["net"], run.config["optimizer"]) == ("vit", "adamw")
+        assert "depths" not in run.config
+    assert "optimizer" not in last.config, "the names of old runs do not have it"
+    model = make_net(last.config, 7, 3, seed=5)
+    expected = ViTSmall(7, 3, depth=2, dim=16, seed=5)
+    assert type(model) is ViTSmall
+    assert list(map(repr, model.modules())) == list(map(repr, expected.modules()))
+    assert all(map(torch.equal, model.parameters(), expected.parameters()))
+
+
+def test_defaults_of_a_vit_are_those_of_the_code(tmp_path):
+    text = TOP + '[vit]\n[[groups]]\nname = "none"\n'
+    config = read(tmp_path, text).runs[0].config
+    defaults = {k: p.default for k, p in signature(ViTSmall).parameters.items()}
+    for name in ("num_classes", "in_channels", "seed", "dtype"):
+        del defaults[name]
+    assert {key: config[key] for key in VIT_KEYS} == defaults
+    rest = {*Data.model_fields, *Training.model_fields} - {"name", "optimizer"}
+    assert set(config) == rest | {*VIT_KEYS, "net", "data", "evaluate", "measures"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[vit]\n[model]\n",
+            r"vit: expected either \[model\] or \[vit\], but got both",
+        ),
+        ("[vit]\ndepths = [1]\n", r"vit\.depths: unknown key; known are p, schedule"),
+        ("[vit]\nheads = 3\n", "heads has to divide dim, but got 3 and 32"),
+        ("[vit]\n[training]\noptimizer = 'lion'\n", "optimizer: expected sgd or adamw"),
+        ("[vit]\n[training]\nramp = 0.5\n", "no regulariser whose rate could rise"),
+    ],
+)
+def test_what_a_vit_cannot_be_is_named(tmp_path, text, message):
+    with pytest.raises(PlanError, match=message):
+        read(tmp_path, TOP + text + '[[groups]]\nname = "none"\n')
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "net"),
+    [("[vit]", "depths = [[1, 1, 1]]", "ViTSmall"), ("", "dim = [8]", "ResNetSmall")],
+)
+def test_a_group_names_arguments_of_its_net_alone(tmp_path, section, key, net):
+    text = f'{TOP}{section}\n[[groups]]\nname = "all"\n{key}\n'
+    where = key.split()[0]
+    with pytest.raises(PlanError, match=rf"groups\.all\.{where}: .* argument of {net}"):
+        read(tmp_path, text)
 
 
 @pytest.mark.parametrize(

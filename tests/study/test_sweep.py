@@ -20,7 +20,7 @@ import torch
 
 from regdrop_lite.course.data import load_data, subset
 from regdrop_lite.course.evaluation import evaluate
-from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.models import ResNetSmall, ViTSmall
 from regdrop_lite.course.study import run as runs
 from regdrop_lite.course.study import store as rows_module
 from regdrop_lite.course.study import sweep
@@ -162,6 +162,32 @@ def test_a_run_is_what_training_by_hand_gives_and_repeats_itself(write):
     assert again["row"]["metrics"] == row["metrics"]
     assert perform(config, 8)["row"]["metrics"] != row["metrics"]
     assert outcome["checkpoint"] is None
+
+
+def test_a_vit_is_trained_stored_and_loaded_like_the_other_net(write):
+    vit = "[vit]\ndepth = 2\ndim = 8"
+    optimizer = ("batch_size = 20", 'batch_size = 20\noptimizer = "adamw"')
+    path = write(
+        ("[model]\ndepths = [1, 1, 1]", vit),
+        ('regulariser = ["spatial"]\n', ""),
+        optimizer,
+    )
+    assert run(path, "--limit", "4") == 0
+    row = load_rows(path)[-1]
+    assert (row["config"]["net"], row["config"]["p"], row["seed"]) == ("vit", 0.2, 1)
+    data = prepare_data(row["config"], 1)
+    model = ViTSmall(p=0.2, depth=2, dim=8, seed=1)
+    settings = TrainConfig(
+        epochs=2, batch_size=20, label_noise=0.2, optimizer="adamw", seed=1
+    )
+    train(model, data, settings)
+    assert row["metrics"]["accuracy"] == evaluate(model, data.test).accuracy
+    net = load_net(path, row)
+    assert [block.drop2.p for block in net.blocks] == [0.0, 0.2]
+    for key, values in net.state_dict().items():
+        half = model.state_dict()[key].half().float()
+        assert torch.equal(values, half), key
+    assert main([str(path), "--verify", "2", "--jobs", "1"]) == 0
 
 
 def test_a_row_says_where_it_came_from(write):
@@ -912,6 +938,20 @@ def test_the_settings_under_other_conditions_are_the_best_of_six(name, many):
         # "more" has the choice from six settings where that from four was another.
         assert found.get(f"{group}, more", found[group])[key] == best, group
         assert sum(f"{name}: {group}" in row["group"] for row in rows) >= 12
+
+
+def test_the_settings_of_the_vit_are_the_best_of_six():
+    rows = load_rows(stored_plan("vit_choose"))
+    found = {run.group: run.config for run in stored_plan("vit").runs}
+    for group, key in (("none", "weight_decay"), ("path", "p")):
+        tried = {}
+        for row in select(rows, group=group):
+            scores = row["metrics"]["accuracy"], -row["metrics"]["nll"]
+            setting = row["config"]["lr"], row["config"][key]
+            tried.setdefault(setting, []).append(scores)
+        means = {k: tuple(np.mean(scores, axis=0)) for k, scores in tried.items()}
+        assert len(means) == 6
+        assert (found[group]["lr"], found[group][key]) == max(means, key=means.get)
 
 
 def test_kept_repetitions_agree_row_by_row_and_in_the_mean():

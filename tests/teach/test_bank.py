@@ -13,8 +13,9 @@ import pytest
 import torch
 from bs4 import BeautifulSoup
 from pydantic import ValidationError
+from torch import nn
 
-from regdrop_lite import drop_block_gamma, drop_path_rates
+from regdrop_lite import DropPath, LinearRamp, drop_block_gamma, drop_path_rates
 from regdrop_lite.course.teach import archive, exam
 from regdrop_lite.course.teach.bank import (
     Bank,
@@ -128,6 +129,23 @@ def softmax_of_mean_logits(a, b):
     return 1 / (1 + math.exp(-mean))
 
 
+def rate_on_the_way(n, p, t):
+    net = nn.Sequential(*map(DropPath, drop_path_rates(p, n)))
+    ramp = LinearRamp(net, 0.0, "present", 200)
+    for _ in range(t):
+        ramp.step()
+    return net[-2].p
+
+
+def pays_from(a, b, o):
+    """By halving: the rate at which both steps take as long."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        p = (low + high) / 2
+        low, high = (p, high) if a - p * b + o > a else (low, p)
+    return high
+
+
 OTHER_WAYS = {
     "noise-of-a-value": lambda p, x: spread([p], lambda m: x * m[0] / (1 - p)),
     "spread-of-the-share": lambda p, c: math.sqrt(
@@ -180,6 +198,16 @@ OTHER_WAYS = {
     ),
     "untouched-map": lambda h, k, g: math.prod(
         1 - g for _ in itertools.product(range(h - k + 1), repeat=2)
+    ),
+    "rate-of-a-block": lambda p, n, i: drop_path_rates(p, n)[i],
+    "branches-of-a-vit": lambda n, p: 2 * sum(drop_path_rates(p, n)),
+    "never-reached": lambda n, p: drop_path_rates(p, n, "linear0")[-1],
+    "error-of-a-gain": lambda n, s: math.sqrt(sum((s / n) ** 2 for _ in range(n))),
+    "layers-found": lambda n: sum(2 for p in drop_path_rates(0.1, n) if p),
+    "rate-on-the-way": rate_on_the_way,
+    "pays-from": pays_from,
+    "error-of-a-share": lambda p, n: math.sqrt(
+        spread([p] * 2, lambda m: sum(m) / 2) / (100 * n)
     ),
 }
 
@@ -412,7 +440,8 @@ def test_a_paper_holds_no_answer(bank, seed):
     for question in bank.opens:
         for level in question.rubric:
             assert level.sample not in made.paper and level.sample in made.answers
-    answers = re.findall(r"^\*\*([\d.]+)\*\* \(accepted: ", made.answers, re.M)
+    ends = r"\. | \(accepted: "  # a whole number has no range
+    answers = re.findall(rf"^\*\*([\d.]+)\*\*(?:{ends})", made.answers, re.M)
     for answer in answers:
         asked = re.findall(r"(?<![\d.])" + re.escape(answer) + r"(?![\d.])", made.paper)
         assert not asked or len(answer) < 3, answer

@@ -6,6 +6,7 @@ and inputs of a few hundred values; 200 masks of each layer, the default.
 
 import copy
 import json
+import random
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -352,6 +353,59 @@ def test_a_function_that_drops_is_told(name) -> None:
     function, text = FUNCTIONS[name]
     (warning,) = audit(Calls(function), TOKENS, draws=20).warnings
     assert re.search(f"^calls {text}.*: this is no layer and not in the", warning)
+
+
+def test_a_branch_that_pythons_or_numpys_random_skips_is_told() -> None:
+    """As in LayerDrop of many repositories: no tensor is drawn, no function called."""
+
+    class Skipped(nn.Module):
+        def __init__(self, draw: Callable[[], float]) -> None:
+            super().__init__()
+            self.inner, self.draw = Residual(DropPath(0.2)), draw
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x if self.training and self.draw() < 0.5 else self.inner(x)
+
+    numpy = pytest.importorskip("numpy")
+    sound = Skipped(lambda: 1.0)
+    assert audit(sound, TOKENS, draws=20).warnings == []
+    for draw, whose in ((random.random, "Python"), (numpy.random.rand, "NumPy")):
+        states = random.getstate(), numpy.random.get_state()[1].tolist()
+        net = nn.Sequential(sound, Skipped(lambda draw=draw: draw() + 0.5))
+        (told,) = audit(net, TOKENS, draws=20).warnings
+        assert told.startswith(f"1: calls a function that draws by {whose}'s random: ")
+        assert states == (random.getstate(), numpy.random.get_state()[1].tolist())
+    skips = Skipped(lambda: random.random() + 0.5)
+    skips.training = True
+    skips.train = lambda mode=True: skips
+    told = audit(nn.Sequential(sound, skips), TOKENS, draws=20).warnings
+    assert "1: a function that draws by Python's random works in evaluation" in told
+
+
+def test_a_layer_that_draws_by_pythons_random_is_measured() -> None:
+    class RandomDropPath(nn.Module):
+        p = 0.3
+
+        def forward(self, x: Tensor) -> Tensor:
+            kept = [random.random() >= self.p or not self.training for _ in x]
+            return x * torch.tensor(kept).view(-1, 1, 1)
+
+    report = audit(Residual(RandomDropPath()), TOKENS)
+    (row,) = report.rows
+    assert row.falls == "sample" and row.low < 0.3 < row.high
+    assert report.warnings == []
+
+
+def test_layers_at_rate_0_share_a_line() -> None:
+    net = nn.Sequential(*(Residual(DropPath(p)) for p in (0.0, 0.2, 0.0, 0.0, 0.0)))
+    report = audit(net, TOKENS, draws=20)
+    lines = repr(report).splitlines()
+    assert [line.split()[0] for line in lines] == ["layer", "1.drop", "4", "no"]
+    assert lines[2] == "4 at p = 0: 0.drop, 2.drop, 3.drop, ..."
+    assert len(report.rows) == len(json.loads(report.to_json())["rows"]) == 5
+    broken = audit(nn.Sequential(Always(0.0), TooMuch(0.0)), TOKENS, draws=20)
+    shown = [row.name for row in broken.rows if not row.is_off]
+    assert shown == [row.name for row in broken.rows if row.share]
 
 
 def test_a_copy_of_a_layer_in_another_package_is_a_row() -> None:

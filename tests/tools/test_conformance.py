@@ -73,3 +73,42 @@ def test_a_layer_of_ones_own_is_tried_by_the_command(capsys, monkeypatch) -> Non
     assert holds.startswith("holds  torch layer: p = 0 changes nothing: True")
     assert fails.startswith("error  torch layer: empty batch: ZeroDivisionError")
     assert lines[2].strip() == "tuple(layer(x).shape)"
+
+
+def test_the_class_of_the_page_fails_where_the_page_says(capsys, monkeypatch) -> None:
+    slow = ("compiled", "rate", "expectation", "bfloat16 without")
+    kept = [c for c in CHECKS if "path" in c.kinds and not c.name.startswith(slow)]
+    monkeypatch.setattr("benchmarks.conformance.CHECKS", kept)
+    code = "from book.recipes.mine import DropPath; layer = DropPath({p})"
+    main(["--kind", "path", "--code", code])
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line.split(": ")[1] for line in lines if line.startswith("fails")]
+    assert not [line for line in lines if line.startswith("error")]
+    assert failed == [
+        "bfloat16 stays bfloat16",
+        "p = 1 drops all",
+        "p = 1, infinite input",
+    ]
+
+
+def test_a_turned_cell_is_told_with_its_versions(tmp_path, monkeypatch) -> None:
+    names = ["p = 0 changes nothing", "p = 1 drops all"]
+    monkeypatch.setattr("benchmarks.conformance.CHECKS", [check(n) for n in names])
+    monkeypatch.setattr(
+        "benchmarks.conformance.LAYERS",
+        [Layer("Dropout2d", "torch", "channel", HEAD + "layer = nn.Dropout2d({p})")],
+    )
+    stored, report = tmp_path / "stored.json", tmp_path / "turned.md"
+    main(["--output", str(stored)])
+    main(["--stored", str(stored), "--turned", str(report)])
+    assert not report.exists(), "nothing has turned"
+    run = json.loads(stored.read_text("utf-8"))
+    run["cells"][1] |= {"result": "fails"}
+    run["cells"] += [run["cells"][0] | {"layer": "keras Gone"}]
+    run["versions"]["torch"] = "1.0"
+    stored.write_text(json.dumps(run), "utf-8")
+    main(["--stored", str(stored), "--turned", str(report)])
+    text = report.read_text("utf-8")
+    assert "**torch Dropout2d, p = 1 drops all**: fails before, now holds" in text
+    assert "**keras Gone** was not tried" in text and "p = 0" not in text
+    assert "- torch: 1.0 before, now 2." in text

@@ -5,10 +5,12 @@ are in ``tests/peers/test_peers_tools.py``.
 """
 
 import copy
+import functools
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from regdrop_lite import (
     DropBlock2d,
@@ -213,6 +215,39 @@ def test_places_that_were_left_empty_are_filled_on_demand(empty) -> None:
     assert len(replace_layers(model())) == len(replace_layers(model(), 0.5)) == 3
 
 
+@pytest.mark.parametrize("name", ["LayerScaleBlockClassAttn", "ClassAttentionBlock"])
+def test_class_attention_which_never_has_a_rate_stays_empty(name) -> None:
+    def block(kind: type[nn.Module]) -> nn.Module:
+        return kind(nn.Identity(), nn.Identity())
+
+    timms = type(name, (Block,), {"__module__": "timm.models.cait"})
+    others = type(name, (Block,), {"__module__": "mine"})
+    net = nn.Sequential(block(Block), block(timms), block(others))
+    records = replace_layers(net, [0.1, 0.2], fill=True)
+    assert [r.name[0] for r in records] == ["0", "0", "2", "2"]
+    assert type(net[1].drop_path1) is nn.Identity
+
+
+def test_what_still_leads_to_a_swapped_layer_is_told() -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.other = nn.Dropout2d(0.1), nn.Dropout2d(0.1)
+            self.steps = ((torch.relu, self.drop), self.other)
+            self.call = self.drop.forward
+            self.later = {"x": functools.partial(F.relu, self.drop)}
+            drop = self.drop
+            self.inner = lambda x: drop(x)
+            self.fine = (len, "drop", nn.Dropout(0.1).forward)
+
+    net = nn.Sequential(Keeps())
+    words = r"^0.steps, 0.call, 0.later, 0.inner: still lead to .*\(Dropout2d\)"
+    with pytest.warns(UserWarning, match=words) as told:
+        replace_layers(net)
+    assert [told[0].filename, len(told)] == [__file__, 1]
+    assert isinstance(net[0].steps[0][1], nn.Dropout2d), "and it is true"
+
+
 def test_identities_of_other_names_are_left_alone() -> None:
     block = Block(TimmPath(0.1), TimmPath(0.1))
     block.norm = nn.Identity()
@@ -297,6 +332,34 @@ def test_every_layer_of_a_flat_model_has_a_depth_of_its_own() -> None:
     for model in (Flat(), row, stages):
         set_rates(model, linear)
         assert rates(model) == [0.0, 0.2, 0.4]
+
+
+def test_branches_of_a_block_that_are_rows_have_its_depth() -> None:
+    """As in timm's ParallelThingsBlock; a stage with one row of blocks is no block."""
+
+    class Parallel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name in ("attns", "ffns"):
+                rows = [nn.Sequential(nn.Linear(2, 2), DropPath()) for _ in range(2)]
+                setattr(self, name, nn.ModuleList(rows))
+
+    class Stage(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            rows = [nn.Sequential(nn.Linear(2, 2), DropPath()) for _ in range(2)]
+            self.blocks = nn.Sequential(*rows)
+
+    set_rates(model := nn.Sequential(Parallel(), Parallel()), [0.1, 0.2])
+    assert rates(model) == [0.1] * 4 + [0.2] * 4
+    net = nn.Module()
+    net.stages = nn.ModuleList([Stage(), Stage()])
+    set_rates(net, [0.1, 0.2, 0.3, 0.4])
+    assert rates(net) == [0.1, 0.2, 0.3, 0.4]
+    net.blocks = nn.ModuleList([Parallel()])
+    assert set(set_rates(net, lambda name, depth, number: number / 10).values()) == {
+        0.5
+    }
 
 
 def test_one_list_for_each_stage_may_be_given() -> None:

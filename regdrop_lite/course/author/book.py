@@ -301,11 +301,15 @@ def _strict(page: Page) -> None:
     article = page.article
     for fold in article.select("details"):
         fold.name = "div"
-        fold.attrs = {"class": "fold"} | ({"id": fold["id"]} if fold.get("id") else {})
+        name = fold.get("id")
+        fold.attrs.clear()
+        fold["class"] = "fold"
+        if name:
+            fold["id"] = name
         summary = fold.find("summary")
         if isinstance(summary, Tag):
             summary.name = "p" if not summary.find(["p", "div"]) else "div"
-            summary["class"] = ["fold-title"]
+            summary["class"] = "fold-title"
     for element in article.find_all(True):
         for key in list(element.attrs):
             if key.startswith("data-"):

@@ -17,11 +17,13 @@ from regdrop_lite.course.models.blocks import (
     REGULARISERS,
     ConvNormAct,
     ResidualBlock,
+    TransformerBlock,
     make_regulariser,
 )
 from regdrop_lite.course.models.nets import (
     ResNetSmall,
     TinyCNN,
+    ViTSmall,
     count_parameters,
     initialise,
 )
@@ -33,6 +35,8 @@ __all__ = [
     "ResNetSmall",
     "ResidualBlock",
     "TinyCNN",
+    "TransformerBlock",
+    "ViTSmall",
     "count_parameters",
     "initialise",
     "make_regulariser",

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regdrop_lite import DropBlock2d, DropPath, SpatialDropout2d
@@ -12,6 +13,7 @@ __all__ = [
     "REGULARISERS",
     "ConvNormAct",
     "ResidualBlock",
+    "TransformerBlock",
     "make_regulariser",
 ]
 
@@ -181,3 +183,59 @@ class ResidualBlock(nn.Module):
         if self.placement == "after_sum":
             out = self.drop(out)
         return self.act(out)
+
+
+class TransformerBlock(nn.Module):
+    """The pre-norm Transformer block: two branches, each behind a norm of its own.
+
+    First ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. The attention looks at
+    all tokens; the MLP is linear, GELU, linear, with ``2 * dim`` values between. Each
+    branch ends with a layer that drops, if given, so that the skip always passes whole.
+
+    Args:
+        dim: the length of a token.
+        heads: the number of heads of the attention; has to divide ``dim``.
+        attention_drop: a layer that drops, for the first branch, or None.
+        mlp_drop: one for the second, or None. It has to be another layer.
+
+    Raises:
+        ValueError: if ``heads`` does not divide ``dim``.
+
+    Example:
+        >>> import torch
+        >>> block = TransformerBlock(32, 4, DropPath(0.1), DropPath(0.1))
+        >>> block(torch.zeros(2, 16, 32)).shape
+        torch.Size([2, 16, 32])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        attention_drop: nn.Module | None = None,
+        mlp_drop: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or dim % heads:
+            raise ValueError(f"heads has to divide dim, but got {heads} and {dim}")
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.mix = nn.Linear(dim, dim)
+        self.drop1 = attention_drop if attention_drop is not None else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
+        )
+        self.drop2 = mlp_drop if mlp_drop is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop1(self._attend(self.norm1(x)))  # (N, tokens, dim)
+        return x + self.drop2(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        # (N, tokens, 3 * dim) to three tensors of shape (N, heads, tokens, dim / heads)
+        parts = self.query_key_value(x).unflatten(2, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.mix(mixed.transpose(1, 2).flatten(2))

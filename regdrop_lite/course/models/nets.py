@@ -1,4 +1,4 @@
-"""The nets of the chapters: a small one, and a residual one of any depth."""
+"""The nets of the chapters: a small one, a residual one of any depth, and a ViT."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,11 @@ from regdrop_lite.course.data import make_generator
 from regdrop_lite.course.models.blocks import (
     ConvNormAct,
     ResidualBlock,
+    TransformerBlock,
     make_regulariser,
 )
 
-__all__ = ["ResNetSmall", "TinyCNN", "count_parameters", "initialise"]
+__all__ = ["ResNetSmall", "TinyCNN", "ViTSmall", "count_parameters", "initialise"]
 
 
 class TinyCNN(nn.Module):
@@ -191,6 +192,93 @@ class ResNetSmall(nn.Module):
         return self.head(x)  # (N, num_classes)
 
 
+class ViTSmall(nn.Module):
+    """A small Vision Transformer: patches, pre-norm blocks, mean, linear head.
+
+    An image is cut into square patches, and each becomes a token of ``dim`` numbers, to
+    which a learnt position is added. Blocks of type
+    :class:`~regdrop_lite.course.models.blocks.TransformerBlock` follow. There is no
+    class token: the head sees the mean of the tokens. With six blocks, tokens of 32
+    numbers, patches of 7 x 7 pixels, one input channel and ten classes the net has
+    53,770 parameters. Every branch of every block ends with a DropPath; the two of a
+    block have the same rate and draw their own masks.
+
+    Args:
+        num_classes, in_channels, seed, dtype: as in :class:`TinyCNN`.
+        p: the largest probability to drop a branch.
+        schedule: how the rates grow with the block, see
+            :func:`~regdrop_lite.drop_path_rates`.
+        depth: the number of blocks, at least 1.
+        dim: the length of a token.
+        heads: the number of heads of each attention; has to divide ``dim``.
+        patch_size: the side of a patch, in pixels.
+        image_size: the side of the images, in pixels; a multiple of ``patch_size``.
+
+    Raises:
+        TypeError: if p is no number.
+        ValueError: if an argument is unknown or does not fit.
+
+    Example:
+        >>> model = ViTSmall(p=0.2, depth=3)
+        >>> [(block.drop1.p, block.drop2.p) for block in model.blocks]
+        [(0.0, 0.0), (0.1, 0.1), (0.2, 0.2)]
+        >>> model(torch.zeros(2, 1, 28, 28, dtype=torch.float64)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        p: float = 0.0,
+        *,
+        schedule: str = "linear",
+        depth: int = 6,
+        dim: int = 32,
+        heads: int = 2,
+        patch_size: int = 7,
+        image_size: int = 28,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"depth has to be a number from 1, but got {depth}")
+        if patch_size < 1 or image_size < 1 or image_size % patch_size:
+            raise ValueError(
+                "patch_size has to divide image_size, but got "
+                f"{patch_size} and {image_size}"
+            )
+        rates = drop_path_rates(p, depth, schedule)
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own weights are replaced
+            self.patches = nn.Conv2d(in_channels, dim, patch_size, patch_size)
+            tokens = (image_size // patch_size) ** 2
+            self.position = nn.Parameter(torch.empty(1, tokens, dim))
+            blocks = (
+                TransformerBlock(dim, heads, DropPath(rate), DropPath(rate))
+                for rate in rates
+            )
+            self.blocks = nn.Sequential(*blocks)
+            self.norm = nn.LayerNorm(dim)
+            self.head = nn.Linear(dim, num_classes)
+        self.image_size = image_size
+        generator = make_generator(seed, "weights")
+        initialise(self.to(dtype), generator)
+        _fill(self.position, 0.02, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_images(x, self.patches.in_channels)  # (N, in_channels, H, W)
+        if x.shape[2:] != (self.image_size, self.image_size):
+            raise ValueError(
+                f"expected images of {self.image_size} x {self.image_size} pixels, "
+                f"but got shape {tuple(x.shape)}"
+            )
+        x = self.patches(x).flatten(2).transpose(1, 2)  # (N, tokens, dim)
+        x = self.blocks(x + self.position)
+        x = self.norm(x).mean(dim=1)  # (N, dim)
+        return self.head(x)  # (N, num_classes)
+
+
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
     """Draw a model's initial weights from one CPU generator, in the modules' order.
 
@@ -215,7 +303,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             _fill(module.weight, math.sqrt(2 / fan_out), generator)
         elif isinstance(module, nn.Linear):
             _fill(module.weight, math.sqrt(1 / module.in_features), generator)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
             module.reset_parameters()  # draws no numbers
         bias = getattr(module, "bias", None)
         if isinstance(module, nn.Conv2d | nn.Linear) and bias is not None:

@@ -5,7 +5,9 @@ of a group are combined in every way, and each combination, a *configuration*, i
 trained once with each seed. Whatever a group does not name comes from the sections
 ``[data]``, ``[training]`` and ``[model]``, or from the defaults of
 :class:`~regdrop_lite.course.training.TrainConfig` and
-:class:`~regdrop_lite.course.models.nets.ResNetSmall`::
+:class:`~regdrop_lite.course.models.nets.ResNetSmall`. A plan with a section ``[vit]``
+in the place of ``[model]`` trains
+:class:`~regdrop_lite.course.models.nets.ViTSmall`::
 
     title = "Is SpatialDropout more than early stopping?"
     evaluate = "validation"             # or "test": where the measures look
@@ -34,7 +36,7 @@ trained once with each seed. Whatever a group does not name comes from the secti
     dtype = "float32"
 
     [model]                             # ResNetSmall
-    depths = [4, 4, 4]
+    depths = [4, 4, 4]                  # or, after [vit]: depth = 6
 
     [[groups]]
     name = "spatial"
@@ -69,6 +71,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import torch
+
 from regdrop_lite.course.data import DATASETS
 from regdrop_lite.course.extras import needs
 
@@ -89,12 +93,13 @@ with needs("course", "pydantic"):
 
 from regdrop_lite.course.history import EpochRecord
 from regdrop_lite.course.measures import MEASURES
-from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.models import ResNetSmall, ViTSmall
 from regdrop_lite.course.training import TrainConfig
 
 __all__ = [
     "METRICS",
     "MODEL_KEYS",
+    "VIT_KEYS",
     "Contrast",
     "Data",
     "Family",
@@ -104,7 +109,9 @@ __all__ = [
     "Run",
     "Tolerances",
     "Training",
+    "ViT",
     "difference",
+    "make_net",
     "matches",
     "read_plan",
 ]
@@ -187,7 +194,8 @@ class Training(_Part):
     """The section ``[training]``: fields of ``TrainConfig``, and ``ramp``.
 
     ``ramp`` is the share of the steps in which the drop rates rise from 0, see
-    :class:`~regdrop_lite.LinearRamp`.
+    :class:`~regdrop_lite.LinearRamp`. A configuration names its ``optimizer`` only if
+    it is another one: the runs of SGD had their names before there was a choice.
     """
 
     epochs: int = 30
@@ -198,6 +206,7 @@ class Training(_Part):
     warmup: float = 0.05
     dtype: str = "float64"
     eval_every: int = 1
+    optimizer: str = "sgd"
     ramp: Share = 0.0
 
 
@@ -216,8 +225,23 @@ class Model(_Part):
     path_p: Share = 0.0
 
 
+class ViT(_Part):
+    """The section ``[vit]``: arguments of ``ViTSmall``, in the place of ``[model]``."""
+
+    p: Share = 0.0
+    schedule: str = "linear"
+    depth: PositiveInt = 6
+    dim: PositiveInt = 32
+    heads: PositiveInt = 2
+    patch_size: PositiveInt = 7
+    image_size: PositiveInt = 28
+
+
 MODEL_KEYS = tuple(Model.model_fields)
 """The keys of ``[model]``."""
+
+VIT_KEYS = tuple(ViT.model_fields)
+"""The keys of ``[vit]``."""
 
 if TYPE_CHECKING:
     Group = _Part
@@ -228,7 +252,7 @@ else:  # a name, and a list of values for each key of the sections
         name=(Text, ...),
         **{
             key: (Annotated[list[field.rebuild_annotation()], Field(min_length=1)], [])
-            for section in (Data, Training, Model)
+            for section in (Data, Training, Model, ViT)
             for key, field in section.model_fields.items()
             if key != "name"
         },
@@ -321,6 +345,7 @@ class PlanFile(_Part):
     data: Data = Data()
     training: Training = Training()
     model: Model = Model()
+    vit: ViT | None = None
 
 
 @dataclass(frozen=True)
@@ -416,6 +441,35 @@ def matches(run: Mapping[str, Any], conditions: Mapping[str, object]) -> bool:
     return True
 
 
+def make_net(
+    config: Config,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> ResNetSmall | ViTSmall:
+    """Make the untrained net of a configuration.
+
+    Args:
+        config: of a plan.
+        num_classes, in_channels, seed, dtype: as in ``ResNetSmall``.
+
+    Raises:
+        TypeError, ValueError: if the settings do not fit together.
+
+    Example:
+        >>> config = {**Model().model_dump(), "depths": [1, 1, 1]}
+        >>> type(make_net(config)).__name__
+        'ResNetSmall'
+        >>> type(make_net({"net": "vit", **ViT().model_dump()})).__name__
+        'ViTSmall'
+    """
+    net, keys = (ViTSmall, VIT_KEYS) if "net" in config else (ResNetSmall, MODEL_KEYS)
+    arguments = {key: config[key] for key in keys}
+    return net(num_classes, in_channels, **arguments, seed=seed, dtype=dtype)
+
+
 def difference(old: Config, new: Config) -> str | None:
     """Name the first key in which a plan is no mere extension of an older one.
 
@@ -453,6 +507,8 @@ def difference(old: Config, new: Config) -> str | None:
 
 def _parse(path: Path, content: Config) -> Plan:
     found = PlanFile.model_validate(content)
+    if "model" in content and "vit" in content:
+        raise PlanError("vit: expected either [model] or [vit], but got both")
     if stray := set(found.checkpoints) - set(found.seeds):
         raise PlanError(
             f"checkpoints: expected only seeds of the plan, but got {sorted(stray)}"
@@ -482,7 +538,12 @@ def _grid(plan: PlanFile, tables: Sequence[Config]) -> Iterator[tuple[str, Confi
     # "name" says nothing where all keys are together.
     base: Config = {"data": plan.data.name}
     base |= plan.data.model_dump(exclude={"name"})
-    base |= plan.training.model_dump() | plan.model.model_dump()
+    base |= plan.training.model_dump()
+    # A residual net has no "net": its runs had their names before there was another.
+    if plan.vit is None:
+        base |= plan.model.model_dump()
+    else:
+        base |= {"net": "vit"} | plan.vit.model_dump()
     base |= {"evaluate": plan.evaluate, "measures": plan.measures}
     names: set[str] = set()
     seen: dict[str, str] = {}
@@ -494,8 +555,14 @@ def _grid(plan: PlanFile, tables: Sequence[Config]) -> Iterator[tuple[str, Confi
             raise PlanError(f"{where}: there are two groups of this name")
         names.add(name)
         axes = {key: values[key] for key in table if key != "name"}  # the file's order
+        for key in axes:
+            if key not in base:
+                net = "ResNetSmall" if plan.vit is None else "ViTSmall"
+                raise PlanError(f"{where}.{key}: it is no argument of {net}")
         for chosen in itertools.product(*axes.values()):
             config = base | dict(zip(axes, chosen, strict=True))
+            if config["optimizer"] == "sgd":
+                del config["optimizer"]
             _check_config(config, where)
             same = json.dumps(config, sort_keys=True)
             if same in seen:
@@ -507,13 +574,14 @@ def _grid(plan: PlanFile, tables: Sequence[Config]) -> Iterator[tuple[str, Confi
 
 def _check_config(config: Config, where: str) -> None:
     """Let the training and the model say what does not fit together."""
-    if config["ramp"] and config["regulariser"] == "none" and not config["path_p"]:
+    masked = config["p"] or config.get("path_p")
+    if config["ramp"] and not masked:
         raise PlanError(f"{where}.ramp: there is no regulariser whose rate could rise")
     try:
         TrainConfig(
             **{f.name: config[f.name] for f in fields(TrainConfig) if f.name in config}
         )
-        ResNetSmall(**{key: config[key] for key in MODEL_KEYS})
+        make_net(config)
     except (TypeError, ValueError) as error:
         raise PlanError(f"{where}: {error}") from error
 
@@ -590,7 +658,7 @@ def _check_metric(name: str, metrics: Sequence[str], where: str) -> None:
 # --- messages -------------------------------------------------------------------------
 
 _KNOWN: dict[str, Any] = {"": PlanFile, "hypotheses": Hypothesis, "groups": Group}
-_KNOWN |= {"data": Data, "training": Training, "model": Model}
+_KNOWN |= {"data": Data, "training": Training, "model": Model, "vit": ViT}
 
 
 def _explain(error: ValidationError, content: Config) -> str:

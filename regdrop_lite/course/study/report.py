@@ -27,7 +27,7 @@ from regdrop_lite.course.extras import needs
 with needs("course", "NumPy"):
     import numpy as np
 
-from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.models import ResNetSmall, ViTSmall
 from regdrop_lite.course.study.plan import Family, Plan, read_plan
 from regdrop_lite.course.study.statistics import Comparison, compare
 from regdrop_lite.course.study.store import Row, RowsError, load_net, load_rows, select
@@ -87,7 +87,7 @@ class Study:
             self._judged[family] = compare(self.rows, self.families[family])
         return list(self._judged[family])
 
-    def nets(self, group: str) -> list[ResNetSmall]:
+    def nets(self, group: str) -> list[ResNetSmall | ViTSmall]:
         """Give the stored nets of a group, in the order of their seeds.
 
         Raises:

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from regdrop_lite import DropLayer, LinearRamp, __version__
 from regdrop_lite.course.data import Dataset, load_data, subset
 from regdrop_lite.course.fashion_mnist_mini import content_sha256
 from regdrop_lite.course.history import History
 from regdrop_lite.course.measures import MEASURES, Subject
-from regdrop_lite.course.models import ResNetSmall
-from regdrop_lite.course.study.plan import MODEL_KEYS, Config
+from regdrop_lite.course.models import ResNetSmall, ViTSmall
+from regdrop_lite.course.study.plan import Config, make_net
 from regdrop_lite.course.training import DTYPES, TrainConfig, given_labels, train
 
 __all__ = [
@@ -118,18 +119,18 @@ def prepare_data(config: Config, seed: int, folder: str | None = None) -> Datase
     return data
 
 
-def build_model(config: Config, seed: int, data: Dataset) -> ResNetSmall:
+def build_model(config: Config, seed: int, data: Dataset) -> ResNetSmall | ViTSmall:
     """Make the untrained net of a run."""
-    return ResNetSmall(
+    return make_net(
+        config,
         data.num_classes,
         data.train.images.shape[1],
-        **{key: config[key] for key in MODEL_KEYS},
         seed=seed,
         dtype=DTYPES[config["dtype"]],
     )
 
 
-def load_checkpoint(path: str | Path, row: dict[str, Any]) -> ResNetSmall:
+def load_checkpoint(path: str | Path, row: dict[str, Any]) -> ResNetSmall | ViTSmall:
     """Give the trained net of a row, in eval mode.
 
     Its weights are rounded to half precision, so that its predictions differ a little
@@ -140,9 +141,9 @@ def load_checkpoint(path: str | Path, row: dict[str, Any]) -> ResNetSmall:
         row: the row of the run; it knows the shape of the net.
     """
     state = torch.load(path, weights_only=True)
-    classes, channels = len(state["head.bias"]), state["stem.conv.weight"].shape[1]
-    arguments = {key: row["config"][key] for key in MODEL_KEYS}
-    model = ResNetSmall(classes, channels, **arguments, dtype=torch.float32)
+    first = next(values for values in state.values() if values.ndim == 4)
+    classes, channels = len(state["head.bias"]), first.shape[1]
+    model = make_net(row["config"], classes, channels, dtype=torch.float32)
     model.load_state_dict(state)
     return model.eval()
 
@@ -198,7 +199,7 @@ def _load(name: str, folder: str | None) -> Dataset:
 
 def _train_and_measure(
     config: Config, seed: int, device: str, folder: str | None, history: History
-) -> tuple[ResNetSmall, dict[str, Any]]:
+) -> tuple[nn.Module, dict[str, Any]]:
     data = prepare_data(config, seed, folder)
     model = build_model(config, seed, data)
     chosen = {f.name: config[f.name] for f in fields(TrainConfig) if f.name in config}
@@ -215,7 +216,7 @@ def _train_and_measure(
 
 
 def _ramp(
-    model: ResNetSmall, settings: TrainConfig, n_images: int, share: float
+    model: nn.Module, settings: TrainConfig, n_images: int, share: float
 ) -> Callable[[], object] | None:
     """Let the rates rise from 0 in a share of the steps, to where they are now."""
     steps = settings.epochs * math.ceil(n_images / settings.batch_size)
@@ -252,7 +253,7 @@ def _four_digits(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def _checkpoint(model: ResNetSmall) -> bytes:
+def _checkpoint(model: nn.Module) -> bytes:
     halves = {
         key: value.cpu().half() if value.is_floating_point() else value.cpu()
         for key, value in model.state_dict().items()

@@ -28,7 +28,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout  # comes with torch
 
-from regdrop_lite.course.models import ResNetSmall
+from regdrop_lite.course.models import ResNetSmall, ViTSmall
 from regdrop_lite.course.study.plan import Plan, difference, matches, read_plan
 from regdrop_lite.course.study.run import load_checkpoint
 
@@ -122,7 +122,7 @@ def load_repeats(plan: Plan | str | Path) -> list[tuple[Row, Row]]:
     return [(rows[r["run"]], r) for r in repeats if r["run"] in rows]
 
 
-def load_net(plan: Plan | str | Path, row: Row) -> ResNetSmall:
+def load_net(plan: Plan | str | Path, row: Row) -> ResNetSmall | ViTSmall:
     """Give the trained net of a row, if the plan has it stored.
 
     Raises:

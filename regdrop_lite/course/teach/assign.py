@@ -395,7 +395,7 @@ def _marks(
 
 
 def _notebook(exercises: ExerciseSet, cells: list[NotebookNode]) -> NotebookNode:
-    notebook = nbformat.v4.new_notebook(
+    notebook: NotebookNode = nbformat.v4.new_notebook(
         cells=cells, metadata=exercises.edition.metadata
     )
     nbformat.validate(notebook)
@@ -448,7 +448,8 @@ def _otter_task(
     exercises: ExerciseSet, task: Task, seed: int
 ) -> Iterator[NotebookNode]:
     def raw(mark: str, end: str) -> NotebookNode:
-        return new_raw_cell(mark, id=f"{task.name}-{end}")
+        cell: NotebookNode = new_raw_cell(mark, id=f"{task.name}-{end}")
+        return cell
 
     if task.words:
         name = f"{task.name}_in_words"

@@ -54,8 +54,8 @@ def paper(markdown: str) -> str:
         bounds = [0, *places, len(markdown)]
         parts = [markdown[a:b] for a, b in itertools.pairwise(bounds)]
     body = "\n".join(parser.render(part) + _space(part, is_paper) for part in parts)
-    body = re.sub(r"<li>\[ \] ", "<li>&#9744; ", body)
-    body = re.sub(r"<li>\[x\] ", "<li>&#9745; ", body)
+    body = re.sub(r"(<li>\s*(?:<p>)?)\[ \] ", r"\1&#9744; ", body)
+    body = re.sub(r"(<li>\s*(?:<p>)?)\[x\] ", r"\1&#9745; ", body)
     body = re.sub(r"<ul>(?=\s*<li>&#974[45];)", '<ul class="options">', body)
     head = (
         '<!doctype html>\n<html lang="en-GB"><head><meta charset="utf-8">'

@@ -66,14 +66,9 @@ class Section:
     objectives: tuple[str, ...]
 
     @property
-    def target(self) -> str:
-        """Where it is, seen from ``book``."""
-        return f"{self.page}.ipynb#{_slug(self.title)}"
-
-    @property
     def link(self) -> str:
         """A link to it, from a page in ``book/teach``."""
-        return f"[{self.title}](../{self.target})"
+        return f"[{self.title}](../{self.page}.ipynb#{_slug(self.title)})"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from regdrop_lite.course.teach.plans import Course, Section
 
 with needs("course,author", "PyYAML, markdown-it or math-core"):
     import yaml
+    from docutils.nodes import make_id
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
     from math_core import LatexError, LatexToMathML
@@ -363,7 +364,7 @@ def _slide_html(slide: Slide, seconds: int, pictures: _Pictures, site: str) -> s
             for name, style, html in blocks
         ]
     links = " · ".join(
-        f'<a href="{site}book/{section.target.replace(".ipynb", ".html")}">'
+        f'<a href="{site}book/{section.page}.html#{make_id(section.title)}">'
         f"{', '.join(section.objectives)} {escape(section.title)}</a>"
         for section in slide.sections
     )
@@ -416,9 +417,8 @@ def _notes(slide: Slide) -> str:
 
 def _markdown() -> MarkdownIt:
     def formula(content: str, options: dict[str, bool]) -> str:
-        return _MATH.convert_with_local_state(
-            content, displaystyle=options["display_mode"]
-        )
+        display = options["display_mode"]
+        return str(_MATH.convert_with_local_state(content, displaystyle=display))
 
     made = MarkdownIt("commonmark", {"typographer": True})
     made.enable(["table", "smartquotes"])

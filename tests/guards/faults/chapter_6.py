@@ -9,8 +9,8 @@ FAULTS = [
     Fault(
         "tools: every layer is a block of its own",
         "tools/_replace.py",
-        "return name if isinstance(model.get_submodule(holder), kept_in_order) else",
-        "return name if name else",
+        "            return holder\n",
+        "            return name\n",
         MAIN,
         "6 layers, but got 3",
         cell="checkpoints fit",
