@@ -86,7 +86,9 @@ def test_an_untouched_scaffold_scores_nothing_and_gets_no_hint(chapter, exercise
     assert (report.total, report.passed) == (stored_total(chapter, exercise), 0)
     part = "free is still all zeros: not written yet"  # a second answer, told apart
     (text,) = set(report.diagnoses.values()) - {part}
-    assert text.startswith("not written yet"), text
+    same = "expected an answer that depends on what is handed over, got 'ok' every time"
+    told = same if (chapter, exercise) == ("06", "find") else "not written yet"
+    assert text.startswith(told), text
 
 
 @every_exercise
