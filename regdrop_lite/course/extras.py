@@ -11,7 +11,7 @@ def needs(extra: str, what: str) -> Iterator[None]:
     """Let imports that fail say what to install.
 
     Args:
-        extra: the extra of the package that brings it.
+        extra: the extra of the package that brings it, or several, with commas.
         what: what is imported, as readers call it.
 
     Raises:

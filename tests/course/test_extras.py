@@ -1,6 +1,8 @@
 """Modules whose extras are missing say what to install, all in one way."""
 
+import ast
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ NEEDS = [
     ("plots", "matplotlib"),
     ("plots", "cycler"),
     ("fashion_mnist_mini/__init__", "numpy"),
+    ("check/chapter_4", "scipy.stats"),
     ("study/plan", "pydantic"),
     ("study/report", "numpy"),
     ("study/statistics", "numpy"),
@@ -20,7 +23,30 @@ NEEDS = [
     ("study/statistics", "statsmodels.stats.multitest"),
     ("study/sweep", "joblib"),
     ("study/sweep", "tqdm"),
+    ("author/book", "pikepdf"),
+    ("author/book", "bs4"),
+    ("author/execute", "nbclient"),
+    ("author/execute", "nbformat"),
+    ("author/markdown", "markdown_it"),
+    ("author/markdown", "mdformat_tables"),
+    ("author/markdown", "myst_parser.config.main"),
+    ("author/markdown", "yaml"),
+    ("author/plain", "docutils.nodes"),
+    ("author/plain", "nbformat"),
+    ("author/plain", "pybtex.database"),
+    ("author/student", "nbformat"),
+    ("teach/archive", "pydantic"),
+    ("teach/assign", "nbformat"),
+    ("teach/bank", "pydantic"),
+    ("teach/bank", "yaml"),
+    ("teach/class_notebooks", "nbformat"),
+    ("teach/exam", "pydantic"),
+    ("teach/paper", "math_core"),
+    ("teach/plans", "yaml"),
+    ("teach/slides", "markdown_it"),
+    ("teach/slides", "math_core"),
 ]
+EXTRAS = {"author": "author", "teach": "(course,)?author"}  # elsewhere it is course
 
 
 @pytest.mark.parametrize(("module", "missing"), NEEDS)
@@ -32,7 +58,9 @@ def test_a_module_names_the_extra_that_it_needs(monkeypatch, module, missing):
     with pytest.raises(ImportError) as caught:
         spec.loader.exec_module(copy)
     assert type(caught.value) is ImportError, "no bare ModuleNotFoundError"
-    assert 'python -m pip install "regdrop-lite[course]"' in str(caught.value)
+    extra = EXTRAS.get(module.partition("/")[0], "course")
+    command = rf'python -m pip install "regdrop-lite\[{extra}\]"$'
+    assert re.search(command, str(caught.value))
     assert missing.partition(".")[0] in str(caught.value)
 
 
@@ -40,14 +68,16 @@ def test_every_import_of_an_extra_is_guarded():
     """What is listed above is all: other imports come with Python and PyTorch."""
     seen = set()
     free = {*sys.stdlib_module_names, "torch", "filelock", "regdrop_lite"}
-    files = list(COURSE.glob("*.py"))
-    for folder in ("models", "measures", "study", "fashion_mnist_mini"):
-        files += [f for f in (COURSE / folder).glob("*.py") if f.stem != "build"]
+    files = [*COURSE.glob("*.py"), COURSE / "fashion_mnist_mini/__init__.py"]
+    for folder in ("author", "check", "models", "measures", "study", "teach"):
+        files += (COURSE / folder).glob("*.py")
     for file in files:
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-            word, _, rest = line.partition(" ")
-            if word in ("import", "from") and rest.split(".")[0].split()[0] not in free:
-                seen.add(f"{file.name}:{number}: {line}")
+        for node in ast.parse(file.read_text("utf-8")).body:
+            names = [alias.name for alias in getattr(node, "names", [])]
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            if any(name.split(".")[0] not in free for name in names):
+                seen.add(f"{file.name}:{node.lineno}: {ast.unparse(node)}")
     assert not seen, "such an import stands in a block `with needs(...)`"
 
 

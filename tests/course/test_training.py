@@ -19,9 +19,7 @@ from regdrop_lite.course.data import (
     Dataset,
     Split,
     as_tensors,
-    load_data,
     make_generator,
-    subset,
 )
 from regdrop_lite.course.evaluation import Metrics, evaluate, predict, score
 from regdrop_lite.course.history import History, NonFiniteLossError
@@ -33,17 +31,6 @@ from regdrop_lite.course.training import (
     train,
     train_step,
 )
-
-
-@pytest.fixture(scope="module")
-def data():
-    """The embedded data set, cut down to 60 training and 30 validation images."""
-    full = load_data()
-    return replace(
-        full,
-        train=subset(full.train, 60, seed=0),
-        validation=subset(full.validation, 30, seed=0),
-    )
 
 
 def linear(classes=10, size=28):

@@ -58,7 +58,9 @@ def test_the_version_of_pytorch_is_the_same_everywhere():
     assert f"torch=={pinned}+cpu" in binder
     pages = [*ROOT.glob("*.md"), *(ROOT / "book").rglob("*.md")]
     pages += (ROOT / ".github" / "workflows").glob("*.yml")
-    for page in pages:
+    doctor = ROOT / "regdrop_lite" / "course" / "doctor.py"
+    assert "torch==" in doctor.read_text(encoding="utf-8")
+    for page in [*pages, doctor]:
         for found in re.findall(r"torch==([\d.]+)", page.read_text(encoding="utf-8")):
             assert found == pinned, page.relative_to(ROOT)
 

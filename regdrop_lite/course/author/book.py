@@ -24,12 +24,14 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
-import pikepdf
-import yaml
-from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import sync_playwright
-
 from regdrop_lite import __version__
+from regdrop_lite.course.extras import needs
+
+with needs("author", "pikepdf, PyYAML, Beautiful Soup (bs4) or Playwright"):
+    import pikepdf
+    import yaml
+    from bs4 import BeautifulSoup, Tag
+    from playwright.sync_api import sync_playwright
 
 __all__ = ["NAME", "Course", "Page", "main", "read_course", "write_epub", "write_pdf"]
 

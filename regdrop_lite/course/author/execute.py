@@ -10,8 +10,11 @@ import argparse
 import os
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
+from regdrop_lite.course.extras import needs
+
+with needs("author", "nbformat or nbclient"):
+    import nbformat
+    from nbclient import NotebookClient
 
 
 def execute(path: Path) -> None:

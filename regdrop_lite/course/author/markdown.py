@@ -11,16 +11,18 @@ from html import escape
 from types import SimpleNamespace
 from typing import Any
 
-import mdformat_tables
-import yaml
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from mdformat.renderer import DEFAULT_RENDERERS, MDRenderer, RenderContext
-from mdformat.renderer import RenderTreeNode as Node
-from myst_parser.config.main import MdParserConfig
-from myst_parser.parsers.mdit import create_md_parser
-
 from regdrop_lite.course.author.predict import PROMPT, parse_question
+from regdrop_lite.course.extras import needs
+
+with needs("author", "mdformat, myst-parser or PyYAML"):
+    import mdformat_tables
+    import yaml
+    from markdown_it import MarkdownIt
+    from markdown_it.renderer import RendererHTML
+    from mdformat.renderer import DEFAULT_RENDERERS, MDRenderer, RenderContext
+    from mdformat.renderer import RenderTreeNode as Node
+    from myst_parser.config.main import MdParserConfig
+    from myst_parser.parsers.mdit import create_md_parser
 
 __all__ = ["PlainError", "Resolver", "parse_directive", "parser", "to_plain"]
 

@@ -22,15 +22,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import nbformat
-import yaml
-from docutils.nodes import make_id
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell
-from pybtex.database import BibliographyData, parse_file
-from pybtex.plugin import find_plugin
+from regdrop_lite.course.extras import needs
+
+with needs("author", "nbformat, PyYAML, docutils, markdown-it or pybtex"):
+    import nbformat
+    import yaml
+    from docutils.nodes import make_id
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+    from nbformat import NotebookNode
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+    from pybtex.database import BibliographyData, parse_file
+    from pybtex.plugin import find_plugin
 
 from regdrop_lite.course.author.markdown import (
     PlainError,
@@ -45,13 +48,8 @@ from regdrop_lite.course.author.student import has_solutions, student_version
 __all__ = ["Book", "main", "plain_edition", "write_plain"]
 
 GLUE = "application/papermill.record/text/plain"
-_LEAVES = {
-    "math",
-    "code",
-    "code-block",
-    "figure",
-    "explore",
-}  # their bodies name nothing
+# Boxes whose bodies name nothing.
+_LEAVES = {"math", "code", "code-block", "figure", "explore"}
 
 _DATA = ("results", "recipes")  # the folders of the book whose files chapters read
 
@@ -190,13 +188,7 @@ class Book:
                         self.labels[label] = Target(page, box.body, number("figure"))
                     elif label:
                         self.labels[label] = Target(page, box.argument)
-                    if box.name not in (
-                        "math",
-                        "code",
-                        "code-block",
-                        "figure",
-                        "explore",
-                    ):
+                    if box.name not in _LEAVES:
                         walk(box.body)
             for label in waiting:
                 self.labels[label] = Target(page)

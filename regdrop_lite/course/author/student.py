@@ -7,7 +7,10 @@ in a Markdown cell, the place for an answer in words.
 
 import copy
 
-from nbformat import NotebookNode
+from regdrop_lite.course.extras import needs
+
+with needs("author", "nbformat"):
+    from nbformat import NotebookNode
 
 __all__ = ["has_solutions", "student_version"]
 

@@ -9,68 +9,57 @@ Example:
     >>> from regdrop_lite.course.check import chapter_1 as check
     >>> check.trace([None, None, None, None])
     public checks 0/2
-    - which fall, scale: not written yet: put a number for every None
+    - which fall, scale: not written yet: put an answer in the place of every
+      None
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from typing import Any, cast
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from regdrop_lite import spatial_dropout
 from regdrop_lite.course.check.core import (
-    Hopeless,
     Report,
     Wrong,
     ask,
     ask_about,
     choice,
     judge,
-    rate_bound,
     require,
     show,
     signed,
-    the_class,
 )
 from regdrop_lite.course.check.core import generator as _generator
 from regdrop_lite.course.check.properties import (
-    Case,
-    answer_to,
-    ask_all,
+    Hidden,
+    Layers,
+    P,
+    as_numbers,
+    call,
+    distinct,
+    is_close,
+    kept_scale,
     require_dtype,
     require_generator,
     require_gradient,
+    require_rate,
+    require_right,
+    require_same,
+    require_scale,
+    require_untouched,
     require_value_error,
+    require_values,
+    require_written,
+    require_zeros,
 )
 
 __all__ = ["diagnose", "drop_exactly", "layer", "mask_and_scale", "trace"]
 
 
-def _call(
-    function: Callable[..., object], x: Tensor, *args: Any, **options: Any
-) -> Tensor:
-    """What the learner's function makes of a copy of ``x``, a tensor like ``x``."""
-    shape = tuple(x.shape)
-    # The package has no layer that drops exactly k, so that its use is no short cut.
-    own = () if isinstance(function, nn.Module) else None
-    try:
-        output = ask(function, x.clone(), *args, own=own, **options)
-    except (Wrong, NotImplementedError):
-        raise
-    except Exception as error:
-        error.add_note(f"for an input of shape {shape}")
-        raise
-    if type(output) in (Tensor, nn.Parameter) and output.shape == shape:
-        return cast(Tensor, output)
-    if output is None:
-        raise Wrong("expected an output, got None: does your code end with return?")
-    raise Wrong(f"an input of shape {shape} gives {show(output)}, expected its shape")
-
-
-# --- properties of an output, for an input of ones (N, C, ...) ------------------------
+# --- properties of an output (N, C, ...) ----------------------------------------------
 
 
 def _falls_whole(y: Tensor) -> bool:
@@ -115,98 +104,6 @@ def _require_independent(y: Tensor, least: float = 1.0) -> None:
     )
 
 
-def _require_values(function: Callable[[Tensor], Tensor], p: float) -> None:
-    """What is kept is x/q, and the values of x do not decide what is kept."""
-    x = signed(64, 32, 2, 2)
-    y = function(x)
-    if not (y == 0).any():
-        raise Hopeless(f"at p = {p} expected some channels to fall, got none: all pass")
-    if (y == 0).all():
-        raise Hopeless(f"at p = {p} expected most channels to stay, got only zeros")
-    if len(torch.unique(y[y != 0])) == 1:
-        raise Hopeless(
-            f"expected outputs x/q, got {y.max():.4g} wherever a channel is kept: the "
-            "output ignores the values of the input"
-        )
-    if not torch.equal(y, function(x)):
-        return  # that it draws anew is told by the check of the generator
-    again = function(x.flip(0, 1).exp())
-    require(
-        torch.equal(y == 0, again == 0),
-        "expected that the generator alone decides which channels fall, but from the "
-        "same state other inputs lose others: the values have a say in it",
-    )
-
-
-def _require_rate(dropped: Tensor, p: float) -> None:
-    """Is the share of what fell p? ``dropped`` has the shape (N, C, ...)."""
-    share = dropped.double().mean().item()
-    fate = dropped.flatten(2)[..., 0]
-    # What is shared by samples or channels was drawn once.
-    samples, channels = len(torch.unique(fate, dim=0)), len(torch.unique(fate.T, dim=0))
-    if samples == 1 or channels == 1:
-        samples, channels = 1, fate.shape[1 if samples == 1 else 0]
-    draws = samples * channels
-    if abs(share - (1 - p)) < rate_bound(p, draws):
-        raise Wrong(
-            f"at p = {p} the share of dropped channels is {share:.2f}: keep and drop "
-            "are swapped, p is the probability to drop"
-        )
-    require(
-        abs(share - p) < rate_bound(p, draws),
-        f"at p = {p} the share of dropped channels is {share:.2f}, expected {p}: is "
-        "each random number compared with p itself?",
-    )
-
-
-def _scale_diagnosis(scale: float, p: float) -> str | None:
-    """What is wrong with a scale that has to be 1/(1 - p)."""
-    q = 1 - p
-    expected = f"expected 1/q = {1 / q:.4g} at p = {p}"
-    if math.isclose(scale, 1 / q, rel_tol=1e-5):
-        return None
-    if math.isclose(scale, 1.0, rel_tol=1e-5):
-        return f"kept channels are not scaled: {expected}, got 1"
-    if math.isclose(scale, 1 / p, rel_tol=1e-5):
-        return f"kept channels are scaled by 1/p: {expected}, got {scale:.4g}"
-    if math.isclose(scale, q, rel_tol=1e-5):
-        return f"kept channels are multiplied by q, not divided: {expected}, got {q:g}"
-    return f"kept channels have the wrong scale: {expected}, got {scale:.4g}"
-
-
-def _kept_scale(y: Tensor, x: Tensor) -> float:
-    """The one factor between the kept values of ``y`` and those of ``x``."""
-    kept = (y / x)[y != 0]
-    require(kept.numel() > 0, "nothing is kept, so that no scale can be seen")
-    low, high = kept.min().item(), kept.max().item()
-    require(
-        math.isclose(low, high, rel_tol=1e-5),
-        f"kept channels have different scales, from {low:.4g} to {high:.4g}",
-    )
-    return low
-
-
-def _require_identity(y: Tensor, x: Tensor, when: str) -> None:
-    require(not (y == 0).any(), f"{when}, some channels still fall")
-    ratio = (y / x).mean().item()
-    require(
-        torch.allclose(y, x, rtol=1e-6),
-        f"{when}, the output is not the input: it is multiplied by {ratio:.3g}",
-    )
-
-
-def _require_zeros(y: Tensor, when: str) -> None:
-    require(
-        not y.isnan().any(),
-        f"{when}, the output is NaN: with nothing kept there is nothing to scale, and "
-        "0 * (1/0) is NaN",
-    )
-    require(
-        (y == 0).all(),
-        f"{when}, every channel is dropped, but the output is not all zeros",
-    )
-
-
 # --- chapter 1, SpatialDropout --------------------------------------------------------
 
 _TRACE_U = (0.55, 0.13, 0.92, 0.38)
@@ -228,12 +125,8 @@ def trace(answer: Sequence[float]) -> Report:
     """
 
     def numbers() -> list[float]:
-        if not isinstance(answer, Sequence | Tensor):
-            raise Wrong(f"expected a list of 4 numbers, got {show(answer)}")
-        values = list(answer)
-        require(None not in values, "not written yet: put a number for every None")
-        require(len(values) == 4, f"expected a list of 4 numbers, got {len(values)}")
-        return [float(value) for value in values]
+        require_written(answer)
+        return as_numbers(answer, 4)
 
     def check_mask() -> None:
         got = [value != 0 for value in numbers()]
@@ -264,22 +157,18 @@ def trace(answer: Sequence[float]) -> Report:
             "times the scale",
         )
         q = 1 - _TRACE_P
-        known = {
-            1.0: "kept values are not scaled: multiply them by",
-            1 / _TRACE_P: f"kept values are multiplied by 1/p = {1 / _TRACE_P}, not by",
-            q: f"kept values are multiplied by q = {q}, not by",
+        same = partial(math.isclose, abs_tol=0.01)  # by hand
+        right = f"1/q = {1 / q:.3f}"
+        slips = {
+            1.0: f"not scaled: multiply them by {right}",
+            1 / _TRACE_P: f"multiplied by 1/p = {1 / _TRACE_P}, not by {right}",
+            q: f"multiplied by q = {q}, not by {right}",
         }
         for c, (value, x) in enumerate(zip(values, _TRACE_X, strict=True)):
-            scale = value / x
-            if value == 0 or math.isclose(scale, 1 / q, abs_tol=0.01):  # by hand
-                continue
-            for wrong, text in known.items():
-                if math.isclose(scale, wrong, abs_tol=0.01):
-                    raise Wrong(f"{text} 1/q = {1 / q:.3f}")
-            raise Wrong(
-                f"kept values are not multiplied by 1/q = {1 / q:.3f}, but by "
-                f"{scale:.3f} for channel {c}"
-            )
+            other = f"not multiplied by {right}, but by {value / x:.3f} for channel {c}"
+            if value:
+                text = "kept values are "
+                require_right(value / x, 1 / q, slips.items(), same, text, other)
 
     return judge({"which fall": check_mask, "scale": check_scale})
 
@@ -305,7 +194,7 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
           one number for every value is element dropout
     """
 
-    def call(x: Tensor, p: float, g: torch.Generator) -> tuple[Tensor, float]:
+    def both(x: Tensor, p: float, g: torch.Generator) -> tuple[Tensor, float]:
         result = ask(function, x, p, generator=g, own=())
         if not (isinstance(result, tuple) and len(result) == 2):
             raise Wrong(f"expected a mask and a scale, got {show(result)}")
@@ -315,7 +204,7 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
 
     def check_shape(*shape: int) -> None:
         x = signed(*shape)
-        got = tuple(call(x, 0.4, _generator())[0].shape)
+        got = tuple(both(x, 0.4, _generator())[0].shape)
         expected = (*shape[:2], *[1] * (len(shape) - 2))
         if got == expected:
             return
@@ -336,15 +225,13 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
         raise Wrong(text)
 
     def check_scale() -> None:
-        for p in (0.2, 0.5):
-            diagnosis = _scale_diagnosis(
-                float(call(signed(4, 6, 5, 3), p, _generator())[1]), p
-            )
-            require(diagnosis is None, str(diagnosis))
+        for p in (P, 0.5):
+            scale = float(both(signed(4, 6, 5, 3), p, _generator())[1])
+            require_scale(scale, p, f"at p = {p}")
 
-    def mask(g: torch.Generator, p: float = 0.2) -> Tensor:
+    def mask(g: torch.Generator, p: float = P) -> Tensor:
         x = signed(256, 256, 1, 1)
-        drawn = call(x, p, g)[0]
+        drawn = both(x, p, g)[0]
         try:
             return drawn.expand(x.shape)
         except RuntimeError:
@@ -353,8 +240,8 @@ def mask_and_scale(function: Callable[..., tuple[Tensor, float]]) -> Report:
             ) from None
 
     def check_rate() -> None:
-        for p in (0.2, 0.7):
-            _require_rate(mask(_generator(), p) == 0, p)
+        for p in (P, 0.7):
+            require_rate(distinct(mask(_generator(), p)), p, "channels")
 
     return judge(
         {
@@ -390,27 +277,17 @@ def layer(module: Callable[..., nn.Module]) -> Report:
           generator, eval, p = 0, p = 1, input untouched, gradient, dtype, wrong p,
           wrong input: not written yet
     """
-    p = 0.2
-
-    def make(p: float, **options: int) -> nn.Module:
-        made = ask(the_class(module, "MySpatialDropout"), p, own=(), **options)
-        if not isinstance(made, nn.Module):
-            raise Hopeless(
-                f"expected a class of layers, but it makes {show(made)}: the class has "
-                "to be an nn.Module"
-            )
-        return made
-
-    def apply(x: Tensor, p: float = p, seed: int = 0, **options: int) -> Tensor:
-        return _call(make(p, **options).train(), x, generator=_generator(seed))
+    layers = Layers(module, "MySpatialDropout")
+    apply = layers.apply
 
     def check_whole() -> None:
-        _require_values(apply, p)
+        x = signed(64, 32, 2, 2)
+        require_values(apply, "channels", x, f"at p = {P}")
         _require_whole(apply(signed(64, 32, 3, 4)))
 
     def check_rate() -> None:
-        for rate in (p, 0.7):
-            _require_rate(apply(signed(256, 256, 1, 1), p=rate) == 0, rate)
+        for p in (P, 0.7):
+            require_rate(distinct(apply(signed(256, 256, 1, 1), p)), p, "channels")
 
     def check_ranks() -> None:
         for shape in ((64, 32, 6), (64, 32, 2, 3, 4)):
@@ -432,38 +309,28 @@ def layer(module: Callable[..., nn.Module]) -> Report:
 
     def check_scale() -> None:
         x = signed(64, 32, 2, 2)
-        diagnosis = _scale_diagnosis(_kept_scale(apply(x), x), p)
-        require(diagnosis is None, str(diagnosis))
+        require_scale(kept_scale(apply(x), x), P, f"at p = {P}")
 
     def check_generator() -> None:
         x = signed(16, 32, 2, 2)
-        require_generator(lambda g: _call(make(p).train(), x, generator=g))
+        make = layers.make
+        require_generator(lambda g: layers.call(make().train(), x, generator=g))
 
     def check_eval() -> None:
         x = signed(16, 32, 2, 2)
-        y = _call(make(p).eval(), x, generator=_generator())
-        _require_identity(y, x, "in eval mode")
+        y = layers.call(layers.make().eval(), x, generator=_generator())
+        require_same(y, x, "in eval mode", "channels")
 
     def check_zero() -> None:
         x = signed(16, 32, 2, 2)
-        _require_identity(apply(x, p=0.0), x, "at p = 0")
-
-    def check_untouched() -> None:
-        for rate in (p, 1.0):
-            x = signed(16, 32, 2, 2)
-            ask(make(rate).train(), x, generator=_generator())
-            require(
-                torch.equal(x, signed(16, 32, 2, 2)),
-                f"at p = {rate:g} the layer writes into its input; the caller may "
-                "still need it",
-            )
+        require_same(apply(x, 0.0), x, "at p = 0", "channels")
 
     def check_wrong_p() -> None:
-        for wrong in (-0.1, 30, math.nan):
-            require_value_error(partial(make, wrong), f"p = {wrong}", [str(wrong)])
+        for p in (-0.1, 30, math.nan):
+            require_value_error(partial(layers.make, p), f"p = {p}", [str(p)])
 
     def check_wrong_input() -> None:
-        made, x = make(p).train(), signed(4, 6)
+        made, x = layers.make().train(), signed(4, 6)
         require_value_error(
             lambda: ask(made, x, generator=_generator()),
             "an input of shape (4, 6), which has no maps,",
@@ -481,10 +348,8 @@ def layer(module: Callable[..., nn.Module]) -> Report:
             "generator": check_generator,
             "eval": check_eval,
             "p = 0": check_zero,
-            "p = 1": lambda: _require_zeros(
-                apply(signed(4, 6, 2, 2), p=1.0), "at p = 1"
-            ),
-            "input untouched": check_untouched,
+            "p = 1": lambda: require_zeros(apply(signed(4, 6, 2, 2), 1.0), "at p = 1"),
+            "input untouched": lambda: require_untouched(layers),
             "gradient": lambda: require_gradient(apply),
             "dtype": lambda: require_dtype(apply),
             "wrong p": check_wrong_p,
@@ -582,18 +447,13 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
           given is never called
     """
 
-    cases = [(fault, style) for fault in _FAULTS for style in range(3)]
+    def ask_case(fault: str, style: int) -> str:
+        return choice(ask_about(function, _implementation(fault, style)), _FAULTS)
 
-    def ask_case(fault: str, style: int) -> object:
-        return ask_about(function, _implementation(fault, style))
-
-    @cache
-    def answers() -> dict[Case, object]:
-        return ask_all({case: partial(ask_case, *case) for case in cases})
+    hidden = Hidden(ask_case, dict.fromkeys(_FAULTS, 3))
 
     def check_fault(fault: str) -> None:
-        for style in range(3):
-            answer = choice(answer_to(answers(), (fault, style)), _FAULTS)
+        for answer in hidden(fault):
             hint = _HINTS.get((fault, answer), _HINTS.get((None, answer), ""))
             what = "a correct one" if fault == "ok" else "one with this fault"
             require(
@@ -620,17 +480,19 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
           samples lose from 0 to 5
         - scale: kept channels are scaled by 1/q = 1.429, but at p = 0.3 of 8
           channels q is not the share that is kept: expected C/(C - k) = 1.333
-        - k = 0: at p = 0.05 and C = 8, some channels still fall
-        - k = C: at p = 0.95 and C = 8, every channel is dropped, but the output is
-          not all zeros
+        - k = 0: at p = 0.05 and C = 8 expected the input, but some channels still
+          fall
+        - k = C: at p = 0.95 and C = 8 expected zeros, got 6% of the values kept:
+          everything is dropped there
     """
 
     def apply(x: Tensor, p: float, training: bool = True, seed: int = 0) -> Tensor:
         g = _generator(seed)
-        return _call(function, x, p, training=training, generator=g)
+        return call(function, x, p, training=training, generator=g)
 
     def check_count() -> None:
-        _require_values(partial(apply, p=0.3), 0.3)
+        x = signed(64, 32, 2, 2)
+        require_values(partial(apply, p=0.3), "channels", x, "at p = 0.3")
         for p, channels, k in ((0.3, 8, 2), (0.35, 8, 3), (0.5, 6, 3)):
             zero = apply(signed(64, channels, 2, 2), p) == 0
             lost = zero.flatten(2).all(dim=2).sum(dim=1)
@@ -648,20 +510,18 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
     def check_scale() -> None:
         p, channels, k = 0.3, 8, 2
         x = signed(64, channels, 2, 2)
-        got = _kept_scale(apply(x, p), x)
+        got = kept_scale(apply(x, p), x)
         expected = channels / (channels - k)
         where = f"at p = {p} of {channels} channels"
         wanted = f"expected C/(C - k) = {expected:.3f}"
-        require(not math.isclose(got, 1.0), f"kept channels are not scaled: {wanted}")
-        require(
-            not math.isclose(got, 1 / (1 - p), rel_tol=1e-5),
-            f"kept channels are scaled by 1/q = {1 / (1 - p):.3f}, but {where} q is "
-            f"not the share that is kept: {wanted}",
-        )
-        require(
-            math.isclose(got, expected, rel_tol=1e-5),
-            f"kept channels have the wrong scale {where}: {wanted}, got {got:.3f}",
-        )
+        slips = {
+            1.0: f"are not scaled: {wanted}",
+            1 / (1 - p): f"are scaled by 1/q = {1 / (1 - p):.3f}, but {where} q is not "
+            f"the share that is kept: {wanted}",
+        }
+        otherwise = f"have the wrong scale {where}: {wanted}, got {got:.3f}"
+        text = "kept channels "
+        require_right(got, expected, slips.items(), is_close, text, otherwise)
 
     def check_fair() -> None:
         # Many calls with few samples: also a choice that is shared by the batch is
@@ -669,7 +529,7 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         p, channels, calls = 0.3, 10, 1000
         g, x = _generator(), signed(2, channels, 1)
         together = torch.zeros(channels, channels)  # how often two channels fall
-        _call(function, x, p, training=True, generator=_generator())  # tells errors
+        call(function, x, p, training=True, generator=_generator())  # tells errors
         for y in ask(function, x, p, training=True, generator=g, times=calls):
             fell = (y == 0).flatten(2).all(dim=2).to(together.dtype)
             together += fell.T @ fell / len(x)
@@ -695,16 +555,17 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
 
     def check_eval() -> None:
         x = signed(16, 8, 2, 2)
-        _require_identity(apply(x, 0.3, training=False), x, "in eval mode")
+        y = apply(x, 0.3, training=False)
+        require_same(y, x, "in eval mode", "channels")
 
     def check_none() -> None:
         x = signed(64, 8, 2, 2)
-        _require_identity(apply(x, 0.05), x, "at p = 0.05 and C = 8")
+        require_same(apply(x, 0.05), x, "at p = 0.05 and C = 8", "channels")
 
     def check_all() -> None:
         for p in (1.0, 0.95):
             y = apply(signed(64, 8, 2, 2), p)
-            _require_zeros(y, f"at p = {p:g} and C = 8")
+            require_zeros(y, f"at p = {p:g} and C = 8")
 
     def check_ranks() -> None:
         for shape in ((64, 8, 6), (64, 8, 3, 4), (64, 8, 2, 3, 4)):
@@ -712,7 +573,7 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
 
     def check_generator() -> None:
         x = signed(64, 8, 2, 2)
-        require_generator(lambda g: _call(function, x, 0.5, training=True, generator=g))
+        require_generator(lambda g: call(function, x, 0.5, training=True, generator=g))
 
     def check_own_choice() -> None:
         _require_independent(apply(signed(64, 256, 2, 2), 0.5), least=0.3)

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dis import get_instructions
 from functools import partial
+from itertools import islice
 from types import CodeType
 from typing import Any, cast
 
@@ -40,9 +41,14 @@ from regdrop_lite.course.check.core import (
 )
 from regdrop_lite.course.check.core import generator as _generator
 from regdrop_lite.course.check.properties import (
+    Hidden,
     as_number,
     as_numbers,
+    as_verdict,
+    is_close,
+    require_right,
     require_written,
+    tell_slip,
 )
 from regdrop_lite.course.ensembles import all_masks
 
@@ -65,20 +71,6 @@ def _near(got: Iterable[float], right: Iterable[float]) -> bool:
     """Two digits behind the point are enough by hand."""
     pairs = zip(got, right, strict=True)
     return all([math.isclose(a, b, rel_tol=0, abs_tol=0.005) for a, b in pairs])
-
-
-def _require_near(
-    got: Sequence[float],
-    right: Sequence[float],
-    slips: Iterable[tuple[Sequence[float], str]],
-) -> bool:
-    """Whether ``got`` is right; raise :class:`Wrong` if it is one of the slips."""
-    if _near(got, right):
-        return True
-    for values, text in slips:
-        if _near(got, values):
-            raise Wrong(text)
-    return False
 
 
 def list_masks(
@@ -138,8 +130,9 @@ def list_masks(
                 "of the two channels' probabilities",
             ),
         ]
-        if _require_near(got, chances, slips):
+        if _near(got, chances):
             return
+        tell_slip(got, slips, _near)
         require(
             _near([sum(got)], [1.0]),
             "expected probabilities that sum to 1, since one of the masks always "
@@ -177,8 +170,9 @@ def list_masks(
                 f"expected 0 where both are dropped, got {got[0]:g}",
             ),
         ]
-        if _require_near(got, sums, slips):
+        if _near(got, sums):
             return
+        tell_slip(got, slips, _near)
         for name, a, b in zip(names, got, sums, strict=True):
             require(
                 _near([a], [b]),
@@ -194,18 +188,19 @@ def list_masks(
     def check_mean() -> None:
         got, right = as_number(z_mean), first + second
         weights, values = own()
-        text = "expected the sum without masks, since dropout keeps the mean, got"
+        text = "expected the sum without masks, since dropout keeps the mean, got "
+        text += f"{got:.4g}"
         mine = sum(w * v for w, v in zip(weights, values, strict=True))
         slips = [
-            ([mine], f"{text} {got:.4g}, the mean of your sums with your "
-             "probabilities: mend those first"),
-            ([sum(sums) / 4], f"{text} {got:.4g}, where all sums count the same: "
-             "weight each by its probability"),
-            ([q * right], f"{text} {got:.4g}, as if kept values were not scaled"),
-            ([sums[3]], f"{text} {got:.4g}, the sum under the likeliest mask alone"),
+            ([mine], ", the mean of your sums with your probabilities: mend those "
+             "first"),
+            ([sum(sums) / 4], ", where all sums count the same: weight each by its "
+             "probability"),
+            ([q * right], ", as if kept values were not scaled"),
+            ([sums[3]], ", the sum under the likeliest mask alone"),
         ]  # fmt: skip
-        if not _require_near([got], [right], slips):
-            raise Wrong(f"{text} {got:.4g}: add up probability times sum")
+        otherwise = ": add up probability times sum"
+        require_right([got], [right], slips, _near, text, otherwise)
 
     def check_variance() -> None:
         got, right = as_number(z_variance), p / q * squares
@@ -236,8 +231,8 @@ def list_masks(
             ([sum(spread) / 3], alike),
             ([around], alike),
         ]  # fmt: skip
-        if not _require_near([got], [right], slips):
-            raise Wrong(f"{text} {got:.4g}: the mean is the mean over the masks")
+        otherwise = f"{text} {got:.4g}: the mean is the mean over the masks"
+        require_right([got], [right], slips, _near, "", otherwise)
 
     return judge(
         {
@@ -285,33 +280,35 @@ def average_two(
         got = as_number(arithmetic)
         text = f"expected half the sum of {a} and {b}, got {got:.4g}"
         slips = [
-            ([a + b], f"{text}, the whole sum"),
-            ([1 - means[0]], f"{text}, the probability of the other class"),
-            ([means[1]], f"{text}, the geometric mean: the two are exchanged"),
-            ([root], f"{text}, the root of the product"),
+            ([a + b], ", the whole sum"),
+            ([1 - means[0]], ", the probability of the other class"),
+            ([means[1]], ", the geometric mean: the two are exchanged"),
+            ([root], ", the root of the product"),
         ]
-        if not _require_near([got], [means[0]], slips):
-            probability(got)
-            raise Wrong(f"{text}: add the true class's two probabilities and halve")
+        tell_slip([got], slips, _near, text)
+        probability(got)
+        otherwise = ": add the true class's two probabilities and halve"
+        require(_near([got], [means[0]]), text + otherwise)
 
     def check_geometric() -> None:
         got = as_number(geometric)
         text = f"expected a share of both classes' roots, got {got:.4g}"
         product = a * b / (a * b + (1 - a) * (1 - b))
         slips = [
-            ([root], f"{text}, the root of the product alone: divide by what the two "
+            ([root], ", the root of the product alone: divide by what the two "
              "classes' roots sum to"),
-            ([1 - means[1]], f"{text}, the share of the other class"),
-            ([means[0]], f"{text}, the arithmetic mean: have the two changed places?"),
-            ([a * b], f"{text}, the product without a root"),
-            ([product], f"{text}, the share of the products: take roots of both first"),
+            ([1 - means[1]], ", the share of the other class"),
+            ([means[0]], ", the arithmetic mean: have the two changed places?"),
+            ([a * b], ", the product without a root"),
+            ([product], ", the share of the products: take roots of both first"),
         ]  # fmt: skip
-        if not _require_near([got], [means[1]], slips):
-            probability(got)
-            raise Wrong(
-                f"{text}: take the root of the product for both classes, then divide "
-                "by the sum"
-            )
+        tell_slip([got], slips, _near, text)
+        probability(got)
+        require(
+            _near([got], [means[1]]),
+            f"{text}: take the root of the product for both classes, then divide by "
+            "the sum",
+        )
 
     def check_losses() -> None:
         got = as_numbers(losses, 4)
@@ -326,8 +323,9 @@ def average_two(
              "the first two are exchanged: expected the arithmetic mean first, got "
              f"{got[0]:.4g} for it"),
         ]  # fmt: skip
-        if _require_near(got, right, slips):
+        if _near(got, right):
             return
+        tell_slip(got, slips, _near)
         for name, value, loss, answer in zip(
             ("arithmetic", "geometric"), got, right, (arithmetic, geometric),
             strict=False,
@@ -344,18 +342,16 @@ def average_two(
             raise Wrong(text)
         text = f"average member: expected the mean of two losses, got {got[2]:.4g}"
         slips = [
-            ([right[0]], f"{text}, the loss of the mean"),
-            ([right[1]], f"{text}, the loss of the normalised geometric mean"),
-            ([sum(members)], f"{text}, their sum: halve it"),
-            ([(right[0] + right[1]) / 2], f"{text}, the mean of the two means' losses"),
+            ([right[0]], ", the loss of the mean"),
+            ([right[1]], ", the loss of the normalised geometric mean"),
+            ([sum(members)], ", their sum: halve it"),
+            ([(right[0] + right[1]) / 2], ", the mean of the two means' losses"),
         ]
-        require(
-            _require_near(got[2:3], right[2:3], slips),
-            f"{text}: take -log of {a} and of {b}, and average",
-        )
+        otherwise = f": take -log of {a} and of {b}, and average"
+        require_right(got[2:3], right[2:3], slips, _near, text, otherwise)
         text = f"best member: expected -log {a}, got {got[3]:.4g}"
-        slips = [([max(members)], f"{text}, the loss of the worst member")]
-        require(_require_near(got[3:], right[3:], slips), text)
+        slips = [([max(members)], ", the loss of the worst member")]
+        require_right(got[3:], right[3:], slips, _near, text)
 
     def check_follows() -> None:
         answers = ("the best member", "the average member", "one pass without masks")
@@ -589,7 +585,6 @@ def _require_factor(factor: Callable[[float], float]) -> None:
         q, got = 1 - p, factor(p)
         text = f"expected p/q = {p / q:.4g} for one value 1 at p = {p}, got {got:.4g}"
         known = {
-            p / q: "",
             p * q: "pq, the variance of a mask that is not scaled: divide it by "
             "the square of q",
             q / p: "q/p: p is the probability to drop",
@@ -601,12 +596,8 @@ def _require_factor(factor: Callable[[float], float]) -> None:
             p / q**2: "p/q^2: q is divided by once too often",
             -p / q: "the wrong sign",
         }
-        for value, what in known.items():
-            if math.isclose(got, value, rel_tol=1e-5):
-                require(not what, f"{text}, {what}")
-                break
-        else:
-            raise Wrong(text)
+        slips = ((value, f", {cause}") for value, cause in known.items())
+        require_right(got, p / q, slips, is_close, text)
 
 
 def _unit(factor: Callable[[float], float]) -> float:
@@ -619,13 +610,9 @@ def _require_alike(
     got: float, right: float, slips: Iterable[tuple[Tensor, str]], what: str
 ) -> None:
     """Is ``got`` right? If it is one of the slips instead, say so."""
-    if math.isclose(got, right, rel_tol=1e-5):
-        return
     text = f"expected {right:.4g} times the factor, {what}, got {got:.4g} times"
-    for value, cause in slips:
-        if math.isclose(got, value.item(), rel_tol=1e-5):
-            raise Wrong(f"{text}: {cause}")
-    raise Wrong(text)
+    causes = ((value.item(), f": {cause}") for value, cause in slips)
+    require_right(got, right, causes, is_close, text)
 
 
 def group_variance(function: Callable[..., Tensor]) -> Report:
@@ -886,9 +873,7 @@ def ensemble_mean(function: Callable[..., Tensor], telling: float) -> Report:
         where = f"at p = {p} and {groups} groups"
         far = (got - right).abs().max()
         text = f"expected the mean {where}, got one that is {far:.2g} off"
-        for value, cause in slips:
-            if torch.allclose(got, value):
-                raise Wrong(f"{text}: {cause}")
+        tell_slip(got, slips, torch.allclose, f"{text}: ")
         sums = got.sum(dim=1)
         require(
             torch.allclose(sums, torch.ones_like(sums)),
@@ -1061,10 +1046,11 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
           the second sample only, divided by the kept share: not written yet: the
           function that it is given is never called
     """
-    verdicts: dict[tuple[str, int], bool] = {}
     used: dict[int, set[int]] = {}  # of which seeds the generators were
 
-    def verdict(name: str, seed: int) -> bool:
+    def ask_case(name: str, seed: int) -> bool:
+        if _is_scaffold(function):
+            raise Hopeless("not written yet")
         dropout, seeds = _implementation(name), used.setdefault(seed, set())
 
         def counted(x: Tensor, p: float, *, generator: torch.Generator) -> Tensor:
@@ -1077,45 +1063,15 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
             seeds.add(generator.initial_seed())
             return dropout(x, p, generator)
 
-        answer = ask_about(function, counted, seed)
-        if isinstance(answer, Tensor) and answer.numel() == 1:
-            answer = answer.item()
-        if not isinstance(answer, bool):
-            raise Hopeless(f"expected True or False, got {show(answer)}")
-        return answer
+        return as_verdict(ask_about(function, counted, seed))
 
-    failures: list[Exception] = []
-
-    def answer_all() -> None:
-        """Ask about every implementation, once; what goes wrong ends all checks."""
-        if failures:
-            raise failures[0]
-        if verdicts:
-            return
-        try:
-            ask_for_all()
-        except Exception as error:
-            failures.append(error)
-            raise
-
-    def ask_for_all() -> None:
-        if _is_scaffold(function):
-            raise Hopeless("not written yet")
-        for name in (*_RIGHT, *_WRONG):
-            for seed in range(_RIGHT[name][0] if name in _RIGHT else _SEEDS):
-                verdicts[name, seed] = verdict(name, seed)
-        if len(set(verdicts.values())) == 1:
-            raise Hopeless(
-                "expected True for some functions and False for others, got "
-                f"{verdicts['right', 0]} for all: the answer does not depend on them"
-            )
+    counts = {name: seeds for name, (seeds, _) in _RIGHT.items()}
+    hidden = Hidden(ask_case, counts | dict.fromkeys(_WRONG, _SEEDS))
 
     def check_right(name: str) -> None:
-        answer_all()
         seeds, hint = _RIGHT[name]
-        lost = [verdicts[name, seed] for seed in range(seeds)].count(False)
-        first = [verdicts["right", seed] for seed in range(_RIGHT["right"][0])]
-        if lost < seeds or (name != "right" and not all(first)):
+        lost = list(hidden(name)).count(False)
+        if lost < seeds or (name != "right" and not all(hidden("right"))):
             hint = "a bound of too few standard errors rejects by chance"
         require(
             lost == 0,
@@ -1123,7 +1079,7 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
         )
 
     def check_seed() -> None:
-        answer_all()
+        list(hidden("right"))  # tells errors
         same = len({frozenset(seeds) for seeds in used.values()}) == 1
         require(
             not same,
@@ -1132,14 +1088,12 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
         )
 
     def check_wrong(name: str) -> None:
-        answer_all()
-        seeds = range(_SEEDS)
         require(
-            all(verdicts[right, seed] for right in _RIGHT for seed in seeds),
+            all(all(islice(hidden(right), _SEEDS)) for right in _RIGHT),
             "expected True for the right functions with the same seeds, got False: "
             "until then a False says nothing here",
         )
-        missed = [verdicts[name, seed] for seed in seeds].count(True)
+        missed = list(hidden(name)).count(True)
         require(
             missed == 0,
             f"expected False, got True for {missed} of {_SEEDS} seeds: {_WRONG[name]}",

@@ -17,7 +17,6 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from itertools import islice
 from numbers import Real
 from typing import Any, cast
 
@@ -35,21 +34,32 @@ from regdrop_lite.course.check.core import (
     ask_about,
     choice,
     judge,
-    rate_bound,
     require,
     show,
     signed,
-    the_class,
 )
 from regdrop_lite.course.check.core import generator as _generator
 from regdrop_lite.course.check.properties import (
-    Case,
-    answer_to,
-    ask_all,
+    Hidden,
+    Layers,
+    P,
+    as_list,
+    as_number,
+    as_numbers,
+    as_verdict,
+    kept_scale,
     require_dtype,
     require_generator,
     require_gradient,
+    require_rate,
+    require_right,
+    require_same,
+    require_scale,
+    require_untouched,
     require_value_error,
+    require_values,
+    require_zeros,
+    tell_slip,
 )
 from regdrop_lite.course.measures import residual_blocks
 from regdrop_lite.course.models import ResidualBlock, ResNetSmall
@@ -67,50 +77,11 @@ __all__ = [
     "well_placed",
 ]
 
-# --- numbers and verdicts -------------------------------------------------------------
+_RETURN = ": does every way through end in return?"
 
 
-def _number(value: object, what: str) -> float:
-    """``value``, if it is one number."""
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise Wrong(f"{what}, got {show(value)}: does every way through end in return?")
-    require(not math.isnan(value), f"{what}, got NaN: is 0 divided by 0?")
-    return float(value)
-
-
-def _require_number(
-    got: float, right: float, known: Iterable[tuple[float, str]], otherwise: str
-) -> None:
-    """Raise the diagnosis of a wrong number, or ``otherwise`` if none is known."""
-    if math.isclose(got, right, rel_tol=1e-6, abs_tol=1e-9):
-        return
-    for number, text in known:
-        if math.isclose(got, number, rel_tol=1e-6):
-            raise Wrong(text)
-    raise Wrong(otherwise)
-
-
-def _listed(value: object, what: str) -> list[Any]:
-    """``value`` as a list, whatever kind of sequence it is."""
-    if isinstance(value, Iterator):  # a generator: still the learner's code
-        value = ask(list, islice(value, 1000))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(value)
-    if getattr(value, "ndim", 0) == 1:  # a tensor or an array
-        return list(cast(Tensor, value).tolist())
-    raise Wrong(f"{what}, got {show(value)}")
-
-
-def _verdict(value: object) -> bool:
-    if type(value) is bool:
-        return value
-    what = str(value) if isinstance(value, Tensor) else show(value)
-    raise Wrong(
-        f"expected the Python value True or False, got {what}: bool(...) makes one of "
-        "a tensor"
-    )
+def _same(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
 
 
 # --- exercise 1 -----------------------------------------------------------------------
@@ -139,10 +110,9 @@ def trace(depth: float, training: float, evaluation: float) -> Report:
     ) -> None:
         if any(value is None for value in (depth, training, evaluation)):
             raise Wrong("not written yet: put a number for every None")
-        got = _number(answer, f"expected {what} as one number")
-        _require_number(
-            got, right, known.items(), f"expected {what}, got {got:g}: {cause}"
-        )
+        got = as_number(answer, f"{what} as one number")
+        otherwise = f"expected {what}, got {got:g}: {cause}"
+        require_right(got, right, known.items(), _same, "", otherwise)
 
     depths: dict[float, str] = {
         3: "expected the number of kept branches, got 3: a dropped block does not "
@@ -255,52 +225,53 @@ def _gradients(
     return [[next(gradients) for _ in ws] for ws in blocks]
 
 
+def _norms(blocks: Sequence[Sequence[Tensor]]) -> list[float]:
+    return [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks]
+
+
 def _wrong_norms(
     net: nn.Module, images: Tensor, labels: Tensor
-) -> Iterator[tuple[str, list[float]]]:
+) -> Iterator[tuple[list[float], str]]:
     """What a slip makes of the norms of the gradients, and its name."""
     blocks = _gradients(net, images, labels)
-    right = [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks]
-    yield "", right
+    right = _norms(blocks)
+    yield right, ""
     yield (
+        [sum(w.norm().item() for w in ws) for ws in blocks],
         "these are sums of the norms of the single weights, but the norm of all of "
         "them is the root of the sum of squares",
-        [sum(w.norm().item() for w in ws) for ws in blocks],
     )
-    yield "the root is missing", [norm**2 for norm in right]
+    yield [norm**2 for norm in right], "the root is missing"
     yield (
-        "these are sums of absolute values, not of squares",
         [sum(w.abs().sum().item() for w in ws) for ws in blocks],
+        "these are sums of absolute values, not of squares",
     )
     yield (
-        "these are the largest values, not the norms",
         [max(w.abs().max().item() for w in ws) for ws in blocks],
+        "these are the largest values, not the norms",
     )
     yield (
-        "these are means of the gradients, not the norms",
         [torch.cat([w.flatten() for w in ws]).mean().item() for ws in blocks],
+        "these are means of the gradients, not the norms",
     )
     yield (
+        [len(images) * norm for norm in right],
         f"this is {len(images)} times as much, from the sum of the losses instead of "
         "their mean",
-        [len(images) * norm for norm in right],
     )
-    blocks = _gradients(net, images, labels, training=False)
     yield (
+        _norms(_gradients(net, images, labels, training=False)),
         "this is the gradient in eval mode, but training mode is asked for",
-        [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks],
     )
-    blocks = _gradients(net, images, torch.zeros_like(labels))
     yield (
+        _norms(_gradients(net, images, torch.zeros_like(labels))),
         "this is the gradient when every label is 0: are the labels used?",
-        [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks],
     )
-    blocks = [list(block.parameters()) for block in residual_blocks(net)]
     yield (
+        _norms([list(block.parameters()) for block in residual_blocks(net)]),
         "this is the norm of the weights, not of their gradients",
-        [math.hypot(*(w.norm().item() for w in ws)) for ws in blocks],
     )
-    yield "the blocks come in reverse", right[::-1]
+    yield right[::-1], "the blocks come in reverse"
 
 
 def pull(
@@ -334,13 +305,8 @@ def pull(
 
     def norms(net: nn.Module, images: Tensor, labels: Tensor) -> list[float]:
         result = ask(function, net, images, labels, own=_NETS)
-        got = _listed(result, "expected one number for each of the 4 blocks")
-        require(
-            len(got) == 4,
-            f"expected one number for each of the 4 blocks, got {len(got)}: what does "
-            "your loop run over?",
-        )
-        return [_number(norm, "expected a number for each block") for norm in got]
+        what = "one number for each of the 4 blocks"
+        return as_numbers(result, 4, what, ": what does your loop run over?")
 
     @cache
     def two_calls() -> tuple[nn.Module, list[float], list[float]]:
@@ -363,13 +329,11 @@ def pull(
 
     def check_norms() -> None:
         _, got, _ = two_calls()
-        (_, right), *slips = _wrong_norms(make(), *batch())
+        (right, _), *slips = _wrong_norms(make(), *batch())
         if close(got, right):
             return
         text = f"expected {right[0]:.6g} for block 0, got {got[0]:.6g}: "
-        for cause, wrong in slips:
-            if close(got, wrong):
-                raise Wrong(text + cause)
+        tell_slip(got, slips, close, text)
         if all(a < b or math.isclose(a, b) for a, b in zip(got, right, strict=True)):
             raise Wrong(
                 f"{text}too little; does every weight of block.parameters() count, "
@@ -413,8 +377,6 @@ def pull(
         try:
             net = make(dtype=torch.float32)
             single = norms(net, images.float(), labels)
-        except Wrong:
-            raise
         except Exception as error:
             error.add_note("for a net and images in float32")
             raise
@@ -451,38 +413,38 @@ def pull(
 
 def _wrong_rates(
     p_max: float, depths: Sequence[int]
-) -> Iterator[tuple[str, list[float]]]:
+) -> Iterator[tuple[list[float], str]]:
     """What a slip makes of the rates, block by block, and its name."""
     total, stages = sum(depths), len(depths)
     last = max(total - 1, 1)
     inside = [(s, i, n) for s, n in enumerate(depths) for i in range(n)]
     right = [p_max * i / last for i in range(total)]
-    yield "", right
+    yield right, ""
     yield (
-        "L blocks have L - 1 steps between them, not L",
         [p_max * i / total for i in range(total)],
+        "L blocks have L - 1 steps between them, not L",
     )
     yield (
-        "this is i/L for i = 1 to L, but linear begins with 0",
         [p_max * (i + 1) / total for i in range(total)],
+        "this is i/L for i = 1 to L, but linear begins with 0",
     )
     yield (
-        "every stage begins with the rate 0 again, but the depth counts through them",
         [p_max * i / last for _, i, _ in inside],
+        "every stage begins with the rate 0 again, but the depth counts through them",
     )
     yield (
-        "every stage climbs to p_max on its own, but the depth counts through them",
         [p_max * i / max(n - 1, 1) for _, i, n in inside],
+        "every stage climbs to p_max on its own, but the depth counts through them",
     )
-    yield "all blocks have the same rate, but it grows with depth", [p_max] * total
+    yield [p_max] * total, "all blocks have the same rate, but it grows with depth"
     yield (
-        "the blocks of a stage share a rate, but it grows from block to block",
         [p_max * s / max(stages - 1, 1) for s, _, _ in inside],
+        "the blocks of a stage share a rate, but it grows from block to block",
     )
-    yield "the rates fall with depth, but they have to grow", right[::-1]
+    yield right[::-1], "the rates fall with depth, but they have to grow"
     yield (
-        "these are the probabilities to keep, but a rate is one to drop",
         [1 - p for p in right],
+        "these are the probabilities to keep, but a rate is one to drop",
     )
 
 
@@ -507,12 +469,10 @@ def stage_rates(function: Callable[[float, list[int]], list[list[float]]]) -> Re
     def rates(p_max: float, depths: list[int]) -> list[list[float]]:
         try:
             result = ask(function, p_max, list(depths), own=())
-        except (Wrong, NotImplementedError):
-            raise
         except Exception as error:
             error.add_note(f"for depths = {depths}")
             raise
-        stages = _listed(result, "expected a list with a list for each stage")
+        stages = as_list(result, "a list with a list for each stage")
         if any(s is ... or (isinstance(s, list) and ... in s) for s in stages):
             raise Wrong("not written yet: put something in the place of every ...")
         for s, stage in enumerate(stages):
@@ -523,8 +483,8 @@ def stage_rates(function: Callable[[float, list[int]], list[list[float]]]) -> Re
             )
         listed = [
             [
-                _number(p, "expected a number for each block")
-                for p in _listed(stage, f"expected a list of rates for stage {s}")
+                as_number(p, "a number for each block")
+                for p in as_list(stage, f"a list of rates for stage {s}")
             ]
             for s, stage in enumerate(stages)
         ]
@@ -545,23 +505,18 @@ def stage_rates(function: Callable[[float, list[int]], list[list[float]]]) -> Re
 
     def check_rates(p_max: float, depths: list[int]) -> None:
         got = flat(p_max, depths)
-        (_, right), *slips = _wrong_rates(p_max, depths)
+        (right, _), *slips = _wrong_rates(p_max, depths)
 
-        def differ(other: list[float]) -> list[int]:
-            pairs = enumerate(zip(got, other, strict=True))
-            return [i for i, (a, b) in pairs if not math.isclose(a, b, abs_tol=1e-9)]
+        def same(a: list[float], b: list[float]) -> bool:
+            return all(map(_same, a, b))
 
-        if not (places := differ(right)):
+        if same(got, right):
             return
-        i = places[0]
+        i = [_same(a, b) for a, b in zip(got, right, strict=True)].index(False)
         text = f"expected {right[i]:.4g} for block {i}, got {got[i]:.4g}: "
-        for cause, wrong in slips:
-            if not differ(wrong):
-                raise Wrong(text + cause)
-        half = next(_wrong_rates(0.5, depths))[1]
-        require(
-            bool(differ(half)), f"{text}these are the rates for 0.5; is p_max used?"
-        )
+        half = next(_wrong_rates(0.5, depths))[0]
+        slips.append((half, "these are the rates for 0.5; is p_max used?"))
+        tell_slip(got, slips, same, text)
         if i == 0:
             raise Wrong(f"{text}linear begins with 0 at the first block")
         if i == len(got) - 1:
@@ -611,21 +566,6 @@ def _require_samples(y: Tensor) -> None:
     )
 
 
-def _require_share(dropped: Tensor, p: float, what: str) -> None:
-    """Is the share of what fell p? Every value of ``dropped`` is a draw of its own."""
-    share, bound = dropped.double().mean().item(), rate_bound(p, dropped.numel())
-    if abs(share - (1 - p)) < bound:
-        raise Wrong(
-            f"at p = {p} expected a share {p} of {what} to fall, got {share:.2f}: keep "
-            "and drop are swapped, p is the probability to drop"
-        )
-    require(
-        abs(share - p) < bound,
-        f"at p = {p} expected a share {p} of {what} to fall, got {share:.2f}: is each "
-        "random number compared with p itself?",
-    )
-
-
 def _require_pairs(calls: Tensor, p: float) -> None:
     """Do any two samples fall independently? ``calls`` has a row for each call."""
     n, samples = calls.shape
@@ -650,6 +590,173 @@ def _require_pairs(calls: Tensor, p: float) -> None:
     )
 
 
+_EVERY: list[dict[str, Any]] = [
+    {"mode": mode, "scale_by_keep": scaled}
+    for mode in ("row", "batch")
+    for scaled in (True, False)
+]
+
+
+def _calls(
+    layers: Layers,
+    times: int,
+    f: Tensor,
+    p: float = P,
+    g: torch.Generator | None = None,
+    **options: Any,
+) -> Tensor:
+    """Many calls of one layer, each with an input of its own."""
+    layer, inputs = layers.make(p, **options).train(), [f.clone() for _ in range(times)]
+    layers.call(layer, f, generator=_generator())  # tells errors
+    one = partial(layer, generator=g or _generator())
+    return torch.stack(ask(list, map(one, inputs), own=()))
+
+
+def _check_samples(layers: Layers) -> None:
+    # So many mini-batches that one fate for all of them falls, too.
+    when = f"at p = {P}, in 64 mini-batches of 64 samples,"
+    require_values(partial(_calls, layers, 64), "samples", signed(64, 4), when)
+    for shape in ((64, 3, 4, 4), (64, 5, 3), (64, 3), (64,), (64, 2, 2, 3, 3)):
+        _require_samples(layers.apply(signed(*shape)))
+
+
+def _check_batch(layers: Layers) -> None:
+    zero = _calls(layers, 2048, signed(4, 3), 0.4, mode="batch").flatten(1) == 0
+    require(
+        (zero == zero[:, :1]).all(),
+        "with mode='batch' a mini-batch falls only in part, expected the whole: it "
+        "takes a single random number",
+    )
+    require_rate(zero[:, 0], 0.4, "mini-batches")
+
+
+def _check_rate(layers: Layers) -> None:
+    for p in (P, 0.7):
+        zero = layers.apply(signed(2**16, 1), p) == 0
+        if zero.any() and not zero.all():  # else they share one fate, as told above
+            require_rate(zero, p, "samples")
+
+
+def _check_independence(layers: Layers) -> None:
+    zero = _calls(layers, 2048, signed(6, 1))[..., 0] == 0
+    require(
+        (zero != zero[:1]).any(),
+        "expected new masks from call to call, got the same samples every time: draw "
+        "in forward, not in __init__",
+    )
+    if not (zero == zero[:, :1]).all():  # else they share one fate, as told above
+        _require_pairs(zero, P)
+
+
+def _check_scale(layers: Layers, scaled: bool) -> None:
+    f = signed(64, 3)
+    for mode in ("row", "batch"):
+        options = {"mode": mode, "scale_by_keep": scaled}
+        for p in (P, 0.4):
+            tries = (layers.apply(f, p, seed, **options) for seed in range(16))
+            y = next((y for y in tries if y.any()), torch.zeros_like(f))
+            when = f"with mode={mode!r}, scale_by_keep={scaled} and p = {p}"
+            require_scale(kept_scale(y, f), p, when, scaled)
+
+
+def _check_generator(layers: Layers) -> None:
+    f, pair = signed(64, 3), signed(2, 1)
+    require_generator(lambda g: layers.call(layers.make().train(), f, generator=g))
+    require_generator(lambda g: _calls(layers, 64, pair, 0.5, g, mode="batch"))
+
+
+def _check_global_generator(layers: Layers) -> None:
+    layer, f, outputs = layers.make().train(), signed(64, 3), []
+    for _ in range(2):
+        torch.default_generator.manual_seed(1)
+        outputs.append(layers.call(layer, f))
+    require(
+        not torch.equal(outputs[1], layers.call(layer, f)),
+        "without a generator expected a new mask in each call, got the same one: "
+        "nothing may be seeded in the layer",
+    )
+    require(
+        torch.equal(*outputs),
+        "without a generator expected the numbers of torch.manual_seed, got others "
+        "from the same seed: leave them to torch's global generator",
+    )
+
+
+def _check_eval(layers: Layers) -> None:
+    f = signed(64, 3)
+    for options in _EVERY:
+        for p in (P, 1.0):
+            layer = layers.make(p, **options).eval()
+            y = layers.call(layer, f, generator=_generator())
+            require_same(y, f, "in eval mode", "samples")
+
+
+def _check_zero(layers: Layers) -> None:
+    f = signed(64, 3)
+    for options in _EVERY:
+        require_same(layers.apply(f, 0.0, **options), f, "at p = 0", "samples")
+
+
+def _check_one(layers: Layers) -> None:
+    for options in _EVERY:
+        require_zeros(layers.apply(signed(64, 3), 1.0, **options), "at p = 1")
+
+
+def _check_gradient(layers: Layers) -> None:
+    # What another dtype changes is told by its own check.
+    require_gradient(lambda f: layers.apply(f).to(f.dtype))
+
+
+def _check_gradient_of_zeros(layers: Layers) -> None:
+    f = signed(64, 3).requires_grad_()
+    y = layers.apply(f, 1.0)
+    require(
+        y.requires_grad,
+        "at p = 1 expected a gradient of zeros, got an output that is cut off from the "
+        "branch: new zeros have no gradient",
+    )
+    (gradient,) = torch.autograd.grad(y.sum(), f, allow_unused=True)
+    require(
+        gradient is not None and (gradient == 0).all(),
+        "at p = 1 expected a gradient of zeros, got another one: is the output the "
+        "branch times 0?",
+    )
+
+
+def _check_dtype(layers: Layers) -> None:
+    for p in (P, 0.0, 1.0):
+        require_dtype(partial(layers.apply, p=p))
+    require_dtype(partial(layers.apply, scale_by_keep=False))
+
+
+def _check_mode(layers: Layers) -> None:
+    for mode in ("row", "batch"):
+        layers.make(mode=mode)
+    for mode in ("sample", "rows"):
+        what = f"mode={mode!r}, when the layer is made,"
+        require_value_error(partial(layers.make, mode=mode), what, [""])
+
+
+_LAYER_CHECKS: dict[str, Callable[[Layers], None]] = {
+    "whole samples": _check_samples,
+    "mini-batch": _check_batch,
+    "rate": _check_rate,
+    "independence": _check_independence,
+    "scale": partial(_check_scale, scaled=True),
+    "no scale": partial(_check_scale, scaled=False),
+    "generator": _check_generator,
+    "global generator": _check_global_generator,
+    "eval": _check_eval,
+    "p = 0": _check_zero,
+    "p = 1": _check_one,
+    "input untouched": require_untouched,
+    "gradient": _check_gradient,
+    "gradient at p = 1": _check_gradient_of_zeros,
+    "dtype": _check_dtype,
+    "unknown mode": _check_mode,
+}
+
+
 def layer(module: Callable[..., nn.Module]) -> Report:
     """Check the exercise "Write the layer".
 
@@ -671,260 +778,9 @@ def layer(module: Callable[..., nn.Module]) -> Report:
           global generator, eval, p = 0, p = 1, input untouched, gradient, gradient
           at p = 1, dtype, unknown mode: not written yet
     """
-    p = 0.2
-    every: list[dict[str, Any]] = [
-        {"mode": mode, "scale_by_keep": scaled}
-        for mode in ("row", "batch")
-        for scaled in (True, False)
-    ]
-
-    def make(p: float = p, **options: Any) -> nn.Module:
-        made = ask(the_class(module, "MyDropPath"), p, own=(), **options)
-        if not isinstance(made, nn.Module):
-            raise Hopeless(
-                f"expected a class of layers, but it makes {show(made)}: the class has "
-                "to be an nn.Module"
-            )
-        return made
-
-    def call(layer: nn.Module, f: Tensor, **options: Any) -> Tensor:
-        shape = tuple(f.shape)
-        try:
-            y = ask(layer, f.clone(), own=(), **options)
-        except (Wrong, NotImplementedError):
-            raise
-        except Exception as error:
-            error.add_note(f"for a branch of shape {shape}")
-            raise
-        if type(y) in (Tensor, nn.Parameter) and y.shape == shape:
-            return cast(Tensor, y)
-        raise Wrong(
-            f"for a branch of shape {shape} expected the same shape, got {show(y)}: "
-            "has the mask as many dimensions, and is the product returned?"
-        )
-
-    def apply(f: Tensor, p: float = p, seed: int = 0, **options: Any) -> Tensor:
-        return call(make(p, **options).train(), f, generator=_generator(seed))
-
-    def calls(
-        times: int,
-        f: Tensor,
-        p: float,
-        g: torch.Generator | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """Many calls of one layer, each with an input of its own."""
-        made, inputs = make(p, **options).train(), [f.clone() for _ in range(times)]
-        call(made, f, generator=_generator())  # tells errors
-        one = partial(made, generator=g or _generator())
-        return torch.stack(ask(list, map(one, inputs), own=()))
-
-    def check_values() -> None:
-        f = signed(64, 4)
-        y = calls(64, f, p)  # so many that one fate for all falls, too
-        if not (y == 0).any():
-            raise Hopeless(
-                f"at p = {p} expected some samples to fall, got none in training mode: "
-                "all pass"
-            )
-        if (y == 0).all():
-            raise Hopeless(
-                f"at p = {p} expected most samples to stay, got only zeros, although a "
-                "generator was given and 64 mini-batches of 64 samples came"
-            )
-        if len(torch.unique(y[y != 0])) == 1:
-            raise Hopeless(
-                f"expected outputs f/q, got {y.max():.4g} wherever a sample is kept: "
-                "the output ignores the values of the branch"
-            )
-        y = apply(f)
-        if torch.equal(y, apply(f)):  # else the check of the generator tells
-            again = apply(f.flip(0, 1).exp())
-            require(
-                torch.equal(y == 0, again == 0),
-                "expected that the generator alone decides which samples fall, but "
-                "from the same state other inputs lose others: the values have a say",
-            )
-        for shape in ((64, 3, 4, 4), (64, 5, 3), (64, 3), (64,), (64, 2, 2, 3, 3)):
-            _require_samples(apply(signed(*shape)))
-
-    def check_batch() -> None:
-        zero = calls(2048, signed(4, 3), 0.4, mode="batch").flatten(1) == 0
-        require(
-            (zero == zero[:, :1]).all(),
-            "with mode='batch' a mini-batch falls only in part, expected the whole: it "
-            "takes a single random number",
-        )
-        _require_share(zero[:, 0], 0.4, "mini-batches")
-
-    def check_rate() -> None:
-        for rate in (p, 0.7):
-            zero = apply(signed(2**16, 1), rate) == 0
-            if zero.any() and not zero.all():  # else they share one fate, as told above
-                _require_share(zero, rate, "samples")
-
-    def check_independent() -> None:
-        zero = calls(2048, signed(6, 1), p)[..., 0] == 0
-        require(
-            (zero != zero[:1]).any(),
-            "expected new masks from call to call, got the same samples every time: "
-            "draw in forward, not in __init__",
-        )
-        if not (zero == zero[:, :1]).all():  # else they share one fate, as told above
-            _require_pairs(zero, p)
-
-    def kept_scale(p: float, **options: Any) -> float:
-        f = signed(64, 3)
-        for seed in range(16):
-            y = apply(f, p, seed, **options)
-            if (y != 0).any():
-                ratio = (y / f)[y != 0]
-                low, high = ratio.min().item(), ratio.max().item()
-                require(
-                    math.isclose(low, high, rel_tol=1e-5),
-                    f"expected one factor for all that is kept, got {low:.4g} to "
-                    f"{high:.4g}",
-                )
-                return low
-        raise Wrong(f"at p = {p} nothing is kept in 16 calls: no scale can be seen")
-
-    def check_scale(scaled: bool) -> None:
-        for mode in ("row", "batch"):
-            for rate in (p, 0.4):
-                q = 1 - rate
-                right = 1 / q if scaled else 1.0
-                got = kept_scale(rate, mode=mode, scale_by_keep=scaled)
-                known = {
-                    1.0: "what is kept is not scaled",
-                    1 / q: "what is kept is scaled, although it must not be",
-                    1 / rate: "it is divided by p, not by q",
-                    q: "it is multiplied by q, not divided",
-                    1 / q**2: "it is divided by q twice",
-                }
-                text = (
-                    f"with mode={mode!r}, scale_by_keep={scaled} and p = {rate} "
-                    f"expected the factor {right:.6g} for what is kept, got {got:.6g}"
-                )
-                if math.isclose(got, right, rel_tol=1e-5):
-                    continue
-                for factor, cause in known.items():
-                    if math.isclose(got, factor, rel_tol=1e-5):
-                        raise Wrong(f"{text}: {cause}")
-                raise Wrong(f"{text}: q = 1 - p is the only number that it needs")
-
-    def check_generator() -> None:
-        f = signed(64, 3)
-        require_generator(lambda g: call(make().train(), f, generator=g))
-        require_generator(lambda g: calls(64, signed(2, 1), 0.5, g, mode="batch"))
-
-    def check_global() -> None:
-        made, f, outputs = make().train(), signed(64, 3), []
-        for _ in range(2):
-            torch.default_generator.manual_seed(1)
-            outputs.append(call(made, f))
-        require(
-            not torch.equal(outputs[1], call(made, f)),
-            "without a generator expected a new mask in each call, got the same one: "
-            "nothing may be seeded in the layer",
-        )
-        require(
-            torch.equal(*outputs),
-            "without a generator expected the numbers of torch.manual_seed, got others "
-            "from the same seed: leave them to torch's global generator",
-        )
-
-    def check_passes(made: nn.Module, when: str) -> None:
-        f = signed(64, 3)
-        y = call(made, f, generator=_generator())
-        require(
-            not (y == 0).any(),
-            f"{when} expected the input, but some samples still fall",
-        )
-        require(
-            torch.allclose(y, f, rtol=1e-6),
-            f"{when} expected the input, got it multiplied by {(y / f).mean():.3g}: "
-            "there is nothing to make up for",
-        )
-
-    def check_eval() -> None:
-        for options in every:
-            for rate in (p, 1.0):
-                check_passes(make(rate, **options).eval(), "in eval mode")
-
-    def check_zero() -> None:
-        for options in every:
-            check_passes(make(0.0, **options).train(), "at p = 0")
-
-    def check_one() -> None:
-        for options in every:
-            y = apply(signed(64, 3), 1.0, **options)
-            require(
-                not y.isnan().any(),
-                "at p = 1 expected zeros, got NaN: with nothing kept there is nothing "
-                "to scale, and 0 * (1/0) is NaN",
-            )
-            require(
-                (y == 0).all(),
-                "at p = 1 expected zeros, got other values: everything is dropped",
-            )
-
-    def check_untouched() -> None:
-        for rate in (0.0, p, 1.0):
-            f = signed(64, 3)
-            ask(make(rate).train(), f, own=(), generator=_generator())
-            require(
-                torch.equal(f, signed(64, 3)),
-                f"at p = {rate:g} expected an input that stays as it is, but the layer "
-                "writes into it",
-            )
-
-    def check_gradient_of_zeros() -> None:
-        f = signed(64, 3).requires_grad_()
-        y = apply(f, 1.0)
-        require(
-            y.requires_grad,
-            "at p = 1 expected a gradient of zeros, got an output that is cut off from "
-            "the branch: new zeros have no gradient",
-        )
-        (gradient,) = torch.autograd.grad(y.sum(), f, allow_unused=True)
-        require(
-            gradient is not None and (gradient == 0).all(),
-            "at p = 1 expected a gradient of zeros, got another one: is the output the "
-            "branch times 0?",
-        )
-
-    def check_dtype() -> None:
-        for rate in (p, 0.0, 1.0):
-            require_dtype(partial(apply, p=rate))
-        require_dtype(partial(apply, scale_by_keep=False))
-
-    def check_mode() -> None:
-        for mode in ("row", "batch"):
-            make(mode=mode)
-        for mode in ("sample", "rows"):
-            what = f"mode={mode!r}, when the layer is made,"
-            require_value_error(partial(make, mode=mode), what, [""])
-
+    layers = Layers(module, "MyDropPath", "a branch")
     return judge(
-        {
-            "whole samples": check_values,
-            "mini-batch": check_batch,
-            "rate": check_rate,
-            "independence": check_independent,
-            "scale": lambda: check_scale(True),
-            "no scale": lambda: check_scale(False),
-            "generator": check_generator,
-            "global generator": check_global,
-            "eval": check_eval,
-            "p = 0": check_zero,
-            "p = 1": check_one,
-            "input untouched": check_untouched,
-            # what another dtype changes is told by its own check
-            "gradient": lambda: require_gradient(lambda f: apply(f).to(f.dtype)),
-            "gradient at p = 1": check_gradient_of_zeros,
-            "dtype": check_dtype,
-            "unknown mode": check_mode,
-        }
+        {name: partial(check, layers) for name, check in _LAYER_CHECKS.items()}
     )
 
 
@@ -1029,17 +885,14 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
           is given is never called
     """
 
-    def ask_case(fault: str, style: int) -> object:
-        return ask_about(function, _faulty_block(fault, style), wrap=_open_block)
+    def ask_case(fault: str, style: int) -> str:
+        block = _faulty_block(fault, style)
+        return choice(ask_about(function, block, wrap=_open_block), _FAULTS)
 
-    @cache
-    def answers() -> dict[Case, object]:
-        cases = [(fault, style) for fault in _FAULTS for style in range(3)]
-        return ask_all({case: partial(ask_case, *case) for case in cases})
+    hidden = Hidden(ask_case, dict.fromkeys(_FAULTS, 3))
 
     def check_fault(fault: str) -> None:
-        for style in range(3):
-            got = choice(answer_to(answers(), (fault, style)), _FAULTS)
+        for got in hidden(fault):
             if got == fault:
                 continue
             if fault == "ok":
@@ -1049,7 +902,7 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
             also = "" if got == "ok" else f"; it is not {got!r}: {_CLAIMS[got]}"
             raise Wrong(f"expected {fault!r}, got {got!r}: {_SIGNS[fault]}{also}")
         require(
-            fault == "ok" or fault not in [answers()["ok", s] for s in range(3)],
+            fault == "ok" or fault not in hidden.raw("ok"),
             f"{fault!r} is right here, but a correct block got the same name: it "
             "counts only where the correct one is told from it",
         )
@@ -1121,21 +974,17 @@ def well_placed(function: Callable[[nn.Module, Tensor], bool]) -> Report:
           given is never called
     """
 
-    def ask_case(placement: str, number: int) -> object:
+    def ask_case(placement: str, number: int) -> bool:
         wrap = partial(_HiddenBlock, 8 if number % 2 else 16, number)
         x = signed(64, 8, 7, 7)
-        return ask_about(function, _placed(placement), x, wrap=wrap)
+        answer = ask_about(function, _placed(placement), x, wrap=wrap)
+        return as_verdict(answer, exact=True)
 
-    @cache
-    def answers() -> dict[Case, object]:
-        cases = [(place, number) for place in _PLACES for number in range(16)]
-        asked = {case: partial(ask_case, *case) for case in cases}
-        return ask_all(asked, _PLACES["branch"])
+    hidden = Hidden(ask_case, dict.fromkeys(_PLACES, 16), _PLACES["branch"])
 
     def check_place(placement: str) -> None:
         right = placement == "branch"
-        for number in range(16):
-            got = _verdict(answer_to(answers(), (placement, number)))
+        for number, got in enumerate(hidden(placement)):
             skip = "an identity skip" if number % 2 else "a projection"
             require(
                 got == right,
@@ -1143,7 +992,7 @@ def well_placed(function: Callable[[nn.Module, Tensor], bool]) -> Report:
                 f"{_PLACES[placement]}",
             )
         require(
-            right or all(answers()["branch", number] is True for number in range(16)),
+            right or all(hidden("branch")),
             f"False is right for {placement!r}, but blocks with the DropPath at the "
             "end of the branch get it too: it counts only where they are accepted",
         )
@@ -1341,7 +1190,8 @@ def p_for_depth(function: Callable[[float, int, str], float]) -> Report:
             )
             text = f"for D = {D:g}, L = {L}, {schedule!r} expected {right:.3g}, got "
             try:
-                got = _number(call(D, L, schedule), f"{text[:-6]} as a number")
+                what = f"{right:.3g} as a number for D = {D:g}, L = {L}, {schedule!r}"
+                got = as_number(call(D, L, schedule), what, _RETURN)
             except ValueError as error:
                 raise Wrong(
                     f"{text}a ValueError: some p_max between 0 and 1 makes this depth"
@@ -1360,14 +1210,10 @@ def p_for_depth(function: Callable[[float, int, str], float]) -> Report:
                 ),
                 (L - D, "that is how many blocks fall, no probability"),
             )
-            causes = ((value, f"{text}{got:.3g}: {cause}") for value, cause in wrongs)
-            _require_number(
-                got,
-                right,
-                causes,
-                f"{text}{got:.3g}: it makes the depth {L - L * mean * got:.4g}; what "
-                "do the rates add up to?",
-            )
+            text = f"{text}{got:.3g}: "
+            otherwise = f"it makes the depth {L - L * mean * got:.4g}; what do the "
+            otherwise += "rates add up to?"
+            require_right(got, right, wrongs, _same, text, otherwise)
 
     def check_error(what: str, cause: str, *case: Any) -> None:
         try:
@@ -1505,7 +1351,7 @@ def independent(function: Callable[..., bool]) -> Report:
           the function that it is given is never called
     """
 
-    def ask_case(name: str, seed: int) -> object:
+    def ask_case(name: str, seed: int) -> bool:
         sampler, calls = _SAMPLERS[name][0], []
 
         def counted(N: int, p: float, generator: torch.Generator) -> Tensor:
@@ -1520,22 +1366,17 @@ def independent(function: Callable[..., bool]) -> Report:
             f"expected at most {_CALLS:,} calls, got {len(calls):,}: a larger N costs "
             "no call",
         )
-        return answer
+        return as_verdict(answer, exact=True)
 
-    @cache
-    def answers() -> dict[Case, object]:
-        cases = [(name, seed) for name in _SAMPLERS for seed in range(3)]
-        asked = {case: partial(ask_case, *case) for case in cases}
-        return ask_all(asked, _SAMPLERS["DropPath"][1])
+    hidden = Hidden(ask_case, dict.fromkeys(_SAMPLERS, 3), _SAMPLERS["DropPath"][1])
 
     def check_sampler(name: str) -> None:
         right = name == "DropPath"
-        for seed in range(3):
-            got = _verdict(answer_to(answers(), (name, seed)))
+        for seed, got in enumerate(hidden(name)):
             text = f"with seed {seed} expected {right}, got {got}: "
             require(got == right, text + _SAMPLERS[name][1])
         require(
-            right or all(answers()["DropPath", seed] is True for seed in range(3)),
+            right or all(hidden("DropPath")),
             f"False is right for {name!r}, but independent samples get it too: it "
             "counts only where they are accepted",
         )
@@ -1605,20 +1446,16 @@ def risk(function: Callable[[Sequence[float], int, int, str], float]) -> Report:
 
     def value(*case: Any) -> float:
         rates, *others = case
-        return _number(ask(function, list(rates), *others), "expected a probability")
+        answer = ask(function, list(rates), *others)
+        return as_number(answer, "a probability", _RETURN)
 
     def check_risk(*case: Any) -> None:
         rates, N, processes, mode = case
         right = _some([_MISSED[mode](p, N) for p in rates], processes)
         got = value(*case)
         text = f"risk{case}: expected {right:.4g}, got {got:.4g}: "
-        known = ((number, text + cause) for number, cause in _wrong_risks(*case))
-        _require_number(
-            got,
-            right,
-            known,
-            f"{text}what is the probability that one process calls every branch?",
-        )
+        otherwise = "what is the probability that one process calls every branch?"
+        require_right(got, right, _wrong_risks(*case), _same, text, otherwise)
 
     def check_zero(*case: Any) -> None:
         check_risk(*case)

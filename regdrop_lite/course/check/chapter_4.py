@@ -17,21 +17,17 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import brentq
-from scipy.stats import chisquare
 from torch import Tensor
 
 from regdrop_lite import drop_block as _drop_block
 from regdrop_lite import drop_block_gamma, drop_block_keep_prob
 from regdrop_lite.course.check.core import (
     ALARM,
-    Hopeless,
     Report,
     Wrong,
     ask,
@@ -40,23 +36,33 @@ from regdrop_lite.course.check.core import (
     judge,
     rate_bound,
     require,
-    show,
     signed,
 )
 from regdrop_lite.course.check.core import generator as _generator
 from regdrop_lite.course.check.properties import (
-    Case,
-    answer_to,
+    Hidden,
     as_number,
     as_numbers,
-    ask_all,
+    as_verdict,
+    call,
+    distinct,
+    is_close,
     require_blocks,
     require_dtype,
     require_generator,
     require_gradient,
+    require_same,
     require_value_error,
+    require_values,
     require_written,
+    require_zeros,
+    tell_slip,
 )
+from regdrop_lite.course.extras import needs
+
+with needs("course", "SciPy"):
+    from scipy.optimize import brentq
+    from scipy.stats import chisquare
 
 __all__ = [
     "diagnose",
@@ -124,61 +130,6 @@ def _law(gamma: float) -> Tensor:
 # --- the learner's layers -------------------------------------------------------------
 
 
-def _call(
-    function: Callable[..., object],
-    x: Tensor,
-    *args: Any,
-    where: str,
-    own: tuple[str, ...] | None = None,
-    **options: Any,
-) -> Tensor:
-    """What the learner's function makes of a copy of ``x``, a tensor like ``x``."""
-    where = f"x of shape {tuple(x.shape)}{where}"
-    try:
-        output = ask(function, x.clone(), *args, own=own, **options)
-    except Exception as error:
-        error.add_note(f"for {where}")
-        raise
-    if type(output) is Tensor and output.shape == x.shape:
-        return output
-    raise Wrong(f"{where} gives {show(output)}, expected the shape of x")
-
-
-def _distinct(y: Tensor) -> Tensor:
-    """Where the maps (N, C, H, H) are zero, (n, H, H), without shared draws."""
-    zero = y == 0
-    if (zero == zero[:1]).all():
-        return zero[0]
-    if (zero == zero[:, :1]).all():
-        return zero[:, 0]
-    different: Tensor = torch.unique(torch.unique(zero, dim=0), dim=1)
-    return different.flatten(0, 1)
-
-
-def _require_values(function: Callable[[Tensor], Tensor]) -> None:
-    """The output depends on the values of x, what falls does not."""
-    x = signed(50, 40, 7, 7)
-    other = x.flip(0, 1).exp()
-    y = function(x)
-    if not (y == 0).any():
-        raise Hopeless("expected some elements to fall, got none: nothing is dropped")
-    if (y == 0).all():
-        raise Hopeless("expected most elements to stay, got only zeros")
-    changed = function(other)
-    if torch.equal(y, changed):
-        raise Hopeless(
-            "expected outputs x times a weight, got the same output for another x: the "
-            "output ignores the values of the input"
-        )
-    if not torch.equal(y, function(x)):
-        return  # that it draws anew is told by the check of the generator
-    require(
-        torch.equal(y == 0, changed == 0),
-        "expected that the generator alone decides which elements fall, but from the "
-        "same state other inputs lose others: the values have a say in it",
-    )
-
-
 def _weights(y: Tensor, x: Tensor) -> Tensor:
     """The one factor between kept values of ``y`` and of ``x``, for each place."""
     require(y.isfinite().all(), "the output has values that are NaN or infinite")
@@ -209,9 +160,8 @@ def _require_weights(got: Tensor, expected: Tensor, known: Mapping[str, Any]) ->
     place = divmod(worst, len(got))
     text = f"expected the weight {expected.flatten()[worst]:.4g} at {place}, got "
     text += f"{got.flatten()[worst]:.4g}"
-    for cause, table in known.items():
-        if torch.allclose(got, torch.as_tensor(table).to(got).expand_as(got)):
-            raise Wrong(f"{text}: {cause}")
+    tables = ((torch.as_tensor(t).to(got).expand_as(got), c) for c, t in known.items())
+    tell_slip(got, tables, torch.allclose, f"{text}: ")
     if torch.allclose(got, got[0, 0].expand_as(got)):
         raise Wrong(f"{text}: one scale cannot serve all places")
     raise Wrong(f"{text}: is each weight one over the probability to be kept?")
@@ -231,29 +181,6 @@ def _require_own(fell: Tensor, what: str) -> None:
             f"expected {n} {name} with {what} of their own, got {got} different: some "
             "share it",
         )
-
-
-def _require_x(y: Tensor, x: Tensor) -> None:
-    require(not (y == 0).any(), "at p = 0 expected x, but some elements still fall")
-    worst = int((y / x - 1).abs().argmax())
-    require(
-        torch.allclose(y, x, rtol=1e-6),
-        "at p = 0 expected x, got some values multiplied by "
-        f"{(y / x).flatten()[worst]:.3g}: there is nothing to make up for",
-    )
-
-
-def _require_nothing(y: Tensor) -> None:
-    require(
-        not y.isnan().any(),
-        "at p = 1 expected zeros, got NaN: there every weight is infinite, and zero "
-        "times infinity is NaN",
-    )
-    require(
-        (y == 0).all(),
-        f"at p = 1 expected zeros, got {(y != 0).double().mean():.0%} of the elements "
-        "kept: does every seed fall?",
-    )
 
 
 # --- the exercises --------------------------------------------------------------------
@@ -351,13 +278,12 @@ def trace(
         got, expected = numbers(name), _TRACE[name]
         tolerance = 0.006 if name == "share" else 0.01  # by hand, 0.71 and 1.33
 
-        def is_close(other: Sequence[float]) -> bool:
-            return all(abs(a - b) < tolerance for a, b in zip(got, other, strict=True))
+        def same(one: Sequence[float], other: Sequence[float]) -> bool:
+            return all(abs(a - b) < tolerance for a, b in zip(one, other, strict=True))
 
-        if is_close(expected):
+        if same(got, expected):
             return
-        for text, slip in _TRACE_SLIPS[name].items():
-            require(not is_close(slip), text)
+        tell_slip(got, ((v, c) for c, v in _TRACE_SLIPS[name].items()), same)
         if name == "weight":
             theirs = [2**c for c in numbers("cover")]
             require(got != theirs, "expected 2^c, got it for the wrong c of your cover")
@@ -395,15 +321,15 @@ def drop_block(function: Callable[..., Tensor]) -> Report:
     def apply(
         x: Tensor, p: float = 0.3, k: int = 3, g: torch.Generator | None = None
     ) -> Tensor:
-        where, g = f", p = {p:g} and k = {k}", g or _generator()
-        return _call(function, x, p, k, generator=g, where=where, own=own)
+        what, g = f"p = {p:g}, k = {k} and x", g or _generator()
+        return call(function, x, p, k, generator=g, what=what, own=own)
 
     def check_blocks() -> None:
-        require_blocks(_distinct(apply(signed(50, 40, 10, 10), 0.1, 4)), 4)
+        require_blocks(distinct(apply(signed(50, 40, 10, 10), 0.1, 4)), 4)
 
     def check_rate() -> None:
         for p, k, size in ((0.5, 4, 10), (0.2, 3, 7), (0.7, 2, 4)):
-            fell = _distinct(apply(signed(100, 50, size, size), p, k))
+            fell = distinct(apply(signed(100, 50, size, size), p, k))
             got, counts = fell.double().mean().item(), _inside(size, k)
             textbook = _textbook(size, k, p, size - k + 1)
             # The share of a map varies at most as much as one that falls as a whole.
@@ -419,18 +345,19 @@ def drop_block(function: Callable[..., Tensor]) -> Report:
                 "borders, and blocks overlap": _share(p / k**2, counts),
                 "keep and drop are swapped": 1 - p,
             }
-            for cause, share in known.items():
-                near = abs(got - share) < bound / 3
-                require(abs(got - p) < bound or not near, f"{text}: {cause}")
-            require(
-                abs(got - p) < bound,
+            if abs(got - p) < bound:
+                continue
+            slips = ((share, cause) for cause, share in known.items())
+            near = partial(math.isclose, rel_tol=0, abs_tol=bound / 3)
+            tell_slip(got, slips, near, f"{text}: ")
+            raise Wrong(
                 f"{text}: the rate of the seeds has to be drop_block_gamma((H, H), k, "
-                "p), with one seed for each of (H - k + 1)^2 places",
+                "p), with one seed for each of (H - k + 1)^2 places"
             )
 
     def check_law() -> None:
         p = 0.3
-        fell = _distinct(apply(signed(100, 50, 4, 4), p, 2))
+        fell = distinct(apply(signed(100, 50, 4, 4), p, 2))
         n, share, counts = len(fell), fell.double().mean().item(), _inside(4, 2)
         # Another rate is told by its own check: here only what falls together counts.
         near = abs(share - p) < rate_bound(p, n)
@@ -493,7 +420,7 @@ def drop_block(function: Callable[..., Tensor]) -> Report:
         x, p, k, size = signed(100, 50, 5, 5), 0.25, 9, 5
         whole, y = apply(x, p, size), apply(x, p, k)
         text = f"H = {size}, k = {k}: expected that a larger block counts as the whole "
-        fell, as_whole = _distinct(y), _distinct(whole)
+        fell, as_whole = distinct(y), distinct(whole)
         require(
             (fell == fell[:, :1, :1]).all(),
             f"{text}map, got maps of which a part falls",
@@ -515,17 +442,21 @@ def drop_block(function: Callable[..., Tensor]) -> Report:
             x = signed(20, 30, 5, 5)
             y = apply(x, p, k)
             if p:
-                _require_nothing(y)
+                require_zeros(y, "at p = 1")
             else:
-                _require_x(y, x)
+                require_same(y, x, "at p = 0", "elements")
 
     def check_own() -> None:
         _require_own(apply(signed(40, 40, 7, 7)) == 0, "a mask")
 
+    def check_values() -> None:
+        x = signed(50, 40, 7, 7)
+        require_values(apply, "elements", x, "at p = 0.3 and k = 3")
+
     x = signed(9, 9, 8, 8)
     return judge(
         {
-            "values": lambda: _require_values(apply),
+            "values": check_values,
             "blocks": check_blocks,
             "rate": check_rate,
             "law": check_law,
@@ -612,12 +543,7 @@ def solve(function: Callable[..., float]) -> Report:
         except Exception as error:
             error.add_note(f"for size {size}, k = {k}, p = {p} and starts {starts}")
             raise
-        if isinstance(answer, Tensor) and answer.numel() == 1:
-            answer = answer.item()
-        try:
-            got = float(answer)
-        except (TypeError, ValueError, RuntimeError):
-            raise Wrong(f"expected one number, got {show(answer)}") from None
+        got = as_number(answer, "one number")
         line = _counts(size, k, starts)
         expected = _rate(line[:, None] * line, p)
         if math.isclose(got, expected):
@@ -637,7 +563,7 @@ def solve(function: Callable[..., float]) -> Report:
                 f"{2**-halvings:.1g} wide: nine digits need more"
             )
         for slip, rate in slips.items():
-            if math.isclose(got, rate, rel_tol=1e-5) and error > 1e-5 * expected:
+            if is_close(got, rate) and error > 1e-5 * expected:
                 return slip
         if error < 1e-3 * expected:
             return "near, but not in nine digits: an early stop, or float32?"
@@ -747,8 +673,8 @@ def _implementation(fault: str, repetition: int) -> _Layer:
     return _reseeded(_drop_block if right else function, repetition)
 
 
-def _cases(*names: str) -> list[Case]:
-    return [(name, i) for name in names for i in range(_REPETITIONS.get(name, 2))]
+def _counts_of(*names: str) -> dict[str, int]:
+    return {name: _REPETITIONS.get(name, 2) for name in names}
 
 
 def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
@@ -768,15 +694,13 @@ def diagnose(function: Callable[[Callable[..., Tensor]], str]) -> Report:
           the batch: not written yet: the function that it is given is never called
     """
 
-    def ask_case(fault: str, repetition: int) -> object:
-        return ask_about(function, _implementation(fault, repetition))
+    def ask_case(fault: str, repetition: int) -> str:
+        return choice(ask_about(function, _implementation(fault, repetition)), _FAULTS)
 
-    @cache
-    def answers() -> dict[Case, object]:
-        return ask_all({case: partial(ask_case, *case) for case in _cases(*_FAULTS)})
+    hidden = Hidden(ask_case, _counts_of(*_FAULTS))
 
     def check_fault(fault: str) -> None:
-        named = [choice(answer_to(answers(), case), _FAULTS) for case in _cases(fault)]
+        named = list(hidden(fault))
         wrong = [name for name in named if name != fault]
         if wrong:
             often = max(set(wrong), key=wrong.count)
@@ -866,28 +790,17 @@ def looks_right(function: Callable[[Callable[..., Tensor]], bool]) -> Report:
     """
 
     def ask_case(name: str, repetition: int) -> bool:
-        hidden = (
+        implementation = (
             _implementation("ok", repetition)
             if name == "right"
             else _reseeded(_impostor(name), repetition)
         )
-        answer = ask_about(function, hidden)
-        if isinstance(answer, Tensor) and answer.numel() == 1:
-            answer = answer.item()
-        if isinstance(answer, int | np.bool_):
-            return bool(answer)
-        raise Hopeless(f"expected True or False, got {show(answer)}")
+        return as_verdict(ask_about(function, implementation))
 
-    @cache
-    def answers() -> dict[Case, object]:
-        cases = _cases("right", *_IMPOSTORS)
-        return ask_all({case: partial(ask_case, *case) for case in cases})
-
-    def accepted(name: str) -> list[object]:
-        return [answer_to(answers(), case) for case in _cases(name)]
+    hidden = Hidden(ask_case, _counts_of("right", *_IMPOSTORS))
 
     def check_right() -> None:
-        verdicts = accepted("right")
+        verdicts = list(hidden("right"))
         rejected, times = verdicts.count(False), len(verdicts)
         require(
             rejected < times,
@@ -903,11 +816,11 @@ def looks_right(function: Callable[[Callable[..., Tensor]], bool]) -> Report:
 
     def check_impostor(name: str) -> None:
         require(
-            all(accepted("right")),
+            all(hidden("right")),
             "no credit for the rejection of an impostor while the right DropBlock is "
             "not accepted every time",
         )
-        verdicts = accepted(name)
+        verdicts = list(hidden(name))
         passes = verdicts.count(True)
         require(
             not passes,
@@ -937,8 +850,7 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
     """
 
     def apply(x: Tensor, k: int = 3, g: torch.Generator | None = None) -> Tensor:
-        where, g = f" and k = {k}", g or _generator()
-        return _call(function, x, k, generator=g, where=where)
+        return call(function, x, k, generator=g or _generator(), what=f"k = {k} and x")
 
     def blocks() -> Tensor:
         """What falls in 20,000 maps of 7 x 7, (200, 100, 7, 7)."""
@@ -965,7 +877,7 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
 
     def check_uniform() -> None:
         fell = blocks()
-        starts = _distinct((~fell).double()).flatten(1).double().argmax(dim=1)
+        starts = distinct(~fell).flatten(1).double().argmax(dim=1)
         allowed = torch.tensor([7 * i + j for i in range(5) for j in range(5)])
         often = torch.bincount(starts, minlength=49)[allowed].double()
         never = [divmod(int(place), 7) for place in allowed[often == 0]]
@@ -986,7 +898,7 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
     def check_mean() -> None:
         x, k, size = signed(200, 100, 8, 8), 3, 8
         y = apply(x)
-        got, zero = _weights(y, x), _distinct(y)
+        got, zero = _weights(y, x), distinct(y)
         # The weight that makes up for what falls at a place, whatever falls there. 64
         # places are looked at, so that each gets a quarter more room.
         share = 1 - zero.double().mean(dim=0)
@@ -1026,6 +938,9 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
                     "but there every element can be kept: expected none while 2k <= H"
                 ) from None
 
+    def check_values() -> None:
+        require_values(apply, "elements", signed(50, 40, 7, 7), "at k = 3")
+
     def corner(x: Tensor) -> Tensor:
         """A part of a larger map, since a map of 2 x 2 is at the limit of 2k <= H."""
         height, width = x.shape[2:]
@@ -1034,7 +949,7 @@ def drop_one_block(function: Callable[..., Tensor]) -> Report:
     x = signed(9, 9, 8, 8)
     return judge(
         {
-            "values": lambda: _require_values(apply),
+            "values": check_values,
             "one block": blocks,
             "own places": check_own,
             "equal chances": check_uniform,

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from scipy import stats
-
 from regdrop_lite.course.check.core import (
     Hopeless,
     Report,
@@ -34,6 +32,10 @@ from regdrop_lite.course.check.properties import (
     require_value_error,
     require_written,
 )
+from regdrop_lite.course.extras import needs
+
+with needs("course", "SciPy"):
+    from scipy import stats
 
 __all__ = ["decide", "gain", "place_block", "place_path", "recipe"]
 

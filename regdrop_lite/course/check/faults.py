@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +17,7 @@ from regdrop_lite.course.check.core import (
     require,
 )
 from regdrop_lite.course.check.properties import (
-    Case,
-    answer_to,
-    ask_all,
+    Hidden,
     require_written,
 )
 
@@ -127,22 +124,18 @@ def find_fault(function: Callable[..., str]) -> Report:
         function: takes (model, x), tokens of 4 samples, and names the fault.
     """
     shapes = {0: (4, 5, 6), 1: (4, 7, 10)}
-    inputs = {
-        s: torch.rand(shape, generator=generator(s)) for s, shape in shapes.items()
-    }
-    cases: dict[Case, Callable[[], object]] = {}
-    for fault in _FAULTS:
-        for style in (0, 1):
-            model = _Model(fault, style).to(torch.get_default_dtype())
-            x = inputs[style].to(torch.get_default_dtype())
-            cases[fault, style] = partial(ask, function, model, x)
-    answers: dict[Case, Any] = {}
+
+    def ask_case(fault: str, style: int) -> str:
+        dtype = torch.get_default_dtype()
+        model = _Model(fault, style).to(dtype)
+        x = torch.rand(shapes[style], generator=generator(style)).to(dtype)
+        return choice(ask(function, model, x), tuple(_FAULTS))
+
+    sound = "what does a sound model look like?"
+    hidden = Hidden(ask_case, dict.fromkeys(_FAULTS, 2), sound)
 
     def check(fault: str) -> None:
-        if not answers:
-            answers.update(ask_all(cases, refused="what does a sound model look like?"))
-        for style in (0, 1):
-            got = choice(answer_to(answers, (fault, style)), tuple(_FAULTS))
+        for got in hidden(fault):
             require(
                 got == fault,
                 f"a model with {fault!r} was called {got!r}: {_FAULTS[fault]}",

@@ -18,7 +18,8 @@ them. They share their words:
 
 A new measure is a function in one of the files, and below it what a study does with
 it: takes a ``Subject``, gives a flat dictionary of numbers and lists of numbers,
-and stands under ``measure``, which declares its name and its metrics.
+and stands under ``measure``, which declares its name and its metrics. A new file needs
+an import below, or no plan knows what it declares.
 
 Example:
     >>> from regdrop_lite.course.data import as_tensors, load_data, make_generator

@@ -1,7 +1,8 @@
 """What a measure of a study is, and what it is given.
 
 A function of this package becomes a measure by one decorator, which names it and the
-metrics that it brings. Nothing else has to be told: plans know it from then on.
+metrics that it brings. New plans know both from then on, if ``__init__`` imports from
+the function's file. A plan that has rows takes no new measure: its runs are over.
 """
 
 from collections.abc import Callable

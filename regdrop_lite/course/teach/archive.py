@@ -15,7 +15,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from regdrop_lite.course.extras import needs
+
+with needs("course,author", "pydantic"):
+    from pydantic import ValidationError
 
 from regdrop_lite.course.teach.bank import (
     Bank,

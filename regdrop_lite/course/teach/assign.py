@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
-
 from regdrop_lite.course.author.markdown import PlainError
 from regdrop_lite.course.author.plain import Book, plain_edition
+from regdrop_lite.course.extras import needs
+
+with needs("author", "nbformat"):
+    import nbformat
+    from nbformat import NotebookNode
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
 __all__ = [
     "ExerciseSet",

@@ -19,17 +19,20 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from regdrop_lite.course.extras import needs
+
+with needs("course,author", "PyYAML or pydantic"):
+    import yaml
+    from pydantic import (
+        BaseModel,
+        ConfigDict,
+        Discriminator,
+        Field,
+        StringConstraints,
+        Tag,
+        field_validator,
+        model_validator,
+    )
 
 __all__ = [
     "Bank",

@@ -17,13 +17,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
-
 from regdrop_lite.course.author.markdown import PlainError
 from regdrop_lite.course.author.plain import Book, write_plain
+from regdrop_lite.course.extras import needs
 from regdrop_lite.course.teach.plans import CLOSING
+
+with needs("author", "nbformat"):
+    import nbformat
+    from nbformat import NotebookNode
+    from nbformat.v4 import new_code_cell
 
 __all__ = ["class_version", "main", "scaffold", "write_class"]
 

@@ -16,7 +16,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from regdrop_lite.course.extras import needs
+
+with needs("course,author", "pydantic"):
+    from pydantic import ValidationError
 
 from regdrop_lite.course.teach.bank import (
     Bank,

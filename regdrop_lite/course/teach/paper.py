@@ -5,9 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from markdown_it import MarkdownIt
-from math_core import LatexToMathML
-from mdit_py_plugins.dollarmath import dollarmath_plugin
+from regdrop_lite.course.extras import needs
+
+with needs("course,author", "markdown-it or math-core"):
+    from markdown_it import MarkdownIt
+    from math_core import LatexToMathML
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 __all__ = ["paper"]
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from regdrop_lite.course.extras import needs
 from regdrop_lite.course.teach.bank import Bank, read_bank
+
+with needs("course,author", "PyYAML or pydantic"):
+    import yaml
+    from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "Course",

@@ -34,14 +34,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-from docutils.nodes import make_id
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-from math_core import LatexError, LatexToMathML
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-
+from regdrop_lite.course.extras import needs
 from regdrop_lite.course.teach.plans import Course, Section
+
+with needs("course,author", "PyYAML, markdown-it or math-core"):
+    import yaml
+    from docutils.nodes import make_id
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+    from math_core import LatexError, LatexToMathML
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 __all__ = ["Deck", "Slide", "SlideError", "main", "read_deck", "write_slides"]
 

@@ -2,6 +2,17 @@
 
 import ast
 import linecache
+from pathlib import Path
+
+import nbformat
+
+FOLDER = Path(__file__).parents[3] / "book/exercises"
+
+
+def cells_of(chapter):
+    """The cells of a chapter's exercises, by their ids."""
+    (path,) = FOLDER.glob(f"{chapter}_*_exercises.ipynb")
+    return {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
 
 
 def run(source, names, filename):

@@ -7,33 +7,16 @@ the checks that are named here and by no other, with a diagnosis of these words.
 
 import copy
 import math
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
-from answers import assert_found, run, with_slips
+from answers import assert_found, cells_of, run, with_slips
 
 from regdrop_lite import DropPath, drop_path_rates, drop_residual, set_generator
-from regdrop_lite.course.author.student import student_version
 from regdrop_lite.course.check import chapter_3 as check
 from regdrop_lite.course.measures import gradient_norms, residual_blocks
 
-PATH = Path(__file__).parents[3] / "book/exercises/03_drop_path_exercises.ipynb"
-NOTEBOOK = nbformat.read(PATH, as_version=4)
-CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
-TOTALS = {  # the checks of each exercise
-    "trace": 3,
-    "cut": 8,
-    "stages": 6,
-    "layer": 16,
-    "bug": 7,
-    "place": 3,
-    "fold": 4,
-    "plan": 5,
-    "design": 6,
-    "risk": 7,
-}
+CELLS = cells_of("03")
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -67,55 +50,12 @@ def every(exercise, words):
 # --- the notebook ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("exercise", TOTALS)
-def test_the_solution_passes_every_check(exercise):
-    total = TOTALS[exercise]
-    assert "solution" in CELLS[f"{exercise}-answer"]["metadata"]["tags"]
-    found = report(exercise)
-    assert str(found) == f"public checks {total}/{total}"
-    (output,) = CELLS[f"{exercise}-check"]["outputs"]
-    assert output["data"]["text/plain"] == str(found), "the stored output"
-
-
-@pytest.mark.parametrize("exercise", TOTALS)
-def test_an_untouched_scaffold_scores_nothing_and_gets_no_hint(exercise):
-    version = student_version(nbformat.from_dict(NOTEBOOK))
-    (cell,) = (c for c in version.cells if c.id == f"{exercise}-answer")
-    found = report(exercise, answer=cell.source)
-    assert found.total == TOTALS[exercise] and found.passed == 0
-    (text,) = set(found.diagnoses.values())
-    assert text.startswith("not written yet"), text
-
-
-def test_no_cell_of_the_learner_holds_an_answer():
-    version = student_version(nbformat.from_dict(NOTEBOOK))
-    for cell in version.cells:
-        if cell.cell_type == "code" and cell.id.endswith("-check"):
-            assert cell.source.startswith("check.") and "\n" not in cell.source
-            assert "tags" not in cell.metadata
-    code = "\n".join(c.source for c in version.cells if c.cell_type == "code")
-    for word in ("require(", "judge(", "Wrong(", "isclose"):
-        assert word not in code
-
-
-@pytest.mark.parametrize("exercise", TOTALS)
-def test_every_exercise_shows_its_scaffold_and_two_hints(exercise):
-    text = CELLS[f"{exercise}-text"]["source"]
-    scaffold = CELLS[f"{exercise}-answer"]["metadata"]["scaffold"]
-    assert f"```python\n{scaffold}\n```" in text
-    for part in ("*Objective 3.", "difficulty", "importance", "minutes*"):
-        assert part in text
-    assert text.count(":::{dropdown} Hint") == 2
-
-
 def test_the_texts_have_the_numbers_and_names_of_their_checks():
     shown = " | ".join(f"{u:.2f}" for u in check._TRACE_U)
     assert f"| $u$ | {shown} |" in CELLS["trace-text"]["source"]
     assert f"= {check._TRACE_P}$" in CELLS["trace-text"]["source"]
     for answer in check._PREDICTIONS:
         assert f'- `"{answer}"`: ' in CELLS["cut-text"]["source"]
-    for fault in check._FAULTS:
-        assert f'| `"{fault}"` |' in CELLS["bug-text"]["source"]
     for place in check._PLACES:
         assert f'`"{place}"`' in CELLS["place-text"]["source"]
     assert "2,500" in CELLS["design-text"]["source"] and check._CALLS == 2500
@@ -479,7 +419,7 @@ LAYERS = [
     ([("if self.p == 1.0", "if False")],
      {"p = 1": "got NaN", "gradient at p = 1": "got another one"}),
     ([("return f * 0.0", "return f")],
-     {"p = 1": "got other values", "gradient at p = 1": "got another one"}),
+     {"p = 1": "got 100% of the values", "gradient at p = 1": "got another one"}),
     ([("not self.training or ", "")], {"eval": "some samples still fall"}),
     ([("            return f\n", "            return f * (1 - self.p)\n")],
      {"eval": "multiplied by 0.8"}),
@@ -512,9 +452,9 @@ def test_wrong_layers(slips, expected):
 
 
 SHORT_CUTS = {
-    "f * mask": ("ones_like(f) * mask", "ignores the values of the branch"),
+    "f * mask": ("ones_like(f) * mask", "ignores the values of the input"),
     "if self.p == 1.0": ("if True", "got only zeros"),
-    "not self.training": ("True", "got none in training mode"),
+    "not self.training": ("True", "got none: all pass"),
 }
 
 
