@@ -298,6 +298,27 @@ CHECKS = [
         3,
     ),
     Check(
+        "takes a torch.Generator",
+        ALL,
+        0.3,
+        RANDOM,
+        "torch.equal(*[setattr(layer, 'generator', torch.Generator().manual_seed(1)) "
+        "or layer(x) for _ in range(2)])",
+        _true,
+        "True",
+        3,
+    ),
+    Check(
+        "vmap, other masks for each",
+        ALL,
+        0.3,
+        "torch.ones(2, 64, 8, 8, 8)",
+        "not torch.equal(*torch.vmap(layer, randomness='different')(x))",
+        _true,
+        "True",
+        3,
+    ),
+    Check(
         "evaluation returns the input",
         ALL,
         0.3,
@@ -414,7 +435,8 @@ def matrix(stored: dict[str, Any]) -> str:
         "",
         "✓ holds, ✗ does not, E raises an error. Rates and means are those of 20,000 "
         "maps or 100,000 samples and hold within four standard errors. Some rows are a "
-        "matter of taste; [Other libraries](peers.md) says which, and why. Keras "
+        "matter of taste; [Other libraries](peers.md) says which, and why. A generator "
+        "is given as the attribute `generator`, which only ours read. Keras "
         "computes in the dtype of its policy, here float32, and has a generator of its "
         "own, which `torch.manual_seed` does not reach.",
         "",
@@ -433,9 +455,9 @@ def matrix(stored: dict[str, Any]) -> str:
         "```",
         "",
         "Rate, expectation and evaluation hold. It makes bfloat16 to float32, since a "
-        "boolean divided by a number is float32; and at $p = 1$ it divides by 0 and "
-        "returns NaN. Each line that fails comes with the program that shows it. (A "
-        "DropBlock has `{k}` for its block size.)",
+        "boolean divided by a number is float32; at $p = 1$ it divides by 0 and "
+        "returns NaN; and it takes no generator. Each line that fails comes with the "
+        "program that shows it. (A DropBlock has `{k}` for its block size.)",
         "",
         "Every week a workflow runs the suite on the newest releases, and opens an "
         "issue when a cell of these tables has turned.",

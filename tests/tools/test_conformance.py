@@ -34,6 +34,11 @@ BROKEN = {
         "g = torch.Generator(); "
         "layer = lambda x: x * (torch.rand(x.shape, generator=g) > .5)",
     ),
+    "no generator": ("takes a torch.Generator", "layer = nn.Dropout2d({p})"),
+    "one mask": (
+        "vmap, other masks for each",
+        "layer = lambda x, kept=torch.rand(64, 1, 1, 1) >= {p}: x * kept",
+    ),
     "raises": ("empty batch", "layer = lambda x: x / (1 // len(x) + 1)"),
 }
 SOUND = "from regdrop_lite import DropPath; layer = DropPath({p})"
@@ -88,6 +93,7 @@ def test_the_class_of_the_page_fails_where_the_page_says(capsys, monkeypatch) ->
         "bfloat16 stays bfloat16",
         "p = 1 drops all",
         "p = 1, infinite input",
+        "takes a torch.Generator",
     ]
 
 
