@@ -1,5 +1,6 @@
 """Slides: every figure is there, every row of the script is in the notes, few words."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -90,6 +91,29 @@ def test_every_objective_appears(chapter):
 def test_a_slide_has_at_most_thirty_words(chapter):
     for slide in read_deck(ROOT, chapter, COURSE).slides:
         assert len(words("\n\n".join([slide.title, *slide.parts]))) <= 30, slide.title
+
+
+def printed(notebook: str, cell: str) -> str:
+    """What a cell of a chapter prints."""
+    cells = json.loads((ROOT / "book" / f"{notebook}.ipynb").read_text("utf-8"))
+    (found,) = [c for c in cells["cells"] if c["id"] == cell]
+    return "".join("".join(o.get("text", "")) for o in found["outputs"])
+
+
+def test_slides_say_what_the_outputs_say():
+    """The epoch from which the net without dropout overfits; complaints and faults."""
+    plain = printed("01_spatial_dropout", "train").split("p = 0.2")[0]
+    rows = re.findall(r"^ +(\d+) +([\d.]+) +[\d.]+ +([\d.]+)", plain, re.M)
+    epochs, training, validation = zip(*(map(float, row) for row in rows), strict=True)
+    assert list(training) == sorted(training, reverse=True)
+    lowest = epochs[validation.index(min(validation))]
+    text = (TEACH / "slides" / "chapter_1.md").read_text(encoding="utf-8")
+    assert f"left, from about epoch {lowest:.0f}." in text
+    complaints = printed("06_in_practice", "broken").strip().splitlines()
+    assert len(complaints) == 5
+    assert [("dropout with p=0.1" in line) for line in complaints] == [1, 1, 0, 0, 0]
+    text = (TEACH / "slides" / "chapter_6.md").read_text(encoding="utf-8")
+    assert "Five complaints, four faults." in text, "the first two have one cause"
 
 
 def test_nothing_is_loaded_from_elsewhere(out):
