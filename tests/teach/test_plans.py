@@ -40,6 +40,7 @@ def test_the_plans_that_the_guide_promises_are_there():
     sizes = {name: (len(plan.sessions), plan.minutes) for name, plan in PLANS.items()}
     assert sizes["lab"] == (1, 180) and sizes["day"] == (4, 90)
     assert sizes["two-weeks"] == (10, 90) and sizes["six-weeks"] == (6, 90)
+    assert sizes["four-sessions"] == (4, 90)
     assert sizes["lecture-and-lab"] == (2, 90)
     assert [s.minutes for s in PLANS["lecture-and-lab"].sessions] == [None, 180]
     pages = "".join(path.read_text("utf-8") for path in TEACH.glob("*.md"))
@@ -71,7 +72,8 @@ def test_a_timetable_runs_from_zero_to_the_end(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["lab", "lecture-and-lab", "day", "two-weeks", "six-weeks"]
+    "name",
+    ["lab", "lecture-and-lab", "day", "two-weeks", "four-sessions", "six-weeks"],
 )
 def test_a_module_leaves_time_for_what_is_left_open(name):
     sessions = PLANS[name].sessions
@@ -91,6 +93,44 @@ def test_a_module_has_its_quizzes(name, chapters):
         assert (ROOT / "book" / "exercises" / page).is_file(), page
 
 
+def test_a_plan_says_which_items_and_which_chapters():
+    """Without "items", a quiz has those whose objectives are taught by then."""
+    rows = [{"section": f"1 {s.title}"} for s in COURSE.of(1) if s.page < "01b"]
+    text = plan_markdown(plan_of(*rows, QUIZ | {"minutes": 20}), COURSE)
+    assert "_quiz.md), items 1–5, 8, 9 |" in text
+    assert "a It leaves out chapters 2, 3, 4, 5 and 6." in text
+    assert "leaves out chapter 6." in plan_markdown(PLANS["two-weeks"], COURSE)
+    assert "leaves out" not in plan_markdown(PLANS["chapter-3"], COURSE)
+    text = plan_markdown(PLANS["two-weeks"], COURSE)
+    assert re.findall(r"_quiz\.md\), items (.+?) \|", text)[:2] == ["1–9", "3–6, 9"]
+
+
+def test_pages_and_sums_say_the_same_minutes_of_exercises():
+    for chapter in COURSE.titles:
+        exercises = [e for e in COURSE.exercises.values() if e.chapter == chapter]
+        total = sum(exercise.minutes for exercise in exercises)
+        (page,) = {exercise.page for exercise in exercises}
+        text = (ROOT / "book" / "exercises" / f"{page}.ipynb").read_text("utf-8")
+        assert f"*Time:* {total} minutes to do" in text, page
+        main = (ROOT / "book" / f"{COURSE.of(chapter)[0].page}.ipynb").read_text(
+            "utf-8"
+        )
+        (time,) = re.findall(r"\*Time:\*.+?(?=:::)", main, re.S)
+        if "exercises" in time:
+            assert f"{total} minutes" in time, page
+
+
+def test_quizzes_say_which_items_belong_to_the_second_page():
+    for chapter in COURSE.titles:
+        main = COURSE.of(chapter)[0].page
+        early = {n for s in COURSE.of(chapter) if s.page == main for n in s.objectives}
+        public = [q for q in COURSE.banks[chapter].questions if q.public]
+        late = [n for n, q in enumerate(public, 1) if q.objective not in early]
+        text = (ROOT / "book" / "exercises" / f"{main}_quiz.md").read_text("utf-8")
+        said = re.search(r"^Items? ([\d, and]+) asks? about the \[second", text, re.M)
+        assert [int(n) for n in re.findall(r"\d+", said[1] if said else "")] == late
+
+
 def items(*rows):
     return [{"how": "h", "late": "l", **row} for row in rows]
 
@@ -106,6 +146,9 @@ WRITE = {"section": "1 Write the function"}  # 10 minutes
 SCALE = {"section": "1 Scale what is kept"}  # 10 minutes, before it
 ASK = {"section": "1 Ask whether a channel was dropped"}  # 15 minutes
 FOURTH = {"section": f"4 {COURSE.of(4)[0].title}"}  # builds on chapter 1
+QUIZ = {"quiz": 1, "minutes": 10}
+DECIDE = {"exercise": "ex-decide"}  # 10 minutes; a hint names a section
+LAYER = {"exercise": "ex-write-layer"}  # 25 minutes; 1.6 is on the second page
 FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
 
 
@@ -125,7 +168,27 @@ FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
         ),
         (
             plan_of({"quiz": 1, "minutes": 10}, REST | {"minutes": 35}),
-            "quiz on chapter 1",
+            "quiz on chapter 1 comes before anything",
+        ),
+        (
+            plan_of(ASK, QUIZ | {"items": [2, 6]}, REST | {"minutes": 20}),
+            "chapter 1: item 6 comes before 1.6 is taught",
+        ),
+        (
+            plan_of(ASK, QUIZ | {"items": [2, 10]}, REST | {"minutes": 20}),
+            "chapter 1 has 9 items, no item 10",
+        ),
+        (
+            plan_of(ASK, QUIZ, REST | {"minutes": 20}, assumes=["1.1", "1.3", "1.4"]),
+            "10 minutes for 6 items, but each takes 2",
+        ),
+        (
+            plan_of(LAYER, REST | {"minutes": 20}, assumes=["1.1"]),
+            "ex-write-layer comes before 1.6 is taught",
+        ),
+        (
+            plan_of(DECIDE, REST | {"minutes": 35}, assumes=["5.1", "5.2"]),
+            "ex-decide comes before the section 'Find your row'",
         ),
         (
             plan_of(FOURTH, REST | {"minutes": 45 - COURSE.of(4)[0].minutes}),
@@ -154,6 +217,7 @@ def test_what_is_known_before_is_not_asked_too_early():
         ({"section": "a", "talk": "b", "how": "h", "late": "l"}, "expected one of"),
         ({"talk": "b", "how": "h", "late": "l"}, "how many minutes"),
         ({"section": "a", "how": "h"}, '"how" and "late"'),
+        ({"section": "a", "how": "h", "late": "l", "items": [1]}, "only a quiz"),
         ({"break": "b", "minutes": 3}, "greater than or equal to 5"),
         ({"break": "b", "minutes": 15, "room": 2}, "room"),
     ],

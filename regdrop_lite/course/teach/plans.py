@@ -10,13 +10,13 @@ with one.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from regdrop_lite.course.extras import needs
-from regdrop_lite.course.teach.bank import Bank, read_bank
+from regdrop_lite.course.teach.bank import Bank, Question, read_bank
 
 with needs("course,author", "PyYAML or pydantic"):
     import yaml
@@ -36,6 +36,9 @@ __all__ = [
     "read_plans",
     "sections_markdown",
 ]
+
+MINUTES_AN_ITEM = 2
+"""What a question of a quiz takes in class, with the talk about it."""
 
 CLOSING = re.compile(r"Take away|What this (chapter|page) does not show")
 OBJECTIVE = re.compile(r"^- \*\*(\d\.\d)\*\* (.*?)(?=^- \*\*|^\s*$)", re.M | re.S)
@@ -81,6 +84,8 @@ class Exercise:
     heading: str
     minutes: int
     objectives: tuple[str, ...]
+    sections: tuple[str, ...] = ()
+    """Sections that its text names, as *Find your row*: it cannot be done before."""
 
     @property
     def link(self) -> str:
@@ -138,7 +143,10 @@ class Course:
                 faults += _compare(page, text, listed)
                 sections += listed
             for path in sorted((book / "exercises").glob(f"{chapter:02}_*.ipynb")):
-                for match in EXERCISE.finditer(_markdown(path)):
+                text = _markdown(path)
+                named = [s.title for s in sections if s.chapter == chapter]
+                for match in EXERCISE.finditer(text):
+                    task = text[match.start() :].split("\n## ")[0]
                     exercises[match["label"]] = Exercise(
                         chapter,
                         path.stem,
@@ -146,6 +154,7 @@ class Course:
                         match["heading"],
                         int(match["minutes"]),
                         tuple(re.findall(r"\d\.\d", match["objectives"])),
+                        tuple(name for name in named if f"*{name}*" in task),
                     )
         course = cls(titles, needs, objectives, tuple(sections), exercises, banks)
         faults += _orphans(course)
@@ -226,12 +235,14 @@ class _Model(BaseModel):
 class Item(_Model):
     """A line of a session: a section, an exercise, or something else with minutes.
 
-    A quiz is named by its chapter.
+    A quiz is named by its chapter. "items" names those of its questions that are asked;
+    without it all are whose objectives are taught by then.
     """
 
     section: str | None = None
     exercise: str | None = None
     quiz: int | None = None
+    items: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     talk: str | None = None
     pause: Annotated[str | None, Field(alias="break")] = None
     minutes: Annotated[int | None, Field(ge=5)] = None
@@ -245,6 +256,8 @@ class Item(_Model):
             raise ValueError("expected one of section, exercise, quiz, talk and break")
         if self.section is None and self.exercise is None and self.minutes is None:
             raise ValueError(f"{names}: how many minutes?")
+        if self.items is not None and self.quiz is None:
+            raise ValueError(f"{names}: only a quiz has items")
         if self.pause is None and not (self.how and self.late):
             raise ValueError(f'{names}: expected "how" and "late"')
         return self
@@ -319,10 +332,13 @@ def plan_faults(name: str, plan: Plan, course: Course) -> list[str]:
         if label not in course.exercises:
             faults.append(f"{where}: there is no exercise {label!r}")
             return
-        early = set(course.exercises[label].objectives) - taught
-        if early:
+        exercise = course.exercises[label]
+        if early := set(exercise.objectives) - taught:
             numbers = ", ".join(sorted(early))
             faults.append(f"{where}: {label} comes before {numbers} is taught")
+        for title in exercise.sections:
+            if title not in {s.title for s in done if s.chapter == exercise.chapter}:
+                faults.append(f"{where}: {label} comes before the section {title!r}")
 
     for number, session in enumerate(plan.sessions, 1):
         where = f"plan {name}, session {number}"
@@ -346,8 +362,8 @@ def plan_faults(name: str, plan: Plan, course: Course) -> list[str]:
                         f"{where}: {item.minutes} minutes for {section.title!r}, but "
                         f"it takes {section.minutes}"
                     )
-            if item.quiz is not None and item.quiz not in {s.chapter for s in done}:
-                faults.append(f"{where}: a quiz on chapter {item.quiz} before it")
+            if item.quiz is not None:
+                faults += _quiz_faults(item, taught, course, where)
             total += _minutes(item, course)
         there = session.minutes or plan.minutes
         if total != there:
@@ -355,6 +371,38 @@ def plan_faults(name: str, plan: Plan, course: Course) -> list[str]:
         for label in session.home:
             practise(label, f"{where}, at home")
     return faults
+
+
+def _asked(item: Item, taught: Collection[str], course: Course) -> tuple[int, ...]:
+    """The numbers of the questions that a quiz asks, as the page counts them."""
+    if item.items is not None:
+        return item.items
+    public = _public(item, course)
+    return tuple(n for n, q in enumerate(public, 1) if q.objective in taught)
+
+
+def _public(item: Item, course: Course) -> list[Question]:
+    bank = course.banks.get(item.quiz or 0)
+    return [question for question in bank.questions if question.public] if bank else []
+
+
+def _quiz_faults(
+    item: Item, taught: set[str], course: Course, where: str
+) -> Iterator[str]:
+    public, asked = _public(item, course), _asked(item, taught, course)
+    quiz = f"{where}: the quiz on chapter {item.quiz}"
+    if not asked:
+        yield f"{quiz} comes before anything that it asks for is taught"
+    for number in asked:
+        if not 1 <= number <= len(public):
+            yield f"{quiz} has {len(public)} items, no item {number}"
+        elif (objective := public[number - 1].objective) not in taught:
+            yield f"{quiz}: item {number} comes before {objective} is taught"
+    if (item.minutes or 0) < MINUTES_AN_ITEM * len(asked):
+        yield (
+            f"{quiz}: {item.minutes} minutes for {len(asked)} items, but each takes "
+            f"{MINUTES_AN_ITEM}"
+        )
 
 
 def _order(
@@ -377,7 +425,8 @@ def _order(
 
 def plan_markdown(plan: Plan, course: Course) -> str:
     """Write a plan as tables, one for each session, for a page in ``book/teach``."""
-    parts = [plan.about]
+    parts = [" ".join([plan.about, *_left_out(plan, course)])]
+    taught = set(plan.assumes)
     for number, session in enumerate(plan.sessions, 1):
         if len(plan.sessions) > 1:
             parts.append(f"**Session {number}: {session.title}**")
@@ -386,9 +435,11 @@ def plan_markdown(plan: Plan, course: Course) -> str:
         for item in session.items:
             end = now + _minutes(item, course)
             rows.append(
-                f"| {_clock(now)} | {_clock(end)} | {_what(item, course)} | {item.how} "
-                f"| {item.late} |"
+                f"| {_clock(now)} | {_clock(end)} | {_what(item, taught, course)} "
+                f"| {item.how} | {item.late} |"
             )
+            if item.section is not None:
+                taught.update(course.find(item.section).objectives)
             now = end
         parts.append("\n".join(rows))
         if session.home:
@@ -403,14 +454,45 @@ def _clock(minutes: int) -> str:
     return f"{minutes // 60}:{minutes % 60:02}"
 
 
-def _what(item: Item, course: Course) -> str:
+def _left_out(plan: Plan, course: Course) -> Iterator[str]:
+    """Name the chapters of which a plan has no section, unless it builds on others."""
+    if plan.assumes:
+        return
+    named = [item.section for session in plan.sessions for item in session.items]
+    there = {course.find(name).chapter for name in named if name is not None}
+    if missing := [str(n) for n in course.titles if n not in there]:
+        *others, last = missing
+        names = (
+            f"chapters {', '.join(others)} and {last}" if others else f"chapter {last}"
+        )
+        yield f"It leaves out {names}."
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Write numbers with their runs drawn together, as in ``1–5, 8, 9``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(
+        f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run))
+        for run in runs
+    )
+
+
+def _what(item: Item, taught: Collection[str], course: Course) -> str:
     if item.section is not None:
         return course.find(item.section).link
     if item.exercise is not None:
         return f"exercise: {course.exercises[item.exercise].link}"
     if item.quiz is not None:
         page = course.of(item.quiz)[0].page
-        return f"[Quiz on chapter {item.quiz}](../exercises/{page}_quiz.md)"
+        asked = _numbers(_asked(item, taught, course))
+        return (
+            f"[Quiz on chapter {item.quiz}](../exercises/{page}_quiz.md), items {asked}"
+        )
     return str(item.talk or item.pause)
 
 
