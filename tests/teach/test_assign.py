@@ -1,6 +1,7 @@
 """Assignments without an answer in what is handed out, and points for right answers."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,13 @@ from regdrop_lite.course.author.plain import Book
 from regdrop_lite.course.check import chapter_1 as check
 from regdrop_lite.course.check import core
 from regdrop_lite.course.teach import assign
-from regdrop_lite.course.teach.assign import WORDS, main, read_set, read_sets
+from regdrop_lite.course.teach.assign import (
+    WORDS,
+    choose_tasks,
+    main,
+    read_set,
+    read_sets,
+)
 from regdrop_lite.course.teach.grade import main as grade
 from regdrop_lite.course.teach.grade import score
 
@@ -81,6 +88,44 @@ def test_every_set_of_the_book_is_there(sets):
         assert any(task.words for task in one.tasks)
         names = [name for task in one.tasks for name in task.answers]
         assert len(names) == len(set(names)), "an adapter would be there twice"
+
+
+def test_the_page_says_what_each_set_is_worth(sets):
+    """Minutes, points by machine, parts in words, points by hand, and all of them."""
+    text = (ROOT / "book" / "teach" / "grade.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (set_\d) \|((?: \d+ \|){5})$", text, re.M)
+    shown = {name: [int(n) for n in re.findall(r"\d+", row)] for name, row in rows}
+    wanted = {}
+    for one in sets:
+        points = sum(task.points for task in one.tasks)
+        words = [task for task in one.tasks if task.words]
+        hand = assign.WORDS * len(words)
+        minutes = sum(task.minutes for task in one.tasks)
+        wanted[one.name] = [minutes, points, len(words), hand, points + hand]
+    assert shown == wanted and wanted["set_1"][1:] == [18, 1, 3, 21]
+    assert "18 points by machine and 3 by hand: 21" in text
+
+
+def test_some_tasks_of_a_set(sets, written):
+    """They keep their numbers and their points; of the others nothing is left."""
+    chosen = choose_tasks(sets[0], [2, 4])
+    assert [task.number for task in chosen.tasks] == [2, 4]
+    assert [task.points for task in chosen.tasks] == [2, 4]
+    ids = {cell.id for cell in assign.nbgrader_notebook(chosen, 7).cells}
+    whole = {cell.id for cell in assign.nbgrader_notebook(sets[0], 7).cells}
+    assert {"fill-text", "fill-points", "diagnose-text", "closing", "imports"} <= ids
+    assert ids < whole and not any(i.startswith(("trace", "layer")) for i in ids)
+    for numbers in ([], [2, 9]):
+        with pytest.raises(ValueError, match=r"set_1 has the tasks \[1, 2, 3, 4, 5\]"):
+            choose_tasks(sets[0], numbers)
+    first, second, *rest = sets[0].tasks
+    part = replace(second.code[0], solution=f"print({first.answers[0]})")
+    tied = replace(sets[0], tasks=(first, replace(second, code=(part,)), *rest))
+    with pytest.raises(ValueError, match=r"task 2 of set_1 uses \w+ of task 1: choose"):
+        choose_tasks(tied, [2])
+    for one in sets:
+        for task in one.tasks:
+            choose_tasks(one, [task.number])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -248,6 +293,8 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, capsys):
     for arguments, words in (
         ([str(tmp_path)], "exists; name a folder that does not"),
         ([str(tmp_path / "new"), "--set", "99"], "no exercise set 99, but [1, 2"),
+        ([str(tmp_path / "new"), "--only", "2"], "name it with --set"),
+        ([str(tmp_path / "new"), "--set", "1", "--only", "2,9"], "but got [2, 9]"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)

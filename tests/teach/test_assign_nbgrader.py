@@ -192,7 +192,7 @@ EXPECTED = {
 
 
 def test_the_page_shows_this_table():
-    """Row by row: points of the tasks, their sum, and what is taken off."""
+    """Row by row: points of the tasks, their sum by machine, and what is taken off."""
     text = (ROOT / "book" / "teach" / "grade.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \w[^|]+ \|((?: [*\d]+ \|){5}) ([^|]+) \|$", text, re.M)
     shown = [

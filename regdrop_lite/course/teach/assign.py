@@ -2,6 +2,7 @@
 
     python -m regdrop_lite.course.teach.assign OUT
     python -m regdrop_lite.course.teach.assign OUT --set 1 --seed 2027
+    python -m regdrop_lite.course.teach.assign OUT --set 1 --only 2,3,4
 
 writes every set in three forms, of which a class needs one:
 
@@ -21,8 +22,8 @@ import json
 import random
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regdrop_lite.course.author.markdown import PlainError
@@ -38,6 +39,7 @@ __all__ = [
     "ExerciseSet",
     "Part",
     "Task",
+    "choose_tasks",
     "main",
     "nbgrader_notebook",
     "otter_notebook",
@@ -275,6 +277,55 @@ def read_set(book: Book, page: str) -> ExerciseSet:
         edition=edition,
         tasks=tuple(tasks),
     )
+
+
+def choose_tasks(exercises: ExerciseSet, numbers: Collection[int]) -> ExerciseSet:
+    """Keep some tasks of a set, with their numbers.
+
+    Args:
+        exercises: the set.
+        numbers: of the tasks that stay.
+
+    Raises:
+        ValueError: if the set has no task of that number, none stays, or one that stays
+            uses what another one defines.
+    """
+    known = [task.number for task in exercises.tasks]
+    if not numbers or set(numbers) - set(known):
+        raise ValueError(
+            f"{exercises.name} has the tasks {known}, but got {sorted(numbers)}"
+        )
+    starts = {task.text_cell: task for task in exercises.tasks}
+    cells, current = [], None
+    for cell in exercises.edition.cells:
+        current = None if cell.id == "closing" else starts.get(cell.id, current)
+        if current is None or current.number in numbers:
+            cells.append(cell)
+    gone = [task for task in exercises.tasks if task.number not in numbers]
+    owner = {name: task for task in gone for name in task.answers}
+    for task in exercises.tasks:
+        for part in task.code if task.number in numbers else ():
+            if used := sorted(_free_names(part.solution) & set(owner)):
+                raise ValueError(
+                    f"task {task.number} of {exercises.name} uses {used[0]} of task "
+                    f"{owner[used[0]].number}: choose both"
+                )
+    edition = nbformat.from_dict({**exercises.edition, "cells": cells})
+    tasks = tuple(task for task in exercises.tasks if task.number in numbers)
+    return replace(exercises, edition=edition, tasks=tasks)
+
+
+def _free_names(code: str) -> set[str]:
+    """The names that a piece of code uses and does not define."""
+    used, defined = set(), set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+    return used - defined
 
 
 def _task(number: int, cells: Sequence[NotebookNode]) -> Task:
@@ -629,12 +680,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         help="chooses the numbers of the hidden tests; by default another every time",
     )
+    command.add_argument(
+        "--only", metavar="2,3,4", help="these tasks of one set alone; needs one --set"
+    )
     chosen = command.parse_args(arguments)
+    if chosen.only is not None and len(chosen.set) != 1:
+        command.error("--only chooses tasks of one set: name it with --set")
     if chosen.out.exists():
         command.error(f"{chosen.out} exists; name a folder that does not")
     seed = secrets.randbelow(10**9) if chosen.seed is None else chosen.seed
     try:
         sets = read_sets(Path.cwd(), chosen.set)
+        if chosen.only is not None:
+            numbers = [int(number) for number in chosen.only.split(",")]
+            sets = [choose_tasks(sets[0], numbers)]
     except (PlainError, OSError, ValueError) as error:
         command.error(str(error))
     for name, write in (
