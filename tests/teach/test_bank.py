@@ -449,6 +449,24 @@ def test_a_paper_holds_no_answer(bank, seed):
     assert made.answers.count("- [x] ") == 5 and "[x]" not in made.paper
 
 
+def test_an_exam_on_the_main_pages_alone(tmp_path, monkeypatch, capsys):
+    """Chapter 1 teaches 1.1 to 1.5 on its main page; six choices there are private."""
+    monkeypatch.chdir(ROOT)
+    out = ["--out", str(tmp_path), "--seed", "3", "--chapter", "1"]
+    exam.main([*out, "--choice", "6", "--main"])
+    text = (tmp_path / "exam_1_seed_3_answers.md").read_text(encoding="utf-8")
+    asked = set(re.findall(r"objective (\d\.\d), ", text))
+    assert asked <= {"1.1", "1.2", "1.3", "1.4", "1.5"} and len(asked) > 2
+    exam.main([*out, "--choice", "8"])
+    text = (tmp_path / "exam_1_seed_3_answers.md").read_text(encoding="utf-8")
+    assert "objective 1.8, " in text or "objective 1.7, " in text, "the others, too"
+    for more in (["--choice", "7", "--main"], ["--main", "--objective", "1.1"]):
+        with pytest.raises(SystemExit):
+            exam.main([*out, *more])
+    said = capsys.readouterr().err
+    assert "has 6 choice questions" in said and "not allowed with" in said
+
+
 def test_an_exam_needs_enough_questions():
     with pytest.raises(ValueError, match=r"chapter 1 has 2 open .* but 3 were asked"):
         make_exam([BANKS[1]], 1, essay=3)
@@ -493,6 +511,11 @@ def test_the_commands_write_their_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     arguments = ["--seed", "7", "--chapter", "1", "--chapter", "3"]
     exam.main([*arguments, "--out", str(tmp_path)])
+    *_, last = capsys.readouterr().out.splitlines()
+    (head,) = re.findall(
+        r"^\d+ points, \d+ minutes", (tmp_path / "exam_1_3_seed_7.md").read_text(), re.M
+    )
+    assert last == head
     archive.main([str(tmp_path)])
     names = {path.name for path in tmp_path.iterdir()}
     assert {

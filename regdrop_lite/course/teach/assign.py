@@ -317,7 +317,8 @@ def choose_tasks(exercises: ExerciseSet, numbers: Collection[int]) -> ExerciseSe
 
 def _free_names(code: str) -> set[str]:
     """The names that a piece of code uses and does not define."""
-    used, defined = set(), set()
+    used: set[str] = set()
+    defined: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)

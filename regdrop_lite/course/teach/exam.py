@@ -3,6 +3,7 @@
     python -m regdrop_lite.course.teach.exam --seed 7 --chapter 1
     python -m regdrop_lite.course.teach.exam --seed 8 --chapter 1 --chapter 2
     python -m regdrop_lite.course.teach.exam --seed 9 --chapter 1 --exclude exactly-k
+    python -m regdrop_lite.course.teach.exam --seed 10 --chapter 1 --main
 
 writes ``exam_1_seed_7.md`` and ``exam_1_seed_7_answers.md``, and both as HTML for the
 printer, with space to write. The seed chooses the questions, the order of the options
@@ -29,6 +30,7 @@ from regdrop_lite.course.teach.bank import (
     read_bank,
 )
 from regdrop_lite.course.teach.paper import paper
+from regdrop_lite.course.teach.plans import Course
 from regdrop_lite.course.teach.quiz import shuffled
 
 __all__ = ["Exam", "main", "make_exam"]
@@ -44,10 +46,14 @@ class Exam:
     Attributes:
         paper: what the students get.
         answers: the same with answers, points and rubrics.
+        points: of all questions.
+        minutes: of all questions.
     """
 
     paper: str
     answers: str
+    points: int
+    minutes: int
 
 
 def make_exam(
@@ -121,7 +127,8 @@ def make_exam(
             f"*Chapter {bank.chapter}, objective {question.objective}, "
             f"{question.id}*\n\n{answered}"
         )
-    return Exam("\n\n".join(paper) + "\n", "\n\n".join(answers) + "\n")
+    asked, answered = ("\n\n".join(text) + "\n" for text in (paper, answers))
+    return Exam(asked, answered, points, minutes)
 
 
 def _minutes(question: Question) -> int:
@@ -171,8 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--choice", type=int, default=5, help="of each chapter")
     command.add_argument("--numeric", type=int, default=2, help="of each chapter")
     command.add_argument("--open", type=int, default=1, help="of each chapter")
-    command.add_argument(
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
         "--objective", action="append", default=[], help="only on it; may be repeated"
+    )
+    which.add_argument(
+        "--main", action="store_true", help="only on what the main pages teach"
     )
     command.add_argument(
         "--exclude", action="append", default=[], metavar="ID", help="may be repeated"
@@ -182,7 +193,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         banks = [read_bank(Path.cwd(), chapter) for chapter in chosen.chapter]
         numbers = chosen.choice, chosen.numeric, chosen.open
-        filters = chosen.objective, chosen.exclude
+        objectives = chosen.objective
+        if chosen.main:
+            course = Course.read(Path.cwd())
+            objectives = sorted({n for c in chosen.chapter for n in course.main(c)})
+        filters = objectives, chosen.exclude
         exam = make_exam(banks, chosen.seed, *numbers, *filters)
         chosen.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValidationError, ValueError) as error:
@@ -193,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for form, written in ((path, text), (path.with_suffix(".html"), paper(text))):
             form.write_text(written, encoding="utf-8", newline="\n")
             print(f"wrote {form}")
+    print(f"{exam.points} points, {exam.minutes} minutes")
 
 
 if __name__ == "__main__":

@@ -166,6 +166,12 @@ class Course:
         """The sections of a chapter."""
         return [section for section in self.sections if section.chapter == chapter]
 
+    def main(self, chapter: int) -> set[str]:
+        """The objectives that the main page of a chapter teaches."""
+        sections = self.of(chapter)
+        page = sections[0].page
+        return {n for s in sections if s.page == page for n in s.objectives}
+
     def find(self, name: str) -> Section:
         """A section by its chapter and its title, as ``"1 Make it a layer"``.
 
