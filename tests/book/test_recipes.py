@@ -23,7 +23,16 @@ def test_nothing_is_stored_but_decisions_and_recipes():
         (*CHOSEN_BY, "do", "beside", "unknown")
     }
     assert {tuple(r) for r in STORED["recipe"]} == {
-        tuple("kind net method rate schedule length augmentation source".split())
+        (
+            "kind",
+            "net",
+            "method",
+            "rate",
+            "schedule",
+            "length",
+            "augmentation",
+            "source",
+        )
     }
     for record in STORED["decision"] + STORED["recipe"]:
         assert all(value.strip() and "|" not in value for value in record.values())
