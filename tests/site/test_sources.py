@@ -161,6 +161,11 @@ def test_actions_are_pinned_and_may_do_little():
                     assert set(commands) <= {"git", "cd", "--message", "--force"} | {
                         c for c in commands if c.startswith('"https://')
                     }
+                elif job["permissions"] == {"issues": "write"}:
+                    (tell,) = runs
+                    parts = re.split(r"\|\|?", tell)
+                    assert {part.split()[0] for part in parts} == {"gh", "grep"}
+                    continue
                 else:
                     assert runs == []
                     assert set(job["permissions"]) <= {"id-token", "pages"}
