@@ -40,11 +40,10 @@ addEventListener("afterprint", () => {
   }
 });
 
-// The table of decisions (chapter 5): three menus above it, and the rows that fit as cards.
-addEventListener("DOMContentLoaded", () => {
-  /** @type {HTMLTableElement | null} */
-  const table = document.querySelector(".tag_decisions table");
-  if (!table?.tHead) return;
+// The tables of chapter 5: menus above them, and the rows that fit as cards.
+/** @param {HTMLTableElement | null} table @param {number} count of columns with a menu */
+function chooser(table, count) {
+  if (!table?.tHead) return [];
   const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
   const rows = [...table.tBodies[0].rows];
   const said = (row, k) => row.cells[k].textContent.trim();
@@ -53,7 +52,7 @@ addEventListener("DOMContentLoaded", () => {
   const form = document.createElement("form");
   const status = document.createElement("p");
   status.setAttribute("role", "status");
-  const menus = heads.slice(0, 3).map((head, k) => {
+  const menus = heads.slice(0, count).map((head, k) => {
     const menu = document.createElement("select");
     const values = new Set(rows.map((row) => said(row, k)));
     values.delete("any");
@@ -65,17 +64,35 @@ addEventListener("DOMContentLoaded", () => {
     return menu;
   });
   function show() {
-    const fits = (row) =>
-      menus.every((menu, k) => !menu.value || ["any", menu.value].includes(said(row, k)));
-    for (const row of rows) row.hidden = !fits(row);
-    const count = rows.filter((row) => !row.hidden).length;
-    status.textContent = count
-      ? `${count} of ${rows.length} rows fit.`
-      : "No row fits: nothing is known that we could find. Ask for less, and run a control.";
+    // In how many choices a row agrees; what is not chosen agrees, "any" only if it may.
+    const agrees = (row, ...also) =>
+      menus.filter((menu, k) => !menu.value || [menu.value, ...also].includes(said(row, k)))
+        .length;
+    const fits = rows.filter((row) => agrees(row, "any") === count);
+    const near = rows.filter((row) => agrees(row) === count - 1);
+    const shown = fits.length ? fits : near;
+    for (const row of rows) row.hidden = !shown.includes(row);
+    if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
+    else {
+      const nearest = `The nearest: ${near.length} that agree in ${count - 1} of ${count} choices.`;
+      status.textContent = "No row fits: nothing is known that we could find. ";
+      status.textContent += near.length ? nearest : "Ask for less, and run a control.";
+    }
   }
   form.className = "chooser";
   form.append(status);
   table.classList.add("chosen");
   table.closest(".cell_output, .output")?.prepend(form);
   show();
+  return menus;
+}
+addEventListener("DOMContentLoaded", () => {
+  const [net] = chooser(document.querySelector(".tag_decisions table"), 3);
+  const [kind] = chooser(document.querySelector(".tag_recipes table"), 1);
+  net?.addEventListener("change", () => {
+    if (!kind) return;
+    // "deep ResNet" is a kind of "ResNet"; a net without a recipe shows them all.
+    kind.value = [...kind.options].find((o) => o.value && net.value.endsWith(o.value))?.value ?? "";
+    kind.dispatchEvent(new Event("change"));
+  });
 });

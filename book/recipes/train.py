@@ -1,7 +1,7 @@
 """A small Vision Transformer, trained from start to end with DropPath.
 
 Run it by `python train.py`, or by `torchrun --nproc_per_node=2 train.py`. Called again
-with the same options, it goes on from its checkpoint.
+with the same options, it goes on from its checkpoint. Replace what is marked `# yours`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CUDA = torch.cuda.is_available()
 DEVICE = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if CUDA else "cpu")
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # yours
     """A Transformer block; like timm's, it has places for DropPath."""
 
     def __init__(self, dim: int) -> None:
@@ -43,7 +43,7 @@ class Block(nn.Module):
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
-class ViT(nn.Module):
+class ViT(nn.Module):  # yours
     """Sixteen patches of 7 x 7 pixels, four blocks, a mean, a classifier."""
 
     def __init__(self, dim: int = 32) -> None:
@@ -99,13 +99,13 @@ def main() -> None:
         torch.cuda.set_device(DEVICE)
     if WORLD > 1:
         dist.init_process_group("nccl" if CUDA else "gloo")
-    data = load_data()
+    data = load_data()  # yours, and the next two lines
     images, labels = (part.to(DEVICE) for part in as_tensors(data.train, torch.float32))
     unseen = as_tensors(data.validation, torch.float32)
 
     torch.manual_seed(0)  # the same weights on every rank
-    net = ViT().to(DEVICE)
-    replace_layers(net, drop_path_rates(0.2, 4), fill=True)  # linear over depth
+    net = ViT().to(DEVICE)  # yours
+    replace_layers(net, drop_path_rates(0.2, 4), fill=True)  # yours: one rate a block
 
     torch.manual_seed(1 + RANK)  # other masks on every rank
     for text in audit(net, images[:8], draws=20).warnings:  # it compares the ranks
@@ -136,7 +136,7 @@ def main() -> None:
         average.update_parameters(net)
         if (step + 1) % 40 == 0 or step + 1 == stop:
             save(args.file, step + 1, parts)
-    images, labels = (part[RANK::WORLD].to(DEVICE) for part in unseen)
+    images, labels = (part[RANK::WORLD].to(DEVICE) for part in unseen)  # yours
     with torch.no_grad():
         right = (average.eval()(images).argmax(1) == labels).double().mean()
     if WORLD > 1:

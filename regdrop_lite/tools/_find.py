@@ -145,9 +145,11 @@ def warn_of_plain_lists(model: nn.Module, also: Kinds = ()) -> None:
 def told_of_plain_lists(found: dict[str, nn.Module]) -> str:
     """The words for what :func:`in_plain_lists` found."""
     some = ", ".join(list(found)[:3]) + (", ..." if len(found) > 3 else "")
+    one = len(found) == 1
+    layers, are, them = ("layer", "is", "it") if one else ("layers", "are", "them")
     return (
-        f"{len(found)} dropping layers ({some}) are in a plain list, tuple or dict, "
-        "where neither eval() nor this tool reaches them: use nn.ModuleList"
+        f"{len(found)} dropping {layers} ({some}) {are} in a plain list, tuple or "
+        f"dict, where neither eval() nor this tool reaches {them}: use nn.ModuleList"
     )
 
 

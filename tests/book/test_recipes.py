@@ -23,7 +23,16 @@ def test_nothing_is_stored_but_decisions_and_recipes():
         (*CHOSEN_BY, "do", "beside", "unknown")
     }
     assert {tuple(r) for r in STORED["recipe"]} == {
-        ("net", "method", "rate", "schedule", "length", "augmentation", "source")
+        (
+            "kind",
+            "net",
+            "method",
+            "rate",
+            "schedule",
+            "length",
+            "augmentation",
+            "source",
+        )
     }
     for record in STORED["decision"] + STORED["recipe"]:
         assert all(value.strip() and "|" not in value for value in record.values())
@@ -59,9 +68,10 @@ def test_measured_rates_are_those_of_the_plans():
         plan = (BOOK / "results" / "plans" / f"{name}.toml").read_text("utf-8")
         groups = tomllib.loads(plan)["groups"]
         plans[name] = {g["name"]: g["p"][0] for g in groups if "p" in g}
-    said = {
-        (d["net"], d["data"]): " ".join(d["do"].split()) for d in STORED["decision"]
-    }
+    said: dict[tuple[str, str], str] = {}
+    for d in STORED["decision"]:
+        case = d["net"], d["data"]
+        said[case] = said.get(case, "") + " ".join(d["do"].split())
     wrong = said["small ResNet", "few images, wrong labels"]
     assert f"p = {plans['compare']['noisy: spatial']}," in wrong
     deep = said["deep ResNet", "few images, wrong labels"]

@@ -435,7 +435,7 @@ def test_one_sample_and_layers_in_a_plain_list_are_told() -> None:
 
     report = audit(Listed(), TOKENS[:1])
     assert report.rows[0].place == "branch"
-    told = ["one sample: a mask", "1 dropping layers (drops[0]) are in a plain list"]
+    told = ["one sample: a mask", "1 dropping layer (drops[0]) is in a plain list"]
     told.insert(0, "the output in evaluation is random")
     assert [w[: len(t)] for w, t in zip(report.warnings, told, strict=True)] == told
 

@@ -111,7 +111,7 @@ def test_a_model_in_which_nothing_is_random_is_refused(model, message) -> None:
 
 
 def test_layers_out_of_reach_are_told() -> None:
-    with pytest.warns(UserWarning, match=r"1 dropping layers \(drops\[0\]\) are in a"):
+    with pytest.warns(UserWarning, match=r"1 dropping layer \(drops\[0\]\) is in a"):
         monte_carlo_mode(Listed()).__enter__()
 
 
