@@ -5,10 +5,14 @@ without a server and in print, and a screen reader can read them. A formula that
 be converted is a warning, so ``-W`` stops the build.
 """
 
+import re
+from typing import Any, ClassVar
+
 from docutils import nodes
 from math_core import LatexError, LatexToMathML
 from sphinx.application import Sphinx
 from sphinx.locale import _
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
@@ -16,17 +20,47 @@ from sphinx.writers.html5 import HTML5Translator
 LOGGER = logging.getLogger(__name__)
 CONVERTER = LatexToMathML(fancy_error=False)
 LONG = 60  # characters of TeX: on a phone, such a formula may be wider than a line
+PUNCTUATION = re.compile(r"[.,;:!?)\]”’]+")
+# A tall bracket with an exponent: browsers stretch it only in a row of its own.
+SCRIPTED = re.compile(r"(<m(?:sub|sup|subsup)>)(<mo minsize[^>]*>[^<]*</mo>)")
 
 
 def convert(node: nodes.Element, displaystyle: bool) -> str:
     """The MathML of a formula, or a warning that names its place."""
     try:
-        return CONVERTER.convert_with_local_state(
+        made = CONVERTER.convert_with_local_state(
             node.astext(), displaystyle=displaystyle
         )
+        return SCRIPTED.sub(r"\1<mrow>\2</mrow>", made)
     except LatexError as error:
         LOGGER.warning("%s in the formula %r", error, node.astext(), location=node)
         return ""
+
+
+def glue(formula: nodes.math) -> None:
+    """Keep a formula and the punctuation behind it on one line.
+
+    A browser may break a line on either side of a formula, also before a comma.
+    """
+    behind = formula.next_node(descend=False, siblings=True)
+    mark = PUNCTUATION.match(behind) if isinstance(behind, nodes.Text) else None
+    if not mark or len(formula.astext()) > LONG:  # a long one scrolls on a phone
+        return
+    parent, place = formula.parent, formula.parent.index(formula)
+    glued = nodes.inline("", "", formula, nodes.Text(mark[0]), classes=["glued"])
+    parent[place : place + 2] = [glued, nodes.Text(behind[mark.end() :])]
+
+
+class GluePunctuation(SphinxPostTransform):
+    """Glue punctuation to the formulas of a page."""
+
+    default_priority = 900
+    formats: ClassVar = ("html",)
+
+    def run(self, **_kwargs: Any) -> None:
+        """Look at every formula within a sentence."""
+        for formula in list(self.document.findall(nodes.math)):
+            glue(formula)
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
@@ -51,7 +85,8 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the renderer."""
+    """Register the renderer, and what is done to the formulas before."""
+    app.add_post_transform(GluePunctuation)
     app.add_html_math_renderer(
         "mathml",
         inline_renderers=(visit_math, None),

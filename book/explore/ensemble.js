@@ -11,7 +11,7 @@ const parameters = {
   p: { label: "p, to drop a channel (trained with 0.3)", value: 0.3, min: 0, max: 0.9, step: 0.05 },
   mask: { value: "111111111111", pattern: /^[01]{12}$/ },
   draw: { label: "draw", value: 0, min: 0, max: 9999, step: 1 },
-  relu: { label: "Two units", value: "on", options: { on: "with ReLU", off: "without ReLU" } },
+  relu: { label: "The unit v", value: "on", options: { on: "with ReLU", off: "without ReLU" } },
 };
 
 /** @param {ArrayLike<number>} logits */
@@ -178,13 +178,13 @@ function render(place) {
       ["loss of the geometric mean, never more", loss(values.geometric)],
       ["loss of one pass: nothing bounds it", loss(values.plain)],
     ]);
-    const two = twoUnits(p, relu === "on");
+    const two = twoUnits(0.5, relu === "on");
     units.show(two);
     law.textContent = `one pass − geometric mean = ${fixed(two.plain, 3)} − ${fixed(two.geometric, 3)} = ${fixed(two.plain - two.geometric, 3)}`;
     const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;
     label(chart.el, `Histogram of all 4,096 thinned nets, each as often as its mask. ${text}`);
-    label(small.el, `Two units ${relu === "on" ? "with" : "without"} ReLU: one pass ${fixed(two.plain, 3)}, geometric mean ${fixed(two.geometric, 3)}.`);
-    return `${text} Two units: ${law.textContent}.`;
+    label(small.el, `The unit v ${relu === "on" ? "with" : "without"} ReLU: one pass ${fixed(two.plain, 3)}, geometric mean ${fixed(two.geometric, 3)}.`);
+    return `${text} The unit v: ${law.textContent}.`;
   }
   el.append(
     input("photo"),
@@ -196,13 +196,13 @@ function render(place) {
         h("div", { class: "heads", role: "group", "aria-label": "Channels" }, heads),
         box("buttons", button("Draw a net", draw)), table.el)),
     box("columns",
-      h("div", {}, heading("A value v: 1 without a mask; 0 or 1/q with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
+      h("div", {}, heading("The unit v, p = 0.5: 1 without a mask; 0 or 2 with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
         input("relu"), law),
       h("div", {}, small.el, units.list)),
   );
   finish(place, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
-    ["No ReLU", "p = 0.5: where have one pass and the geometric mean gone, and why?", { relu: "off", p: 0.5 }],
+    ["No ReLU", "Where have one pass and the geometric mean of the unit v gone, and why?", { relu: "off" }],
   ]);
 }
 

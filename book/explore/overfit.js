@@ -14,7 +14,7 @@ const parameters = {
 
 const mean = (values) => sumOf(values) / values.length;
 
-/** The trainings of a setting: by seed, then [training labels given back, new photographs
+/** The trainings of a setting: by seed, then [right labels given back, new photographs
  * right, wrong labels learnt by heart], then by epoch; the last of the three only where
  * labels are wrong. @param {any} data @param {{method: string, p: number, labels: string}} state
  * @returns {number[][][]} */
@@ -37,7 +37,7 @@ export const count = (answers, given, real) => ({
   right: answers.filter((a, i) => a === real[i]).length,
 });
 
-const WORDS = ["training labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
+const WORDS = ["right labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
 
 function render(place) {
   const { model, el, table, formula, input, read } = begin(place, parameters);
@@ -65,13 +65,14 @@ function render(place) {
       const there = c < now.length;
       trace(seeds, there ? runs.map((run) => line(run[c])).join("") : "");
       trace(middle, there ? line(data.epochs.map((_, i) => mean(runs.map((run) => run[c][i])))) : "");
-      trace(start, there ? ring(chart.x(30), chart.y(before[c].mean), 4) : "");
+      trace(start, there ? ring(chart.x(30) - 5 * c, chart.y(before[c].mean), 4) : "");
       key.children[c].hidden = !there;
     });
-    const [price, gain] = [before[0].mean - now[0].mean, now[1].mean - before[1].mean];
-    formula.replaceChildren(
-      h("span", {}, "price: ", `${fixed(before[0].mean)} − ${fixed(now[0].mean)} = `, h("b", {}, fixed(price)), " of the training labels given up"),
-      h("span", {}, "gain: ", `${fixed(now[1].mean)} − ${fixed(before[1].mean)} = `, h("b", {}, fixed(gain)), " on new photographs"));
+    const change = (title, c) =>
+      h("span", {}, `${title}: ${WORDS[c]} ${fixed(before[c].mean)} → `, h("b", {}, fixed(now[c].mean)));
+    const gain = now[1].mean - before[1].mean;
+    formula.replaceChildren(...(now[2] ? [change("wanted", 2)] : []), change("price", 0),
+      h("span", {}, "gain on new photographs: ", h("b", {}, `${gain > 0 ? "+" : ""}${fixed(gain)}`)));
     table.show([
       ["", "now (no dropout)"],
       ...now.map(({ mean: m }, c) => ([WORDS[c], `${fixed(m)} (${fixed(before[c].mean)})`])),

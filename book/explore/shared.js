@@ -21,7 +21,7 @@ import { times } from "./laws.js";
 export const NAMES = { element: "element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
 export const METHOD = {
   label: "What falls together",
-  options: { element: "one value", channel: "a map", block: "a block", path: "a sample’s branch" },
+  options: { element: "one value", channel: "a map", block: "a block", path: "all maps of a sample" },
 };
 
 /** Set attributes, listeners ("onclick") and children. Classes get "explore-" in front.
@@ -359,7 +359,7 @@ export function axes(across, up, title, height = 150, left = 30) {
 export function histogram(ticks, title) {
   const chart = axes(ticks, PLAIN, title, 110, 12);
   const [bars, asked, dots, now] = paths(chart.el, "bar", "asked", "dots", "now");
-  const peak = svg("text", { "text-anchor": "middle" });
+  const peak = svg("text", { class: "peak", "text-anchor": "middle" });
   chart.el.append(peak);
   const { x, el } = chart;
   const height = chart.y(0);

@@ -32,8 +32,21 @@ GROUPS = {  # as the module names them, and as the study does
     "path": "path, constant",
 }
 RATES = [0.1, 0.2, 0.3, 0.4, 0.5]
-COLUMNS = ("train_accuracy", "validation_accuracy", "memorised")
+COLUMNS = ("fitted", "validation_accuracy", "memorised")
 SEED, PHOTOS = 100, 12
+
+
+def add_fitted(history: dict[str, Any], wrong: float) -> None:
+    """Add the share of the right labels that is given back.
+
+    Of all labels a net gives back, ``wrong * memorised`` are wrong ones.
+    """
+    history["fitted"] = [
+        (given - wrong * (memorised or 0)) / (1 - wrong)  # None: no label is wrong
+        for given, memorised in zip(
+            history["train_accuracy"], history["memorised"], strict=True
+        )
+    ]
 
 
 def curves() -> dict[str, dict[str, list[list[list[int]]]]]:
@@ -50,6 +63,8 @@ def curves() -> dict[str, dict[str, list[list[list[int]]]]]:
         ]
         rows.sort(key=lambda row: row["seed"])
         assert [row["seed"] for row in rows] == [0, 1, 2]
+        for row in rows:
+            add_fitted(histories[row["run"]], row["config"]["label_noise"])
         columns = COLUMNS if noise else COLUMNS[:2]
         return [
             [[round(1000 * v) for v in histories[row["run"]][key]] for key in columns]
@@ -121,8 +136,8 @@ def draw(data: dict[str, Any], rate: int = 2) -> str:
     """The SVG: what SpatialDropout changes, mean of three; colours are the page's."""
     text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
     kept, dropped = "var(--fig-kept, #0072b2)", "var(--fig-dropped, #b34e00)"
-    words = ("training labels given back", "new photographs named rightly")
-    words += ("wrong labels learnt by heart",)
+    words = ("price: right labels given back", "gain: new photographs named rightly")
+    words += ("wanted: wrong labels learnt by heart",)
     titles = {
         "noisy": "A fifth of the labels is wrong",
         "clean": "All labels are right",
@@ -138,7 +153,7 @@ def draw(data: dict[str, Any], rate: int = 2) -> str:
             f'style="fill: {text}">{title}</text>'
         )
         y += 28
-        for word, column in zip(words, range(len(COLUMNS)), strict=True):
+        for column in (2, 0, 1):  # what it is for, what it costs, what it brings
             runs = [data["runs"][labels]["channel"][k] for k in (0, rate)]
             if column >= len(runs[0][0]):
                 continue
@@ -147,7 +162,8 @@ def draw(data: dict[str, Any], rate: int = 2) -> str:
             )
             a, b = (10 + 480 * value for value in (before, after))
             lines += [
-                f'<text x="10" y="{y}" font-size="16" style="fill: {muted}">{word}: '
+                f'<text x="10" y="{y}" font-size="16" style="fill: {muted}">'
+                f"{words[column]} "
                 f'<tspan style="fill: {text}">{before:.2f} → '
                 f'<tspan font-weight="700">{after:.2f}</tspan></tspan></text>',
                 f'<path d="M10 {y + 18}H490" style="fill: none; stroke: {muted}; '

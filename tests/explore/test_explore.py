@@ -164,7 +164,6 @@ def training_cases() -> list[dict[str, object]]:
     """The ends of the trainings that the rows of the study have, setting by setting."""
     groups = {"element": "element", "channel": "spatial", "block": "block"}
     groups["path"] = "path, constant"
-    metrics = ("train_accuracy", "validation_accuracy", "memorised")
     study = load_study(ROOT / "book" / "results" / "plans" / "choose.toml")
     cases = []
     for (method, group), (labels, noise), tenths in itertools.product(
@@ -176,7 +175,13 @@ def training_cases() -> list[dict[str, object]]:
             if row["config"]["label_noise"] == noise
             and row["config"]["p"] == tenths / 10
         ]
-        values = [[row["metrics"][m] for row in chosen] for m in metrics]
+        found = [row["metrics"] for row in chosen]
+        wrong = [m["memorised"] if noise else 0.0 for m in found]
+        fitted = [
+            (m["train_accuracy"] - noise * share) / (1 - noise)
+            for m, share in zip(found, wrong, strict=True)
+        ]
+        values = [fitted, [m["validation_accuracy"] for m in found], wrong]
         ends = [[sum(v) / 3, min(v), max(v)] for v in values[: 3 if noise else 2]]
         setting = {"method": method, "labels": labels, "p": tenths / 10}
         cases.append({**setting, "ends": ends, "runs": len(chosen)})
