@@ -89,6 +89,7 @@ def four_nets() -> list[tuple[tuple[float, float], float, float]]:
 
 def four_masks(*, averages: bool = True) -> str:
     """Four masks and their nets, and perhaps what one makes of the four."""
+    fell = "four-masks-fell" if averages else "four-nets-fell"  # both on one page
     left, width = 222, 206  # of the axis
 
     def signed(value: float) -> str:
@@ -99,7 +100,7 @@ def four_masks(*, averages: bool = True) -> str:
         for k, value in enumerate(added):
             square = box(10 + 46 * k, y, 40, 32)
             if not value:
-                lines.append(shape(square, fill="url(#fell)", stroke=DROPPED))
+                lines.append(shape(square, fill=f"url(#{fell})", stroke=DROPPED))
                 continue
             where = 30 + 46 * k, y + 21
             lines.append(shape(square, fill=KEPT))
@@ -125,7 +126,7 @@ def four_masks(*, averages: bool = True) -> str:
     nets = four_nets()
     one_pass = sigmoid(sum(CONTRIBUTIONS))
     lines = [
-        hatching("fell"),
+        hatching(fell),
         text(10, 20, "channels", bold=True),
         text(112, 20, "how", bold=True),
         text(112, 38, "likely", bold=True),
