@@ -52,3 +52,10 @@ def assert_found(report, total, expected):
     for name, words in expected.items():
         assert words in report.diagnoses[name], report
     assert str(report).startswith(f"public checks {total - len(expected)}/{total}")
+
+
+def assert_stopped(report, total, words):
+    """One fault that leaves nothing to say for the checks behind it."""
+    assert report.total == total and report.passed == 0, report
+    (diagnosis,) = set(report.diagnoses.values())
+    assert words in diagnosis, report
