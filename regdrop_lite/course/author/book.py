@@ -147,7 +147,9 @@ def _relink(course: Course, to: Callable[[Page, str, str], str]) -> None:
     What is no page of the book is linked on the site; an anchor that the book does not
     have is left out.
     """
-    known = {p.name: {t["id"] for t in p.article.select("[id]")} for p in course.pages}
+    known = {
+        p.name: {str(t["id"]) for t in p.article.select("[id]")} for p in course.pages
+    }
     for page in course.pages:
         for link in page.article.select("a[href]"):
             parts = urlsplit(str(link["href"]))

@@ -233,7 +233,7 @@ def _watched(net: nn.Module) -> Iterator[dict[str, Tensor]]:
     """What goes into the parts of the net, and out of them."""
     seen: dict[str, Tensor] = {}
 
-    def hook(name: str, args: Any, output: Tensor) -> None:
+    def hook(name: str, args: Any, output: Any) -> None:
         seen[f"{name} in"], seen[f"{name} out"] = args[0].detach(), output.detach()
 
     handles = []
