@@ -108,7 +108,7 @@ function render(place) {
   );
   finish(place, show, [
     ["Right labels", "p = 0.2: the price is still paid. What does one get for it? Compare with how far trainings differ.", { labels: "clean", p: 0.2 }],
-    ["Too much", "p = 0.5: no wrong label is learnt. Why are new photographs named worse than at 0.2?", { labels: "noisy", p: 0.5 }],
+    ["Too much", "p = 0.5: hardly a wrong label is learnt. Why are new photographs named worse than at 0.2?", { labels: "noisy", p: 0.5 }],
   ]);
 }
 

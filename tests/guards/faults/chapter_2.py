@@ -4,6 +4,7 @@ from faults import Fault
 
 MAIN = "02_implicit_ensembles"
 CLAIMS = "02b_implicit_ensembles_claims"
+NOISE = "02c_implicit_ensembles_noise"
 ENSEMBLES = "course/ensembles.py"
 PREDICTIONS = "course/measures/predictions.py"
 FLATNESS = "course/measures/flatness.py"
@@ -15,7 +16,7 @@ FAULTS = [
         "_product.py",
         "weights = keep.to(input.dtype) * scale",
         "weights = keep.to(input.dtype)",
-        CLAIMS,
+        NOISE,
         "the mean is kept",
     ),
     Fault(
@@ -23,7 +24,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    return input + (keep / (1.0 - p) - 1.0)\n",
-        CLAIMS,
+        NOISE,
         "mask noise grows with x",
     ),
     Fault(
@@ -31,7 +32,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    keep[:, 1::2] = keep[:, ::2]\n",
-        MAIN,
+        NOISE,
         "the noise of channel dropout",
         cell="the noise of",
     ),
@@ -40,7 +41,7 @@ FAULTS = [
         "drop_path.py",
         KEEP,
         KEEP + "    keep = torch.cat([keep, keep.roll(1, 0)], dim=1)\n",
-        MAIN,
+        NOISE,
         "the noise of path dropout",
         cell="the noise of",
     ),
@@ -49,7 +50,7 @@ FAULTS = [
         "_block_mask.py",
         "return torch.exp(table * -miss)",
         "return torch.full_like(table, 1.0 / (1.0 - blocks.p))",
-        MAIN,
+        NOISE,
         "the noise of block dropout",
         cell="the noise of",
     ),
@@ -58,7 +59,7 @@ FAULTS = [
         ENSEMBLES,
         "(p / (1 - p))",
         "(p * (1 - p))",
-        MAIN,
+        NOISE,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -66,7 +67,7 @@ FAULTS = [
         ENSEMBLES,
         "-together - 1",
         "-together",
-        MAIN,
+        NOISE,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -74,7 +75,7 @@ FAULTS = [
         ENSEMBLES,
         "(value < place + block)",
         "(value < place + block - 1)",
-        MAIN,
+        NOISE,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -82,7 +83,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.block_diag(*[one] * channels)",
         "one.repeat(channels, channels)",
-        MAIN,
+        NOISE,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -90,7 +91,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.where(keep == 1, 1 - drop, drop)",
         "torch.where(keep == 1, drop, 1 - drop)",
-        CLAIMS,
+        NOISE,
         "stacking keeps the mean",
     ),
     Fault(
@@ -123,7 +124,7 @@ FAULTS = [
         ENSEMBLES,
         "* mask[:, None] * scale",
         "* mask[:, None]",
-        CLAIMS,
+        NOISE,
         "one hidden layer: exact",
     ),
     Fault(
@@ -131,7 +132,7 @@ FAULTS = [
         ENSEMBLES,
         "keep.split(widths, dim=1)",
         "[keep[:, : widths[0]]] * len(widths)",
-        CLAIMS,
+        NOISE,
         "linear: exact",
     ),
     Fault(
