@@ -114,6 +114,18 @@ def expected_errors(p, w, xs, ys=(0.7, -1.3)):
     return total - sum((y - x * w) ** 2 for x, y in zip(xs, ys, strict=True))
 
 
+def sum_of_three(g, u):
+    """By listing the two places of a block, each with its coin."""
+    kept = [1 - g, (1 - g) ** 2, 1 - g]  # the ends, and the middle between them
+
+    def total(empty):
+        left, right = empty
+        values = (left, left * right, right)
+        return sum(u * m / q for m, q in zip(values, kept, strict=True))
+
+    return spread([g, g], total)
+
+
 def whole_variance(m, v, p):
     pairs = [
         (weight / 2, (m + sign * math.sqrt(v)) * mask[0] / (1 - p))
@@ -162,6 +174,7 @@ OTHER_WAYS = {
     ),
     "same-channels": lambda c, p: sum(w * w for _, w in masks([p] * c)),
     "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
+    "line-of-three": sum_of_three,
     "whole-variance": whole_variance,
     "penalty": lambda a, b, w, p: expected_errors(p, w, (a, b)),
     "mean-loss": lambda a, b: math.log((a + b) / 2 / math.sqrt(a * b)),
@@ -455,7 +468,7 @@ def test_an_exam_on_the_main_pages_alone(tmp_path, monkeypatch, capsys):
     out = ["--out", str(tmp_path), "--seed", "3", "--chapter", "1"]
     exam.main([*out, "--choice", "6", "--main"])
     text = (tmp_path / "exam_1_seed_3_answers.md").read_text(encoding="utf-8")
-    asked = set(re.findall(r"objective (\d\.\d), ", text))
+    asked = set(re.findall(r"objective (\d\.\d+), ", text))
     assert asked <= {"1.1", "1.2", "1.3", "1.4", "1.5"} and len(asked) > 2
     exam.main([*out, "--choice", "8"])
     text = (tmp_path / "exam_1_seed_3_answers.md").read_text(encoding="utf-8")

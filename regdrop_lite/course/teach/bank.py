@@ -103,7 +103,7 @@ class Level(_Model):
 
 class _Question(_Model):
     id: Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+)*$")]
-    objective: Annotated[str, StringConstraints(pattern=r"^\d\.\d$")]
+    objective: Annotated[str, StringConstraints(pattern=r"^\d\.\d+$")]
     public: bool
     text: Text
 

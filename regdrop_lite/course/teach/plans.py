@@ -41,7 +41,7 @@ MINUTES_AN_ITEM = 2
 """What a question of a quiz takes in class, with the talk about it."""
 
 CLOSING = re.compile(r"Take away|What this (chapter|page) does not show")
-OBJECTIVE = re.compile(r"^- \*\*(\d\.\d)\*\* (.*?)(?=^- \*\*|^\s*$)", re.M | re.S)
+OBJECTIVE = re.compile(r"^- \*\*(\d\.\d+)\*\* (.*?)(?=^- \*\*|^\s*$)", re.M | re.S)
 EXERCISE = re.compile(
     r"^## (?P<heading>[^\n]+)\n+:+\{exercise\}[^\n]*\n:label: (?P<label>\S+)"
     r".*?\*Objectives? (?P<objectives>[\d., and]+) ·[^*]*?(?P<minutes>\d+) minutes\*",
@@ -153,7 +153,7 @@ class Course:
                         match["label"],
                         match["heading"],
                         int(match["minutes"]),
-                        tuple(re.findall(r"\d\.\d", match["objectives"])),
+                        tuple(re.findall(r"\d\.\d+", match["objectives"])),
                         tuple(name for name in named if f"*{name}*" in task),
                     )
         course = cls(titles, needs, objectives, tuple(sections), exercises, banks)

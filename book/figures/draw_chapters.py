@@ -1,6 +1,6 @@
-"""Draw the diagrams of chapter 2: masks and nets, inputs, what falls together, valleys.
+"""Draw the diagrams of chapters 2 and 3.
 
-Run ``python book/figures/draw_ensembles.py`` from the root of the repository after a
+Run ``python book/figures/draw_chapters.py`` from the root of the repository after a
 change; a test compares the stored files, beside this script, with what it makes. Their
 colours are those of the page.
 """
@@ -295,9 +295,58 @@ def valleys() -> str:
     return svg(294, *lines)
 
 
+# --- a branch that is closed ----------------------------------------------------------
+
+
+def closed_branch() -> str:
+    """A residual block with the coin of DropPath, kept and dropped."""
+    lines = [hatching("closed-branch-fell")]
+
+    def wire(data: str, *, gone: bool = False) -> str:
+        more = "stroke-width: 2" + ("; stroke-dasharray: 3 4" if gone else "")
+        return shape(data, stroke=MUTED if gone else TEXT, more=more)
+
+    cases = (
+        ("kept", "probability q", "× 1/q", False),
+        ("dropped", "probability p", "× 0", True),
+    )
+    for k, (title, chance, factor, gone) in enumerate(cases):
+        left = 6 + 246.0 * k
+        skip, branch = left + 24, left + 146
+        lines += [
+            text(left, 20, title, 17, bold=True),
+            text(left, 40, f"with {chance}", fill=MUTED),
+            text(skip - 5, 66, "x"),
+            wire(line(skip, 74, skip, 332)),
+            wire(f"M{skip:g} 90H{branch:g}V108", gone=gone),
+            text(skip + 8, 205, "skip", 14, fill=MUTED),
+        ]
+        for row, words in enumerate(("3 × 3, norm", "ReLU", "3 × 3, norm", factor)):
+            y = 108.0 + 48 * row
+            area = box(branch - 62, y, 124, 32)
+            paint = "url(#closed-branch-fell)" if gone else KEPT
+            lines.append(shape(area, fill=paint, stroke=DROPPED if gone else KEPT))
+            if gone:
+                wide = 8 * len(words) + 8
+                lines.append(shape(box(branch - wide / 2, y + 6, wide, 20), fill=PAPER))
+            ink = TEXT if gone else PAPER
+            lines.append(text(branch, y + 21, words, fill=ink, anchor="middle"))
+            lines.append(wire(line(branch, y + 32, branch, y + 48), gone=gone))
+        lines += [
+            wire(f"M{branch:g} 300V332H{skip + 11:g}", gone=gone),
+            f'<circle cx="{skip:g}" cy="332" r="11" '
+            f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
+            text(skip, 337, "+", anchor="middle"),
+            wire(line(skip, 343, skip, 362)),
+            text(left, 382, "y = x" if gone else "y = x + F(x) / q", bold=True),
+        ]
+    return svg(392, *lines)
+
+
 def files() -> dict[str, str]:
     """What is stored, by name."""
     return {
+        "closed-branch.svg": closed_branch(),
         "four-masks.svg": four_masks(),
         "four-nets.svg": four_masks(averages=False),
         "inputs.svg": inputs(),
