@@ -27,6 +27,7 @@ from regdrop_lite.course.measures import (
     features,
     filter_normalised_direction,
     gradient_norms,
+    measure_norms_again,
     memorisation,
     monte_carlo,
     occlude,
@@ -598,6 +599,51 @@ def test_gradient_norms_are_those_of_a_training_step(images, labels):
     ]
     assert found == pytest.approx(expected, rel=1e-12)
     assert len(set(found)) == 4
+
+
+def test_norms_measured_again_are_those_of_batches_without_masks(images):
+    model = small_net("spatial", 0.5)
+    before = state(model)
+    again = measure_norms_again(model, images, batch_size=5)
+    assert_untouched(model, before)
+    assert not any(module.training for module in again.modules())
+    first = again.stem.norm
+    with torch.no_grad():
+        seen = [again.stem.conv(part) for part in images.chunk(-(-len(images) // 5))]
+    means = torch.stack([part.mean((0, 2, 3)) for part in seen]).mean(0)
+    variances = torch.stack([part.var((0, 2, 3)) for part in seen]).mean(0)
+    assert torch.allclose(first.running_mean, means, rtol=1e-10)
+    assert torch.allclose(first.running_var, variances, rtol=1e-10)
+    assert [m.momentum for m in again.modules() if isinstance(m, nn.BatchNorm2d)] == [
+        m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2d)
+    ]
+    twice = measure_norms_again(again, images, batch_size=5)
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.buffers(), twice.buffers(), strict=True)
+    )
+
+
+def test_the_shift_of_a_known_net_is_found_and_cured():
+    """Of mean 2 and variance 1, half are dropped: evaluation has a sixth of the variance."""
+    x = 2 + torch.randn(
+        400, 8, 3, 3, dtype=torch.float64, generator=make_generator(0, "x")
+    )
+    torch.manual_seed(0)
+    drop = SpatialDropout2d(0.5)
+    net = nn.Sequential(drop, nn.BatchNorm2d(8, momentum=None, affine=False)).double()
+    for part in x.split(40):
+        net.train()(part)
+    spread = net.eval()(x).var((0, 2, 3))
+    assert (spread < 0.25).all(), "about 1 / 6"
+    cured = measure_norms_again(net, x, batch_size=400)(x).var((0, 2, 3))
+    assert torch.allclose(cured, torch.ones(8).double(), atol=1e-4)
+
+
+def test_norms_that_cannot_be_measured_are_told(images):
+    with pytest.raises(ValueError, match="but Flatten has none"):
+        measure_norms_again(nn.Flatten(), images)
+    with pytest.raises(ValueError, match="at least two, but got 1"):
+        measure_norms_again(small_net(), images[:1])
 
 
 # --- the measures of the study --------------------------------------------------------

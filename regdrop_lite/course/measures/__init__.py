@@ -3,7 +3,8 @@
 * :mod:`~regdrop_lite.course.measures.predictions`: against labels, and their averages;
 * :mod:`~regdrop_lite.course.measures.damage`: what is left when a part is missing;
 * :mod:`~regdrop_lite.course.measures.flatness`: the loss around the parameters;
-* :mod:`~regdrop_lite.course.measures.features`: what the net computes on its way.
+* :mod:`~regdrop_lite.course.measures.features`: what the net computes on its way;
+* :mod:`~regdrop_lite.course.measures.norms`: batch norms, measured without masks.
 
 Most functions give logits or log-probabilities, and ``classification`` judges
 them. They share their words:
@@ -51,6 +52,7 @@ from regdrop_lite.course.measures.flatness import (
     top_eigenvalue,
     top_hessian_eigenvalue,
 )
+from regdrop_lite.course.measures.norms import measure_norms_again
 from regdrop_lite.course.measures.predictions import (
     classification,
     ensemble,
@@ -72,6 +74,7 @@ __all__ = [
     "filter_normalised_direction",
     "gradient_norms",
     "measure",
+    "measure_norms_again",
     "memorisation",
     "monte_carlo",
     "occlude",
