@@ -624,7 +624,7 @@ def test_norms_measured_again_are_those_of_batches_without_masks(images):
 
 
 def test_the_shift_of_a_known_net_is_found_and_cured():
-    """Of mean 2 and variance 1, half are dropped: evaluation has a sixth of the variance."""
+    """Mean 2, variance 1, half dropped: evaluation has a sixth of the variance."""
     x = 2 + torch.randn(
         400, 8, 3, 3, dtype=torch.float64, generator=make_generator(0, "x")
     )
