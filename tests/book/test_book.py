@@ -154,7 +154,7 @@ def test_headings_start_with_one_h1_and_skip_no_level(path):
 def test_cells_are_short(path):
     """At most 20 lines in a cell, folded or not, of at most 88 characters.
 
-    A chapter's page, main or second, shows at most 18 code cells, of at most 15 lines
+    A page of a chapter shows at most 18 code cells, of at most 15 lines
     and 8 in the median. Folded cells (checks) and removed ones (bookkeeping for the
     site) are no steps of the text, and do not count there; but they are run and kept
     up, so that all together are at most 45.
@@ -165,7 +165,7 @@ def test_cells_are_short(path):
         if "nbval-skip" not in tags(cell):
             longest = max(source(cell).splitlines(), key=len)
             assert len(longest) <= 88, longest
-    if path.parent == BOOK and re.match(r"\d\db?_", path.name):
+    if path.parent == BOOK and re.match(r"\d\d[bc]?_", path.name):
         shown = [length(c) for c in cells if FOLDED.isdisjoint(tags(c))]
         median, longest = LONGER.get(path.stem, (MEDIAN, LONGEST))
         assert len(shown) <= MOST_SHOWN
