@@ -70,7 +70,7 @@ def resume(x: float, y: float) -> list[str]:
             half = step - 5
             rate = step if half < 0 else rates[half]
             mask = step if half < 0 else masks[half]
-            left = x + 118 + 36 * step + (26 if half >= 0 and run != "in one go" else 0)
+            left = x + 128 + 35 * step + (26 if half >= 0 and run != "in one go" else 0)
             high = 6 + 5 * rate
             bar = f"M{left:g} {y + 58:g}v{-high}h26v{high}z"
             parts.append(stroke(bar, MASK if rate != step else MUTED, 2.5))
@@ -84,9 +84,9 @@ def resume(x: float, y: float) -> list[str]:
             if wrong:
                 parts.append(stroke(f"M{left + 4:g} {y + 83:g}h18", MASK, 2.5))
         if run != "in one go":
-            parts.append(stroke(f"M{x + 307:g} {y + 8:g}v74", TEXT, 3))
+            parts.append(stroke(f"M{x + 312:g} {y + 8:g}v74", TEXT, 3))
         y += 96
-    parts.append(text(x + 307, y + 14, "stopped, stored, built anew", MUTED, MIDDLE))
+    parts.append(text(x + 312, y + 14, "stopped, stored, built anew", MUTED, MIDDLE))
     return parts
 
 
