@@ -35,8 +35,8 @@ FIRST, SECOND = range(5), range(5, 10)
 RUNS = {
     "in one go": (SECOND, SECOND),
     "all states": (SECOND, SECOND),
-    "no ramp": (FIRST, SECOND),
-    "no generator": (SECOND, FIRST),
+    "ramp lost": (FIRST, SECOND),
+    "masks lost": (SECOND, FIRST),
 }
 
 # Four samples on each of two ranks: the dropped ones, by the seeds of the masks.
