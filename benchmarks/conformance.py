@@ -513,6 +513,20 @@ def turned(stored: dict[str, Any], new: dict[str, Any]) -> str:
     return "\n".join([*text, "", *versions]) + "\n"
 
 
+def what_is_wrong_with(code: str) -> str:
+    """Why ``code`` makes no layer at all; empty if it does."""
+    names: dict[str, Any] = {"torch": torch}
+    try:
+        filled = code.format(p=0.1, k=3)
+    except (IndexError, KeyError, ValueError) as error:
+        return f"may hold {{p}} and {{k}}, and other braces doubled; came {error!r}"
+    try:
+        exec(filled, names)
+    except Exception as error:  # whatever the code raises is what is told
+        return f"raises {type(error).__name__}: {error}"
+    return "" if callable(names.get("layer")) else "has to make a layer: `layer = ...`"
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -533,6 +547,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     layers = LAYERS
     if chosen.code:
+        fault = what_is_wrong_with(chosen.code)
+        if fault:
+            parser.error(f"--code {fault}")
         layers = [Layer("layer", "torch", chosen.kind, chosen.code)]
     result = suite(layers)
     for cell in result["cells"]:

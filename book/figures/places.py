@@ -1,4 +1,4 @@
-"""Draw where a mask stands, in six kinds of nets, and the order of a recipe's steps.
+"""Draw where a mask stands, in six kinds of nets.
 
 Run ``python book/figures/places.py`` from the root of the repository after a change; a
 test compares the stored files with what this script makes. The colours are those of the
@@ -139,32 +139,6 @@ def frozen(x: float, y: float) -> list[str]:
     return parts
 
 
-# What is done before a stopped training goes on, and with what.
-STEPS = {
-    "build": "the net, the optimizer",
-    "swap": "replace_layers(…, fill=True)",
-    "audit": "until no warning is left",
-    "ramp": "LinearRamp, from “present”",
-    "load": "net, optimizer, ramp",
-    "generators": "their states, last of all",
-}
-
-
-def order(x: float, y: float) -> list[str]:
-    """The steps from top to bottom; the last one, which must be the last, is thick."""
-    parts = []
-    for step, words in STEPS.items():
-        last = step == list(STEPS)[-1]
-        parts += box(x, y, 150, step)
-        parts.append(text(x + 170, y + 22, words))
-        if last:
-            parts.append(stroke(f"M{x:g} {y:g}h150v{BOX}h-150z", TEXT, 3))
-        else:
-            parts.append(arrow(x + 75, y + BOX, y + LINE))
-        y += LINE
-    return parts
-
-
 def svg(height: int, *parts: list[str]) -> str:
     """A picture of these parts."""
     lines = [
@@ -193,7 +167,6 @@ def draw() -> dict[str, str]:
             block(290, 24, "Frozen BatchNorm"),
             frozen(290, 24 + 14 + 24 + 4 * LINE + 40),
         ),
-        "order.svg": svg(290, order(40, 10)),
     }
 
 

@@ -1,9 +1,6 @@
 """Look at a model at work: which layers drop, what, how much, and where."""
 
-import inspect
 import json
-import random
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,11 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from regdrop_lite._checks import check_dim, check_whole
-from regdrop_lite.drop_layer import DropLayer
 from regdrop_lite.tools._find import (
     Kinds,
     drop_layers,
@@ -26,16 +20,9 @@ from regdrop_lite.tools._find import (
     rate_of,
     told_of_plain_lists,
 )
-from regdrop_lite.tools._masks import (
-    Call,
-    Masks,
-    as_call,
-    first_of,
-    numpy_state,
-    probe,
-    rng_state,
-    set_rng_state,
-)
+from regdrop_lite.tools._functions import Functions
+from regdrop_lite.tools._masks import Call, Masks, as_call, first_of, probe, tensors_in
+from regdrop_lite.tools._restored import Before, restored
 from regdrop_lite.tools._structure import Graph
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
@@ -157,7 +144,8 @@ def audit(
     - samples: the model is run with twice the batch. The dimension of a layer's input
       that doubles is that of the samples; if the model does not take it, dimension 0.
 
-    Warnings are given for a layer that is never called; that stays in evaluation mode
+    Warnings are given for a layer that is never called, and whose rate no function of
+    its module takes; that stays in evaluation mode
     in training; that works in evaluation (the random numbers of the model as a whole
     are looked at too); that drops time steps or windows instead of samples; that stands
     on the skip, or drops whole samples where nothing goes around; that has one mask for
@@ -191,8 +179,8 @@ def audit(
         raise ValueError(
             f"{type(model).__name__} has no layer that drops: name its class by also="
         )
-    args, kwargs = _as_arguments(inputs)
-    tensors = [x for x in _tensors((args, kwargs)) if x.dim()]
+    call = _as_arguments(inputs)
+    tensors = [x for x in tensors_in(call) if x.dim()]
     if not tensors:
         raise ValueError(
             "expected inputs with a tensor of samples: a tensor, a tuple of arguments "
@@ -200,9 +188,8 @@ def audit(
         )
     batch_dim = check_dim(batch_dim, "batch_dim", tensors[0])
     samples = tensors[0].shape[batch_dim]
-    with _restored(model, (args, kwargs)) as before:
-        work = _Audit(model, layers, args, kwargs, draws, batch_dim, samples, before)
-        return work.result()
+    with restored(model, call) as before:
+        return _Audit(model, layers, call, draws, batch_dim, samples, before).result()
 
 
 class _Audit:
@@ -210,16 +197,14 @@ class _Audit:
         self,
         model: nn.Module,
         layers: dict[str, nn.Module],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        inputs: "_Arguments",
         draws: int,
         batch_dim: int,
         samples: int,
-        before: "_Before",
+        before: Before,
     ) -> None:
-        self.before = before
         self.model, self.layers = model, layers
-        self.args, self.kwargs = args, kwargs
+        self.inputs, self.before = inputs, before
         self.draws, self.batch_dim, self.size = draws, batch_dim, samples
         self.rows = {
             name: Row(name, f"{type(m).__module__.split('.')[0]}.{type(m).__name__}", p)
@@ -233,15 +218,11 @@ class _Audit:
         self.evaluation()
         self.ranks(self.training())
         if self.size == 1:
-            self.warn(
-                "",
-                "one sample: a mask that all samples share is not seen; give two",
-            )
+            self.warn("", "one sample: a mask that all share is not seen; give two")
         if self.outside:
             self.warn("", told_of_plain_lists(self.outside))
-        rates = [row.asked for row in self.rows.values()]
-        if all(p == 0.0 for p in rates):
-            self.warn("", "no layer drops: all rates are 0")
+        if all(row.asked == 0.0 for row in self.rows.values()):
+            self.warn("", "no layer drops: all rates are 0; a ramp may begin there")
         empty = [place.name for place in places(self.model) if place.is_empty]
         if empty:
             self.warn(
@@ -262,14 +243,11 @@ class _Audit:
     def evaluation(self) -> None:
         self.model.eval()
         tags: dict[str, list[Any]] = {name: [] for name in self.layers}
-        shapes: dict[str, list[torch.Size]] = {name: [] for name in self.layers}
         earlier: dict[str, Tensor] = {}
 
-        def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = first_of(args, kwargs)
+        def before(name: str, x: Any, _: Call | str) -> None:
             if isinstance(x, Tensor):
                 earlier[name] = x.detach().clone()  # layers may work in place
-                shapes[name].append(x.shape)
 
         def after(name: str, output: Any) -> Any:
             if not isinstance(output, Tensor):
@@ -281,20 +259,19 @@ class _Audit:
             tags[name].append(output.grad_fn)
             return output
 
-        args, kwargs = _map(self.args, _leaf), _map(self.kwargs, _leaf)
         with _hooks(self.layers, before, after), torch.enable_grad():
-            outputs = list(_tensors(self.call(args, kwargs)))
+            outputs = list(tensors_in(self.call(_map(self.inputs, _leaf))))
         graph = Graph(outputs)
         weights = {id(p) for p in self.model.parameters()}
         for name, row in self.rows.items():
-            found = [graph.place(tag, weights) for tag in tags[name]]
-            row.place = ", ".join(dict.fromkeys(found)) or "unknown"
-            norms = [graph.norm(tag) for tag in tags[name]]
-            row.norm = ", ".join(dict.fromkeys(norms)) or "unknown"
+            found = dict.fromkeys(graph.place(tag, weights) for tag in tags[name])
+            row.place = ", ".join(found) or "unknown"
+            norms = dict.fromkeys(graph.norm(tag) for tag in tags[name])
+            row.norm = ", ".join(norms) or "unknown"
             if row.active_in_eval:
                 self.warn(name, "works in evaluation: its output is not its input")
         self.random_in_evaluation()
-        self.axes = self.batch_axes(shapes)
+        self.axes = self.batch_axes()
 
     def random_in_evaluation(self) -> None:
         """Whether two passes with other random numbers differ."""
@@ -302,7 +279,7 @@ class _Audit:
         with torch.no_grad(), self.watch() as seen:
             for seed in (0, 1):
                 torch.manual_seed(seed)
-                runs.append(list(_tensors(self.call(self.args, self.kwargs))))
+                runs.append(list(tensors_in(self.call(self.inputs))))
         for where, what in seen:
             self.warn(where, f"{what} works in evaluation")
         named = seen or any(row.active_in_eval for row in self.rows.values())
@@ -311,31 +288,34 @@ class _Audit:
                 "", "the output in evaluation is random, but no layer here is the cause"
             )
 
-    def batch_axes(self, shapes: dict[str, list[torch.Size]]) -> dict[str, int | None]:
+    def batch_axes(self) -> dict[str, int]:
         """For each layer the dimension of its input that doubles with the batch."""
-        doubled: dict[str, list[torch.Size]] = {name: [] for name in self.layers}
 
-        def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = first_of(args, kwargs)
-            if isinstance(x, Tensor):
-                doubled[name].append(x.shape)
+        def shapes(inputs: _Arguments) -> dict[str, torch.Size]:
+            found: dict[str, torch.Size] = {}
+
+            def before(name: str, x: Any, _: Call | str) -> None:
+                if isinstance(x, Tensor):
+                    found.setdefault(name, x.shape)
+
+            with torch.no_grad(), _hooks(self.layers, before):
+                self.call(inputs)
+            return found
 
         def twice(x: Tensor) -> Tensor:
             has_samples = x.shape[self.batch_dim : self.batch_dim + 1] == (self.size,)
             return torch.cat([x, x], self.batch_dim) if has_samples else x
 
-        axes: dict[str, int | None] = dict.fromkeys(self.layers)
         try:
-            with torch.no_grad(), _hooks(self.layers, before):
-                self.call(_map(self.args, twice), _map(self.kwargs, twice))
+            one, two = shapes(self.inputs), shapes(_map(self.inputs, twice))
         except Exception:  # whatever a model says that takes no other batch
-            return axes
-        for name in self.layers:
-            for one, two in zip(shapes[name][:1], doubled[name][:1], strict=False):
-                pairs = enumerate(zip(one, two, strict=False))
-                grown = [d for d, (a, b) in pairs if b == 2 * a]
-                if len(grown) == 1:
-                    axes[name] = grown[0]
+            return {}
+        axes = {}
+        for name in one.keys() & two.keys():
+            pairs = enumerate(zip(one[name], two[name], strict=False))
+            grown = [d for d, (a, b) in pairs if b == 2 * a]
+            if len(grown) == 1:
+                axes[name] = grown[0]
         return axes
 
     # --------------------------------------------------------------------- training
@@ -346,27 +326,25 @@ class _Audit:
         calls: dict[str, Call | str] = {}
         modes = {name: layer.training for name, layer in self.layers.items()}
 
-        def before(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            row = self.rows[name]
-            row.calls += 1
-            if name not in calls:
-                calls[name] = as_call(args, kwargs)
-                x = first_of(args, kwargs)
-                if isinstance(x, Tensor):
-                    row.shape = list(x.shape)
+        def before(name: str, x: Any, call: Call | str) -> None:
+            self.rows[name].calls += 1
+            if calls.setdefault(name, call) is call and isinstance(x, Tensor):
+                self.rows[name].shape = list(x.shape)
 
         watch = self.watch()
         with torch.no_grad(), _hooks(self.layers, before), watch as seen:
-            self.call(self.args, self.kwargs)
+            self.call(self.inputs)
+        rows = self.rows.values()
+        taken = {row.name: use for row in rows for use in seen if _takes(row, *use)}
         for where, what in seen:
-            self.warn(where, f"calls {what}: this is no layer and not in the table")
+            if (where, what) not in taken.values():
+                self.warn(where, f"calls {what}: this is no layer and not in the table")
         for name, row in self.rows.items():
-            if row.calls == 0 and row.asked != 0.0:
-                self.warn(
-                    name,
-                    "never called: it drops nothing"
-                    + (", though a function may use its rate" if seen else ""),
-                )
+            if name in taken:
+                row.falls = f"? (by {taken[name][1]})"
+            elif row.calls == 0 and row.asked != 0.0:
+                hint = ", though a function may use its rate" if seen else ""
+                self.warn(name, "never called: it drops nothing" + hint)
             elif row.calls and not modes[name] and row.asked != 0.0:
                 self.warn(name, "stays in evaluation mode when the model trains")
             call = calls.get(name)
@@ -378,16 +356,15 @@ class _Audit:
         return calls
 
     def watch(self) -> AbstractContextManager[list[tuple[str, str]]]:
-        return _Functional(self.model, self.layers, self.outside).watch()
+        return Functions(self.model, self.layers, self.outside).watch()
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.model(*args, **kwargs)
+    def call(self, inputs: "_Arguments") -> Any:
+        return self.model(*inputs[0], **inputs[1])
 
     def measure(self, name: str, call: Call) -> None:
-        row, axis = self.rows[name], self.axes[name]
-        batch = 0 if axis is None else axis
+        row, axis = self.rows[name], self.axes.get(name)
         with torch.no_grad():
-            masks = probe(self.layers[name], call, batch, self.draws)
+            masks = probe(self.layers[name], call, axis or 0, self.draws)
         if isinstance(masks, str):
             row.falls = f"? ({masks})"
             return
@@ -399,16 +376,9 @@ class _Audit:
         self.rate(name)
         self.samples(name, masks, axis)
         if row.place.startswith("skip") or ", skip" in row.place:
-            self.warn(
-                name,
-                "stands on the skip: it drops what goes around the weights, not what "
-                "comes from them",
-            )
+            self.warn(name, "stands on the skip: it drops what goes around the weights")
         if masks.unit().startswith("sample") and row.place == "main path":
-            self.warn(
-                name,
-                "drops whole samples where nothing goes around: all of them is lost",
-            )
+            self.warn(name, "drops whole samples where nothing goes around it")
 
     def rate(self, name: str) -> None:
         row = self.rows[name]
@@ -476,79 +446,20 @@ class _Audit:
                     break
 
 
-class _Before:
-    """A model, its random numbers and its inputs as they were."""
-
-    def __init__(self, model: nn.Module, devices: set[torch.device]) -> None:
-        self.modes = {module: module.training for module in model.modules()}
-        self.buffers = [
-            (module, name, buffer, buffer.detach().clone())
-            for module in model.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-        ]
-        self.grads = {p: p.requires_grad for p in model.parameters()}
-        self.random = {d: rng_state(d) for d in devices | {torch.device("cpu")}}
-        drops = [m for m in model.modules() if isinstance(m, DropLayer)]
-        self.generators: dict[DropLayer, tuple[torch.Generator, Tensor]] = {
-            m: (m.generator, m.generator.get_state()) for m in drops if m.generator
-        }
-
-    @contextmanager
-    def random_numbers(self, layer: nn.Module, device: torch.device) -> Iterator[None]:
-        """Training of one layer, from the random numbers that there were."""
-        set_rng_state(self.random.get(device, self.random[torch.device("cpu")]), device)
-        own = self.generators.get(layer) if isinstance(layer, DropLayer) else None
-        if own is not None and isinstance(layer, DropLayer):
-            layer.generator = own[0].set_state(own[1])
-        with torch.no_grad():
-            yield
-        if own is not None and isinstance(layer, DropLayer):
-            layer.generator = None
-
-    def bring_back(self) -> None:
-        for module, mode in self.modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for module, name, buffer, value in self.buffers:
-                buffer.copy_(value)
-                setattr(module, name, buffer)  # forward may have put another there
-        for parameter, grad in self.grads.items():
-            parameter.requires_grad_(grad)
-        for layer, (generator, state) in self.generators.items():
-            layer.generator = generator.set_state(state)
-        for device, states in self.random.items():
-            set_rng_state(states, device)
-
-
-@contextmanager
-def _restored(model: nn.Module, inputs: Any) -> Iterator[_Before]:
-    """Everything that the passes change is put back. Inside, all weights ask for
-    gradients and our layers draw from the global generators."""
-    tensors = [*model.parameters(), *model.buffers(), *_tensors(inputs)]
-    before = _Before(model, {t.device for t in tensors})
-    try:
-        for layer in before.generators:
-            layer.generator = None
-        for parameter in model.parameters():
-            if parameter.is_floating_point():
-                parameter.requires_grad_(True)
-        yield before
-    finally:
-        before.bring_back()
-
-
 @contextmanager
 def _hooks(
     layers: dict[str, nn.Module],
-    before: Callable[[str, tuple[Any, ...], dict[str, Any]], None],
+    before: Callable[[str, Any, Call | str], None],
     after: Callable[[str, Any], Any] = lambda *_: None,
 ) -> Iterator[None]:
-    """Hooks on all ``layers``, for a while."""
+    """Hooks on all ``layers``, for a while: ``before`` gets the input and the call."""
     with ExitStack() as stack:
         for name, layer in layers.items():
             handles = [
                 layer.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=name: before(name, args, kwargs),
+                    lambda _, args, kwargs, name=name: before(
+                        name, first_of(args, kwargs), as_call(args, kwargs)
+                    ),
                     with_kwargs=True,
                 ),
                 layer.register_forward_hook(
@@ -560,142 +471,24 @@ def _hooks(
         yield
 
 
-class _Functional(TorchFunctionMode):
-    """Sees functions that drop, called outside of the dropping layers."""
-
-    # What is no Python function does not tell its arguments: where p and training are.
-    POSITIONS: dict[Any, tuple[int, int | None]] = {  # noqa: RUF012
-        F.scaled_dot_product_attention: (4, None),
-        torch.native_dropout: (1, 2),
-        **{
-            getattr(torch, prefix + "dropout" + suffix): (1, 2)
-            for prefix in ("", "alpha_", "feature_", "feature_alpha_")
-            for suffix in ("", "_")
-        },
-    }
-    DRAWS = frozenset({"bernoulli", "bernoulli_", "rand", "rand_like", "uniform_"})
-
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: dict[str, nn.Module],
-        outside: dict[str, nn.Module],
-    ) -> None:
-        super().__init__()
-        self.names = {module: name for name, module in outside.items()}
-        self.names |= {module: name for name, module in model.named_modules()}
-        self.layers = {*layers.values(), *outside.values()}
-        self.calls: list[tuple[str, str]] = []
-        self.stack: list[nn.Module] = []
-        self.last = self._others()
-
-    @staticmethod
-    def _others() -> dict[str, Any]:
-        """The states of generators that are not PyTorch's."""
-        return {"Python's random": random.getstate(), "NumPy's random": numpy_state()}
-
-    def _compare(self) -> None:
-        """Whether the innermost module that runs has drawn from them since then."""
-        now = self._others()
-        if self.stack and not self.layers.intersection(self.stack):
-            where = self.names[self.stack[-1]]
-            for name, state in now.items():
-                if state != self.last[name] and self.last[name] is not None:
-                    self.calls.append((where, f"a function that draws by {name}"))
-        self.last = now
-
-    def _enter(self, module: nn.Module, _: Any) -> None:
-        self._compare()
-        self.stack.append(module)
-
-    def _leave(self, *_: Any) -> None:
-        self._compare()
-        self.stack.pop()
-
-    @contextmanager
-    def watch(self) -> Iterator[list[tuple[str, str]]]:
-        """The calls (module, function and rate) that are made in this context."""
-        with ExitStack() as stack:
-            for module in self.names:
-                enter = module.register_forward_pre_hook(self._enter)
-                leave = module.register_forward_hook(self._leave, always_call=True)
-                stack.callback(enter.remove)
-                stack.callback(leave.remove)
-            stack.enter_context(self)
-            yield self.calls
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if not self.layers.intersection(self.stack):
-            name = getattr(func, "__name__", "")
-            p = self._rate(func, args, kwargs)
-            where = self.names[self.stack[-1]] if self.stack else ""
-            if p:
-                self.calls.append((where, f"{name} with p={p:g}"))
-            elif name in self.DRAWS:
-                self.calls.append((where, f"{_author()} (draws by {name})"))
-        return func(*args, **kwargs)
-
-    def _rate(self, func: Any, args: Any, kwargs: Any) -> float | None:
-        """The rate at which ``func`` drops in this call."""
-        if func in self.POSITIONS:
-            at, flag = self.POSITIONS[func]
-            p = kwargs.get("dropout_p", kwargs.get("p", 0.0))
-            p = args[at] if len(args) > at else p
-            on = kwargs.get("train", True)
-            on = args[flag] if flag is not None and len(args) > flag else on
-            return float(p) if on else None
-        if getattr(func, "__name__", "") not in _FUNCTIONS:
-            return None
-        bound = inspect.signature(func).bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        p = given.get("p", given.get("dropout_p", 0.0))
-        return float(p) if given.get("training", True) else None
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-_FUNCTIONS = {
-    "dropout",
-    "dropout1d",
-    "dropout2d",
-    "dropout3d",
-    "alpha_dropout",
-    "feature_alpha_dropout",
-    "multi_head_attention_forward",
-    "spatial_dropout",
-    "drop_path",
-    "drop_block",
-}
-
-
-def _author() -> str:
-    """The function that draws: the nearest one that is neither torch's nor private."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None:
-        module, _, private = frame.f_globals.get("__name__", "").partition("._")
-        if module.split(".")[0] != "torch" and not private:
-            break
-        frame = frame.f_back
-    return frame.f_code.co_name
-
-
-def _as_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _as_arguments(inputs: Inputs) -> _Arguments:
     if isinstance(inputs, dict):
         return (), inputs
     return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    """The tensors in nested lists, tuples and dicts."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (list, tuple)):
-        for part in tree:
-            yield from _tensors(part)
-    elif isinstance(tree, dict):
-        yield from _tensors(list(tree.values()))
+def _takes(row: Row, where: str, what: str) -> bool:
+    """Whether a function took the rate of a layer beside it that is not called itself.
+
+    So does fused attention: it reads the ``p`` of its dropout.
+    """
+    holder = row.name.rpartition(".")[0]
+    if row.calls or not row.asked or holder != where:
+        return False
+    return what.endswith(f" with p={row.asked:g}")
 
 
 def _map(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:

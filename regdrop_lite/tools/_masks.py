@@ -3,7 +3,7 @@
 import math
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,6 +46,17 @@ def as_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | str:
     strides = x.stride() if 0 not in x.stride() else x.contiguous().stride()
     rest = kwargs if args else dict(list(kwargs.items())[1:])
     return Call(args[1:], rest, x.shape, x.dtype, x.device, strides)
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists, tuples and dicts."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for part in tree:
+            yield from tensors_in(part)
+    elif isinstance(tree, dict):
+        yield from tensors_in(list(tree.values()))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The decisions and recipes of chapter 5: complete, sourced, and what the plans say."""
 
-import importlib.util
+import importlib
 import itertools
 import re
 import tomllib
@@ -85,14 +85,18 @@ def test_measured_rates_are_those_of_the_plans():
     assert max(augmented) <= 0.1, "the best rates lie at or near 0"
 
 
-def test_the_places_are_what_their_script_draws():
-    path = BOOK / "figures" / "places.py"
-    spec = importlib.util.spec_from_file_location("places", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name, content in module.draw().items():
-        stored = (BOOK / "_static" / name).read_text("utf-8")
-        assert stored == content, "run book/figures/places.py"
+@pytest.mark.parametrize("name", ["places", "practice"])
+def test_the_drawings_are_what_their_script_draws(name, monkeypatch):
+    monkeypatch.syspath_prepend(BOOK / "figures")
+    module = importlib.import_module(name)
+    for file, content in module.draw().items():
+        stored = (BOOK / "_static" / file).read_text("utf-8")
+        assert stored == content, f"run book/figures/{name}.py"
+
+
+def test_a_mask_is_the_last_of_its_branch(monkeypatch):
+    monkeypatch.syspath_prepend(BOOK / "figures")
+    module = importlib.import_module("places")
     for branch in itertools.chain(*module.BLOCKS.values()):
         masks = [part for part in branch if part.startswith("*")]
         assert masks == branch[-1:], "one mask, the last of its branch"

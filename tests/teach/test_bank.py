@@ -222,6 +222,7 @@ OTHER_WAYS = {
     "error-of-a-share": lambda p, n: math.sqrt(
         spread([p] * 2, lambda m: sum(m) / 2) / (100 * n)
     ),
+    "gap-of-a-bin": lambda n, c, k: sum([c - 1] * k + [c] * (n - k)) / n,
 }
 
 

@@ -283,9 +283,17 @@ class Unused(Residual):
 class Fused(Residual):
     """The rate of a layer is handed to a function, as in fused attention."""
 
+    share = 1.0
+
     def forward(self, x: Tensor) -> Tensor:
-        p = self.drop.p if self.training else 0.0
+        p = self.share * self.drop.p if self.training else 0.0
         return x + F.scaled_dot_product_attention(x, x, x, dropout_p=p)
+
+
+class Halved(Fused):
+    """It is not the rate of the layer that the function gets."""
+
+    share = 0.5
 
 
 class Always(nn.Dropout):
@@ -440,6 +448,17 @@ def test_one_sample_and_layers_in_a_plain_list_are_told() -> None:
     assert [w[: len(t)] for w, t in zip(report.warnings, told, strict=True)] == told
 
 
+def test_a_function_that_takes_the_rate_of_a_layer_is_no_fault() -> None:
+    """So does fused attention: its layer is not called, and drops all the same."""
+    report = audit(nn.Sequential(Fused(nn.Dropout(0.2))), TOKENS)
+    assert report.warnings == []
+    (row,) = report.rows
+    assert (row.asked, row.calls, row.share) == (0.2, 0, None)
+    assert row.falls == "? (by scaled_dot_product_attention with p=0.2)"
+    (row,) = audit(Fused(nn.Dropout(0.0)), TOKENS).rows
+    assert row.is_off
+
+
 class Noisy(Residual):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + torch.randn_like(x)
@@ -492,10 +511,10 @@ BROKEN: list[tuple[str, nn.Module, Tensor, list[str]]] = [
         [r"^drop: never called: it drops n"],
     ),
     (
-        "fused",
-        Fused(nn.Dropout(0.2)),
+        "halved",
+        Halved(nn.Dropout(0.2)),
         TOKENS,
-        ["calls scaled_dot_product_attention with p=0.2", "function may use its rate"],
+        ["calls scaled_dot_product_attention with p=0.1", "function may use its rate"],
     ),
     ("always", Residual(Always(0.2)), TOKENS, ["^drop: works in evaluation"]),
     (

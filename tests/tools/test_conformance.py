@@ -66,6 +66,9 @@ def test_the_page_is_that_of_the_stored_run() -> None:
     assert len([v for v in stored["versions"].values() if v]) >= 5
     ours = [c for c in stored["cells"] if c["layer"].startswith("regdrop_lite")]
     assert {c["result"] for c in ours} == {"holds"}
+    for cell in stored["cells"]:
+        lines = cell.get("reproduction", "").splitlines()
+        assert len(lines) == (0 if cell["result"] == "holds" else 3), cell
     names = {c["property"] for c in stored["cells"]}
     assert names == {c.name for c in CHECKS}, "run the suite again"
 
@@ -78,6 +81,20 @@ def test_a_layer_of_ones_own_is_tried_by_the_command(capsys, monkeypatch) -> Non
     assert holds.startswith("holds  torch layer: p = 0 changes nothing: True")
     assert fails.startswith("error  torch layer: empty batch: ZeroDivisionError")
     assert lines[2].strip() == "tuple(layer(x).shape)"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("layer = dict(a={})", "braces doubled; came IndexError"),
+        ("from nowhere import Layer", "raises ModuleNotFoundError: No module named"),
+        ("drop = torch.nn.Dropout2d({p})", "has to make a layer: `layer = ...`"),
+    ],
+)
+def test_code_that_makes_no_layer_is_told_at_once(capsys, code, told) -> None:
+    with pytest.raises(SystemExit):
+        main(["--code", code])
+    assert told in capsys.readouterr().err
 
 
 def test_the_class_of_the_page_fails_where_the_page_says(capsys, monkeypatch) -> None:

@@ -1,0 +1,169 @@
+"""Draw chapter 6: the order of a resume, what it repeats, ranks, and what is skipped.
+
+Run ``python book/figures/practice.py`` from the root of the repository after a change;
+a test compares the stored files with what this script makes.
+"""
+
+from places import (
+    BOX,
+    LINE,
+    MASK,
+    MUTED,
+    STATIC,
+    TEXT,
+    arrow,
+    box,
+    stroke,
+    svg,
+    text,
+)
+
+BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
+
+# What is done before a stopped training goes on, and with what.
+STEPS = {
+    "build": "the net, the optimizer",
+    "swap": "replace_layers(…, fill=True)",
+    "audit": "until no warning is left",
+    "ramp": "LinearRamp, from “present”",
+    "load": "net, optimizer, ramp",
+    "generators": "their states, last of all",
+}
+
+# Ten steps in two halves: the steps of the ramp, and which masks are drawn.
+FIRST, SECOND = range(5), range(5, 10)
+RUNS = {
+    "in one go": (SECOND, SECOND),
+    "all states": (SECOND, SECOND),
+    "ramp lost": (FIRST, SECOND),
+    "masks lost": (SECOND, FIRST),
+}
+
+# Four samples on each of two ranks: the dropped ones, by the seeds of the masks.
+RANKS = {
+    "seed + rank": ((1,), (0, 3)),
+    "one seed for all": ((1,), (1,)),
+}
+
+
+def order(x: float, y: float) -> list[str]:
+    """The steps from top to bottom; the last one, which must be the last, is thick."""
+    parts = []
+    for step, words in STEPS.items():
+        last = step == list(STEPS)[-1]
+        parts += box(x, y, 150, step)
+        parts.append(text(x + 170, y + 22, words))
+        if last:
+            parts.append(stroke(f"M{x:g} {y:g}h150v{BOX}h-150z", TEXT, 3))
+        else:
+            parts.append(arrow(x + 75, y + BOX, y + LINE))
+        y += LINE
+    return parts
+
+
+def resume(x: float, y: float) -> list[str]:
+    """Bars as high as the rate of a step; the letter below names its mask."""
+    parts = []
+    for run, (rates, masks) in RUNS.items():
+        parts.append(text(x, y + 54, run, more=BOLD))
+        for step in range(10):
+            half = step - 5
+            rate = step if half < 0 else rates[half]
+            mask = step if half < 0 else masks[half]
+            left = x + 128 + 35 * step + (26 if half >= 0 and run != "in one go" else 0)
+            high = 6 + 5 * rate
+            bar = f"M{left:g} {y + 58:g}v{-high}h26v{high}z"
+            parts.append(stroke(bar, MASK if rate != step else MUTED, 2.5))
+            if rate != step:
+                parts.append(stroke(f"M{left:g} {y + 58:g}l{high} {-high}", MASK))
+            wrong = mask != step
+            letter = "abcdefghij"[mask]
+            more = MIDDLE + BOLD * wrong
+            colour = MASK if wrong else TEXT
+            parts.append(text(left + 13, y + 78, letter, colour, more))
+            if wrong:
+                parts.append(stroke(f"M{left + 4:g} {y + 83:g}h18", MASK, 2.5))
+        if run != "in one go":
+            parts.append(stroke(f"M{x + 312:g} {y + 8:g}v74", TEXT, 3))
+        y += 96
+    parts.append(text(x + 312, y + 14, "stopped, stored, built anew", MUTED, MIDDLE))
+    return parts
+
+
+def sample(x: float, y: float, dropped: bool) -> list[str]:
+    """A sample: a square, crossed out if it is dropped."""
+    colour = MASK if dropped else MUTED
+    parts = [stroke(f"M{x:g} {y:g}h26v26h-26z", colour, 2.5 if dropped else 1.5)]
+    if dropped:
+        parts.append(stroke(f"M{x:g} {y:g}l26 26m0 -26l-26 26", colour, 2.5))
+    return parts
+
+
+def ranks(x: float, y: float) -> list[str]:
+    """One seed for the weights of both ranks; two ways to seed their masks."""
+    parts = []
+    for rank in range(2):
+        middle = x + 240 + 170 * rank
+        parts.append(text(middle, y + 14, f"rank {rank}", more=MIDDLE + BOLD))
+    y += 28
+    parts.append(text(x, y + 22, "weights: seed", more=BOLD))
+    for rank in range(2):
+        parts += box(x + 170 + 170 * rank, y, 140, "the same")
+    y += LINE + 10
+    for name, drops in RANKS.items():
+        parts.append(text(x, y + 20, "masks:", more=BOLD))
+        parts.append(text(x, y + 42, name, more=BOLD))
+        for rank, dropped in enumerate(drops):
+            for k in range(4):
+                left = x + 174 + 170 * rank + 35 * k
+                parts += sample(left, y + 10, k in dropped)
+        verdict = "eight coins for eight samples"
+        if drops[0] == drops[1]:
+            verdict = "four coins: both ranks drop alike"
+        parts.append(text(x + 325, y + 62, verdict, MUTED, MIDDLE))
+        y += 84
+    return parts
+
+
+def skipped(x: float, y: float) -> list[str]:
+    """Five samples at a branch: all are computed, or the kept ones only."""
+    dropped = (1, 3)
+    parts = []
+    for name, left in (("DropPath", x), ("drop_residual", x + 262)):
+        parts.append(text(left, y, name, more=BOLD))
+        for k in range(5):
+            at, top = left + 45 * k, y + 16
+            middle = at + 13
+            parts += sample(at, top, False)
+            if name == "drop_residual" and k in dropped:  # past the branch
+                past = f"M{middle:g} {top + 26:g}V{top + 150:g}m-4 -6l4 6l4 -6"
+                parts.append(stroke(past, MASK, 2.5))
+                continue
+            parts.append(arrow(middle, top + 26, top + 50))
+            parts.append(stroke(f"M{at - 6:g} {top + 50:g}h38v34h-38z", TEXT))
+            parts.append(text(middle, top + 73, "f", TEXT, MIDDLE))
+            if name == "DropPath":
+                parts.append(arrow(middle, top + 84, top + 104))
+                parts += sample(at, top + 104, k in dropped)
+            if not (name == "DropPath" and k in dropped):
+                begin = top + (130 if name == "DropPath" else 84)
+                parts.append(arrow(middle, begin, top + 150))
+        parts.append(text(left + 103, y + 188, "sum with the skip", MUTED, MIDDLE))
+        number = "five branches computed" if name == "DropPath" else "three computed"
+        parts.append(text(left + 103, y + 214, number, TEXT, MIDDLE + BOLD))
+    return parts
+
+
+def draw() -> dict[str, str]:
+    """The pictures, by the names of their files."""
+    return {
+        "order.svg": svg(290, order(40, 10)),
+        "resume.svg": svg(420, resume(10, 0)),
+        "ranks.svg": svg(270, ranks(10, 6)),
+        "skipped.svg": svg(250, skipped(16, 24)),
+    }
+
+
+if __name__ == "__main__":
+    for name, content in draw().items():
+        (STATIC / name).write_text(content, encoding="utf-8", newline="\n")
