@@ -75,7 +75,7 @@ function chooser(table, count) {
     if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
     else {
       const nearest = `The nearest: ${near.length} that agree in ${count - 1} of ${count} choices.`;
-      status.textContent = "No row fits: nothing is known that we could find. ";
+      status.textContent = "No row fits exactly: for this case we found nothing. ";
       status.textContent += near.length ? nearest : "Ask for less, and run a control.";
     }
   }
