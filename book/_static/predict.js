@@ -73,7 +73,7 @@
   /** A slider under which an axis is drawn. Until it is moved it holds no answer. */
   function slider(axis, unit) {
     const { low: min, high: max, step } = axis;
-    const field = make("input", { type: "range", min, max, step });
+    const field = make("input", { type: "range", min, max, step, value: (min + max) / 2 });
     const said = make("output", {});
     const say = () => {
       const set = "set" in field.dataset;

@@ -394,6 +394,7 @@ def test_a_mark_is_set_on_an_axis(server, browser):
         own = result.locator(".predict-own")
         reveal = box.get_by_role("button", name="Reveal")
         assert field.get_attribute("aria-valuetext") == "no mark yet"
+        assert field.input_value() == "0.5"
         reveal.tap()
         assert result.get_attribute("open") is not None and not own.is_visible()
         field.focus()
