@@ -158,8 +158,8 @@
       own.hidden = !answer;
       own.replaceChildren(make("p", {}, "You said: ", make("strong", {}, ...said), "."));
       if (axis && answer) {
-        const marks = [[read(answer), "mark", "you"]];
-        if (right) marks.push([Number(right.dataset.value), "mark result", "result"]);
+        const marks = [[read(answer), "placed", "you"]];
+        if (right) marks.push([Number(right.dataset.value), "placed result", "result"]);
         own.append(make("div", { ariaHidden: "true" }, draw(axis, ...marks)));
       }
       if (chosen) own.append(...[...copy(chosen).children].slice(1));

@@ -412,7 +412,7 @@ def test_a_mark_is_set_on_an_axis(server, browser):
         reveal.tap()
         value = float(field.input_value())
         assert abs(value - 0.34) < 0.05 and "Right." in words(own)
-        mark = own.locator(".mark").first
+        mark = own.locator(".placed").first
         assert words(mark).startswith("you")
         there = mark.bounding_box()
         centre = there["x"] + there["width"] / 2
@@ -422,6 +422,6 @@ def test_a_mark_is_set_on_an_axis(server, browser):
 
         page.reload(wait_until="load")
         assert field.get_attribute("aria-valuetext").strip() == f"{value:.2f}"
-        assert own.locator(".mark").count() == 2
+        assert own.locator(".placed").count() == 2
         assert page.locator("html").evaluate("e => e.scrollWidth") <= PHONE[0]
         assert visit.complaints == []
