@@ -74,7 +74,7 @@
   function slider(axis, unit) {
     const { low: min, high: max, step } = axis;
     const field = make("input", { type: "range", min, max, step, value: (min + max) / 2 });
-    const said = make("output", {});
+    const said = make("span", {}); // an <output> would take the label for itself
     const say = () => {
       const set = "set" in field.dataset;
       said.textContent = set ? `${shown(Number(field.value), axis)} ${unit}` : "no mark yet";

@@ -389,7 +389,7 @@ def test_a_mark_is_set_on_an_axis(server, browser):
         page = visit.page
         visit.go(f"{server}/book/01_spatial_dropout.html")
         box = page.locator(".predict[data-axis]:has-text('smallest share')")
-        field = box.get_by_role("slider", name="Your mark, share of active channels, ")
+        field = box.get_by_role("slider", name="Your mark, share of active channels")
         result = page.locator(f"#{box.get_attribute('id')}-result")
         own = result.locator(".predict-own")
         reveal = box.get_by_role("button", name="Reveal")
