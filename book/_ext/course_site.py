@@ -148,6 +148,8 @@ def add_description(
     if doctree is not None:
         texts = app.config.html_context["descriptions"]
         context["description"] = texts.get(page) or describe(doctree)
+        # Whoever shows a link elsewhere needs the whole address of its picture.
+        context["card"] = f"{app.config.html_baseurl}_static/card.png"
     # The path below which the site is served, for the page "404" that has no place.
     context["html_root"] = urlparse(app.config.html_baseurl).path
 

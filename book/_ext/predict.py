@@ -18,10 +18,18 @@ The directive ``predict`` is a question as well, and can offer answers::
     :::
 
 With the option ``number`` the reader types a number; an argument is a title in the
-place of "Predict". Where no script runs, the folded parts are ``<details>``, and so is
-each answer. ``predict.js`` adds the field for one's own answer, and remembers it.
+place of "Predict". With ``mark`` the number is a mark that the reader sets on an axis::
+
+    :mark: share kept, 0 to 1
+    :points: 0.12, 0.88
+
+and afterwards it stands there beside the result. Where no script runs, the folded parts
+are ``<details>``, and so is each answer. ``predict.js`` adds the field for one's own
+answer, and remembers it.
 """
 
+import json
+from dataclasses import asdict
 from hashlib import sha1
 from typing import Any, ClassVar
 
@@ -38,6 +46,7 @@ from regdrop_lite.course.author.predict import (
     PROMPT,
     Choice,
     Kind,
+    parse_axis,
     parse_question,
     reach,
 )
@@ -67,17 +76,25 @@ class Predict(SphinxDirective):
     has_content = True
     optional_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar[dict[str, Any]] = {"number": directives.flag}
+    option_spec: ClassVar[dict[str, Any]] = {
+        "number": directives.flag,
+        "mark": directives.unchanged_required,
+        "points": directives.unchanged_required,
+    }
 
     def run(self) -> list[nodes.Node]:
         """Parse the question and its answers."""
+        kind = next((name for name in ("mark", "number") if name in self.options), "")
+        axis = None
         try:
-            asked = parse_question("\n".join(self.content), "number" in self.options)
+            asked = parse_question("\n".join(self.content), bool(kind))
+            if kind == "mark":
+                points = self.options.get("points", "")
+                axis = parse_axis(self.options["mark"], asked, points)
         except ValueError as error:
             raise self.error(str(error)) from None
         title = self.arguments[0] if self.arguments else PROMPT.rstrip(".")
-        number = "number" in self.options
-        node = question(title=title, number=number, unit=asked.unit)
+        node = question(title=title, kind=kind, unit=asked.unit, axis=axis)
         node += self.parse_text_to_nodes(asked.text)
         if asked.choices:
             answers = nodes.bullet_list(classes=["predict-choices"])
@@ -134,7 +151,7 @@ class FoldAnswers(SphinxPostTransform):
         if self.app.builder.name == "epub":  # as on paper, nothing can be opened there
             return
         for paragraph in list(self.document.findall(is_prompt)):
-            node = question(title=PROMPT.rstrip("."), number=False, unit="")
+            node = question(title=PROMPT.rstrip("."), kind="", unit="", axis=None)
             paragraph.replace_self(node)
             del paragraph[: paragraph.first_child_matching_class(nodes.strong) + 1]
             if paragraph.children and isinstance(paragraph[0], nodes.Text):
@@ -178,8 +195,9 @@ class FoldAnswers(SphinxPostTransform):
 
 def open_question(self: HTML5Translator, node: question) -> None:
     """Begin the box of a question."""
-    kind = "number" if node["number"] else ""
-    data = {"data-unit": node["unit"], "data-kind": kind}
+    data = {"data-unit": node["unit"], "data-kind": node["kind"]}
+    if axis := node["axis"]:
+        data["data-axis"] = json.dumps(asdict(axis))
     data = {key: value for key, value in data.items() if value}
     self.body.append(self.starttag(node, "div", CLASS="admonition predict", **data))
     title = self.encode(node["title"])

@@ -12,17 +12,15 @@ document.addEventListener(
 );
 
 // A formula that is wider than its place can be scrolled, so it has to take the focus.
-// One that fits is no stop for the Tab key.
-function markScrollers() {
-  /** @type {NodeListOf<HTMLElement>} */
-  const formulas = document.querySelectorAll("div.math, span.math.long");
-  for (const part of formulas) {
+// One that fits is no stop for the Tab key. Nothing far below is laid out for that.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const part = /** @type {HTMLElement} */ (target);
     if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
   }
-}
-addEventListener("load", markScrollers);
-addEventListener("resize", markScrollers);
+});
+for (const part of document.querySelectorAll("div.math, span.math.long")) sizes.observe(part);
 
 // Paper has nothing to click: what is folded is printed open, and then shut again.
 /** @param {string} which @returns {NodeListOf<HTMLDetailsElement>} */

@@ -48,6 +48,50 @@
     return parseFloat(digits.replace(",", "."));
   }
 
+  /** A number as the axis of a mark shows it. */
+  const shown = (value, { step }) =>
+    value.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))).replace("-", "\u2212");
+
+  /** A drawn axis: its ends and quarters, and what stands on it from the beginning.
+   * @returns {HTMLElement} */
+  function draw(axis, ...more) {
+    const at = (value, className, text = "") => {
+      const part = make("span", { className, textContent: text });
+      part.style.left = `${(100 * (value - axis.low)) / (axis.high - axis.low)}%`;
+      return part;
+    };
+    const ticks = [0, 1, 2, 3, 4].map((k) => axis.low + (k * (axis.high - axis.low)) / 4);
+    return make(
+      "div",
+      { className: "predict-axis" },
+      ...ticks.map((value) => at(value, "tick", shown(value, axis))),
+      ...axis.points.map((value) => at(value, "point")),
+      ...more.map(([value, name, text]) => at(value, name, text)),
+    );
+  }
+
+  /** A slider under which an axis is drawn. Until it is moved it holds no answer. */
+  function slider(axis, unit) {
+    const { low: min, high: max, step } = axis;
+    const field = make("input", { type: "range", min, max, step, value: (min + max) / 2 });
+    const said = make("span", {}); // an <output> would take the label for itself
+    const say = () => {
+      const set = "set" in field.dataset;
+      said.textContent = set ? `${shown(Number(field.value), axis)} ${unit}` : "no mark yet";
+      field.name = set ? "answer" : "";
+      field.ariaValueText = said.textContent;
+    };
+    for (const event of ["input", "pointerup", "restored"])
+      field.addEventListener(event, () => {
+        field.dataset.set = "";
+        say();
+      });
+    say();
+    const label = make("label", { className: "predict-mark" });
+    label.append(make("span", {}, "Your mark, ", axis.name, ": ", said), field);
+    return [label, make("div", { ariaHidden: "true" }, draw(axis))];
+  }
+
   /** Give a question its field, and return what shows the present state.
    * @param {HTMLElement} box */
   function setUp(box) {
@@ -64,7 +108,8 @@
     const summaries = choices.map(summaryOf);
     const texts = summaries.map((summary) => summary.textContent.trim());
     const right = choices.find((choice) => choice.dataset.right);
-    const number = box.dataset.kind === "number";
+    const axis = JSON.parse(box.dataset.axis ?? "null");
+    const number = axis || box.dataset.kind === "number";
 
     const form = make("form", { className: "predict-form" });
     if (list && !number) {
@@ -78,6 +123,8 @@
         group.append(make("label", {}, radio, text));
       });
       form.append(group);
+    } else if (axis) {
+      form.append(...slider(axis, unit));
     } else {
       const field = make("input", { name: "answer", autocomplete: "off", maxLength: 300 });
       if (number) field.inputMode = "decimal";
@@ -97,8 +144,9 @@
     function find(answer) {
       if (!number) return choices[texts.indexOf(answer)];
       const value = read(answer);
+      const slack = axis ? 1.5 * axis.step : 1e-9; // a hand is no ruler
       const near = ({ dataset }) =>
-        Math.abs(Number(dataset.value) - value) <= Number(dataset.tolerance) + 1e-9;
+        Math.abs(Number(dataset.value) - value) <= Number(dataset.tolerance) + slack;
       return right && near(right) ? right : choices.find(near);
     }
 
@@ -109,6 +157,11 @@
       if (chosen && !number) said = copy(summaryOf(chosen)).childNodes;
       own.hidden = !answer;
       own.replaceChildren(make("p", {}, "You said: ", make("strong", {}, ...said), "."));
+      if (axis && answer) {
+        const marks = [[read(answer), "placed", "you"]];
+        if (right) marks.push([Number(right.dataset.value), "placed result", "result"]);
+        own.append(make("div", { ariaHidden: "true" }, draw(axis, ...marks)));
+      }
       if (chosen) own.append(...[...copy(chosen).children].slice(1));
       else if (read(answer) > Number(right?.dataset.value)) own.append("That is too much.");
       else if (read(answer) < Number(right?.dataset.value)) own.append("That is too little.");
@@ -119,7 +172,8 @@
 
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const answer = String(new FormData(form).get("answer") ?? "").trim();
+      const given = String(new FormData(form).get("answer") ?? "").trim();
+      const answer = axis && given ? shown(Number(given), axis) : given;
       state.answers[id] = answer;
       state.open[id] = true;
       save();
@@ -134,7 +188,11 @@
     for (const field of form.querySelectorAll("input")) {
       const before = state.answers[id] ?? "";
       if (field.type === "radio") field.checked = field.value === before;
-      else field.value = before;
+      else if (field.type !== "range") field.value = before;
+      else if (before) {
+        field.value = String(read(before));
+        field.dispatchEvent(new Event("restored"));
+      }
     }
     return show;
   }

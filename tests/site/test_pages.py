@@ -166,7 +166,8 @@ def test_a_page_says_what_it_is_about(site, page):
     assert card["og:description"] == description["content"]
     assert card["og:url"] == f"{CONFIG['html']['baseurl']}{page}.html"
     assert card["og:title"] in html.h1.get_text()
-    picture = card["og:image"].removeprefix(CONFIG["html"]["baseurl"])
+    before, base, picture = card["og:image"].partition(CONFIG["html"]["baseurl"])
+    assert not before and base, "the whole address"
     size = (int(card["og:image:width"]), int(card["og:image:height"]))
     assert Image.open(site / picture).size == size == (1200, 630)
     title = html.title.get_text().strip()

@@ -1,5 +1,6 @@
 """Questions that a reader answers first: what is folded, and how it opens."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 from window import PHONE, Visit
 
-from regdrop_lite.course.author.predict import parse_question, reach
+from regdrop_lite.course.author.predict import parse_axis, parse_question, reach
 
 CHOICES = """\
 :::{{predict}} 1
@@ -77,6 +78,24 @@ def test_the_reach_of_an_answer(kinds, expected):
 def test_a_question_that_cannot_be_understood(body, number, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_question(body, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "points", "message"),
+    [
+        ("share", "", "an axis such as"),
+        ("share, 0 to 1..0", "", "expected numbers"),
+        ("share, 1 to 0", "", "grows in steps"),
+        ("share, 0 to 1 by 2", "", "grows in steps"),
+        ("share, 0 to 0.3", "", "0.5 does not lie on the axis"),
+        ("share, 0 to 1", "0.2, 7", "7 does not lie on the axis"),
+        ("share, 0 to 1", "0.2, x", "could not convert"),
+    ],
+)
+def test_an_axis_that_cannot_be_understood(text, points, message):
+    asked = parse_question("A?\n\n- [x] 0.5 ± 0.1\n\n  b", number=True)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_axis(text, asked, points)
 
 
 # --- a small document -----------------------------------------------------------------
@@ -172,6 +191,20 @@ def test_answers_to_choose_from(tmp_path):
     assert words(wrong.summary) == "48 %"
     text, warnings = build(tmp_path, "text", new_markdown_cell(text))
     assert warnings == "" and "*Right.* A quarter." in text.replace("**", "*")
+
+
+def test_an_axis_for_a_mark(tmp_path):
+    option = ":mark: share kept, 0 to 1\n:points: 0.2, 0.3\n"
+    text = CHOICES.format(number=option, right="0.25 ± 0.05", wrong="0.75")
+    html, warnings = build(tmp_path, "html", new_markdown_cell(text))
+    assert warnings == ""
+    (asked,) = BeautifulSoup(html, "html.parser").select(".predict")
+    axis = {"name": "share kept", "low": 0.0, "high": 1.0, "step": 0.01}
+    assert json.loads(asked["data-axis"]) == {**axis, "points": [0.2, 0.3]}
+    assert words(asked.select("summary")[0]) == "0.25", "where no script runs"
+    wrong = CHOICES.format(number=":mark: kept, 0 to 0.5\n", right="0.2 ± 0", wrong="1")
+    _, warnings = build(tmp_path, "html", new_markdown_cell(wrong))
+    assert "1 does not lie on the axis" in warnings
 
 
 def test_a_question_without_an_answer_is_a_warning(tmp_path):
@@ -347,3 +380,48 @@ def test_nothing_is_lost_without_memory_or_script(site, browser, script):
         if not script:
             page.emulate_media(media="print")
             assert page.locator("details.predict-result p").first.is_visible()
+
+
+@pytest.mark.slow
+def test_a_mark_is_set_on_an_axis(server, browser):
+    """By keyboard and by finger; it stands beside the result, also after a reload."""
+    with phone(browser) as visit:
+        page = visit.page
+        visit.go(f"{server}/book/01_spatial_dropout.html")
+        box = page.locator(".predict[data-axis]:has-text('smallest share')")
+        field = box.get_by_role("slider", name="Your mark, share of active channels")
+        result = page.locator(f"#{box.get_attribute('id')}-result")
+        own = result.locator(".predict-own")
+        reveal = box.get_by_role("button", name="Reveal")
+        assert field.get_attribute("aria-valuetext") == "no mark yet"
+        assert field.input_value() == "0.5"
+        reveal.tap()
+        assert result.get_attribute("open") is not None and not own.is_visible()
+        field.focus()
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowLeft")
+        assert field.get_attribute("aria-valuetext").strip() == "0.99"
+        page.keyboard.press("Enter")
+        assert words(own).startswith("You said: 0.99.") and "too much" in words(own)
+
+        # By finger. The thumb stands above its place on the axis.
+        area = field.bounding_box()
+        assert area["height"] >= 44
+        place = {"x": area["width"] * 0.345, "y": area["height"] / 2}
+        field.tap(position=place)
+        reveal.tap()
+        value = float(field.input_value())
+        assert abs(value - 0.34) < 0.05 and "Right." in words(own)
+        mark = own.locator(".placed").first
+        assert words(mark).startswith("you")
+        there = mark.bounding_box()
+        centre = there["x"] + there["width"] / 2
+        axis = own.locator(".predict-axis").bounding_box()
+        assert abs((centre - axis["x"]) / axis["width"] - value) < 0.01
+        assert words(own.locator(".result")).startswith("result")
+
+        page.reload(wait_until="load")
+        assert field.get_attribute("aria-valuetext").strip() == f"{value:.2f}"
+        assert own.locator(".placed").count() == 2
+        assert page.locator("html").evaluate("e => e.scrollWidth") <= PHONE[0]
+        assert visit.complaints == []

@@ -273,7 +273,8 @@ class _Writer:
     def _predict(self, directive: Directive) -> str:
         """Write a question; each answer that it offers unfolds what is said to it."""
         try:
-            asked = parse_question(directive.body, "number" in directive.options)
+            number = not {"number", "mark"}.isdisjoint(directive.options)
+            asked = parse_question(directive.body, number)
         except ValueError as error:
             raise PlainError(str(error)) from error
         title = directive.argument or PROMPT.rstrip(".")

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["END", "PROMPT", "Choice", "Kind", "Question", "parse_question", "reach"]
+__all__ = [
+    "END",
+    "PROMPT",
+    "Axis",
+    "Choice",
+    "Kind",
+    "Question",
+    "parse_axis",
+    "parse_question",
+    "reach",
+]
 
 PROMPT = "Predict."
 END = "answered"
@@ -22,6 +32,10 @@ _CHOICE = re.compile(r"^- \[([ x])\] ", flags=re.M)
 _NUMBER = re.compile(
     r"(?P<value>[-+]?\d+(?:\.\d+)?)(?:\s*±\s*(?P<tolerance>\d+(?:\.\d+)?))?"
     r"(?:\s*(?P<unit>\S.*))?"
+)
+_AXIS = re.compile(
+    r"(?P<name>\S.*?),\s*(?P<low>[-+]?[\d.]+) to (?P<high>[-+]?[\d.]+)"
+    r"(?: by (?P<step>[\d.]+))?"
 )
 
 
@@ -158,3 +172,59 @@ def parse_question(body: str, number: bool = False) -> Question:
     if len(units) > 1:
         raise ValueError(f"expected the same unit in all answers, got {sorted(units)}")
     return Question(text.strip(), choices, *units)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis on which a reader sets a mark.
+
+    Attributes:
+        name: what it measures.
+        low: its left end.
+        high: its right end.
+        step: how far apart two marks are at least.
+        points: what stands on it before the reader's mark.
+    """
+
+    name: str
+    low: float
+    high: float
+    step: float
+    points: tuple[float, ...] = ()
+
+
+def parse_axis(text: str, question: Question, points: str = "") -> Axis:
+    """Read the option ``mark`` of a directive ``predict``.
+
+    Args:
+        text: a name and two ends, such as ``share kept, 0 to 1``. By default a mark can
+            stand at 101 places; ``block, 0 to 11 by 1`` says how far they are apart.
+        question: whose answers, numbers, have to lie on the axis.
+        points: what stands there before, such as ``0.12, 0.5``.
+
+    Raises:
+        ValueError: for an axis that cannot be understood, and for an answer or a point
+            that does not lie on it.
+
+    Example:
+        >>> asked = parse_question("?\\n\\n- [x] 4 ± 1\\n\\n  Two twice.", True)
+        >>> parse_axis("eggs, 0 to 10", asked).step
+        0.1
+    """
+    match = _AXIS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected an axis such as 'share kept, 0 to 1', got {text!r}")
+    name, *numbers = match.groups()
+    try:
+        low, high = float(numbers[0]), float(numbers[1])
+        step = float(numbers[2]) if numbers[2] else (high - low) / 100
+        given = tuple(float(part) for part in points.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"expected numbers on the axis {text!r}: {error}") from None
+    if not 0 < step <= high - low:
+        raise ValueError(f"expected an axis that grows in steps, got {text!r}")
+    answers = [c.value for c in question.choices if c.value is not None]
+    for value in (*answers, *given):
+        if not low <= value <= high:
+            raise ValueError(f"{value:g} does not lie on the axis {text!r}")
+    return Axis(name, low, high, step, given)
