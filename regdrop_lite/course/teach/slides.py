@@ -37,14 +37,15 @@ from string import Template
 from typing import Any
 
 from regdrop_lite.course.extras import needs
+from regdrop_lite.course.teach.paper import formula
 from regdrop_lite.course.teach.plans import Course, Section
 
-with needs("course,author", "PyYAML, markdown-it or math-core"):
+with needs("course,author", "PyYAML, markdown-it, math-core or Pillow"):
     import yaml
     from docutils.nodes import make_id
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
-    from math_core import LatexError, LatexToMathML
+    from math_core import LatexError
     from mdit_py_plugins.dollarmath import dollarmath_plugin
     from PIL import Image
 
@@ -62,8 +63,6 @@ DRAWING = re.compile(
 )
 ROW = re.compile(r"^\| (?P<type>.+?) \| (?P<ask>.+?) \| (?P<hear>.+?) \|$", re.M)
 KEYS = ("section", "script", "question")
-
-_MATH = LatexToMathML()
 
 
 class SlideError(ValueError):
@@ -446,10 +445,6 @@ def _notes(slide: Slide) -> str:
 
 
 def _markdown() -> MarkdownIt:
-    def formula(content: str, options: dict[str, bool]) -> str:
-        display = options["display_mode"]
-        return str(_MATH.convert_with_local_state(content, displaystyle=display))
-
     made = MarkdownIt("commonmark", {"typographer": True})
     made.enable(["table", "smartquotes"])
     return made.use(dollarmath_plugin, renderer=formula, double_inline=True)
