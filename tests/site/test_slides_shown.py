@@ -14,7 +14,8 @@ CHAPTERS = list(Course.read(ROOT).titles)
 ROOM = (1280, 720)
 
 # For every slide with all that it reveals: what is not between its edges, or lies over
-# the line at the bottom. Long code may scroll on a phone.
+# the line at the bottom. A part of a drawing may be cut, and long code may scroll on a
+# phone.
 LOOK = """async () => {
   const found = [];
   for (let i = 0; i < Reveal.getTotalSlides(); i++) {
@@ -24,7 +25,7 @@ LOOK = """async () => {
     const foot = slide.querySelector("footer");
     const end = foot ? foot.getBoundingClientRect().top : innerHeight;
     for (const tag of slide.querySelectorAll("h1,h2,p,li,table,pre,math,img,svg")) {
-      if (tag.closest(".notes, footer, pre code")) continue;
+      if (tag.closest(".notes, footer, pre code, svg svg")) continue;
       const box = tag.getBoundingClientRect();
       const out = box.left < -1 || box.right > innerWidth + 1 || box.top < -1;
       const long = tag.scrollWidth > tag.clientWidth + 1 && tag.tagName === "PRE";
