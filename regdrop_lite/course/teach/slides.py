@@ -294,9 +294,8 @@ class _Pictures:
             raise LookupError(
                 f"expected one picture with an alternative text in {page}#{cell}"
             )
-        image = Image.open(io.BytesIO(base64.b64decode(drawn[0])))
-        box = _crop(image.size, match["end"], match["part"])
-        image = image.crop(tuple(map(round, box)))
+        whole = Image.open(io.BytesIO(base64.b64decode(drawn[0])))
+        image = whole.crop(_crop(whole.size, match["end"], match["part"]))
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{page}-{cell}.png"
         image.save(path)
