@@ -231,7 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ):
                 form.write_text(written, encoding="utf-8", newline="\n")
                 print(f"wrote {form}")
-    print(f"{exam.points} points, {exam.minutes} minutes")
+    first = exams[letters[0]]
+    print(f"{first.points} points, {first.minutes} minutes")
 
 
 if __name__ == "__main__":
