@@ -14,8 +14,8 @@ CHAPTERS = list(Course.read(ROOT).titles)
 ROOM = (1280, 720)
 
 # For every slide with all that it reveals: what is not between its edges, or lies over
-# the line at the bottom. A part of a drawing may be hidden, and long code may scroll on
-# a phone.
+# the line at the bottom. A part of a drawing may be cut, and long code may scroll on a
+# phone.
 LOOK = """async () => {
   const found = [];
   for (let i = 0; i < Reveal.getTotalSlides(); i++) {
@@ -25,7 +25,7 @@ LOOK = """async () => {
     const foot = slide.querySelector("footer");
     const end = foot ? foot.getBoundingClientRect().top : innerHeight;
     for (const tag of slide.querySelectorAll("h1,h2,p,li,table,pre,math,img,svg")) {
-      if (tag.closest(".notes, footer, pre code, .part")) continue;
+      if (tag.closest(".notes, footer, pre code, svg svg")) continue;
       const box = tag.getBoundingClientRect();
       const out = box.left < -1 || box.right > innerWidth + 1 || box.top < -1;
       const long = tag.scrollWidth > tag.clientWidth + 1 && tag.tagName === "PRE";
@@ -64,10 +64,18 @@ def test_keys_go_on_and_change_the_looks(visit, server):
     assert page.evaluate("Reveal.getIndices().h") == 1
     page.keyboard.press("Space")
     assert page.evaluate("Reveal.getIndices().f") == 0, "first the question"
-    theme = "document.documentElement.dataset.theme"
-    before = page.evaluate(theme)
-    page.keyboard.press("d")
-    assert {before, page.evaluate(theme)} == {"light", "dark"}
+    theme = """() => [
+      document.documentElement.dataset.theme,
+      getComputedStyle(document.body).backgroundColor,
+      getComputedStyle(document.querySelector(".reveal")).color,
+    ]"""
+    looks = {}
+    for _ in range(2):
+        name, *looks[name] = page.evaluate(theme)
+        page.keyboard.press("d")
+    assert set(looks) == {"light", "dark"}
+    for light, dark in zip(looks["light"], looks["dark"], strict=True):
+        assert light != dark, "both the ground and the letters change"
     with page.expect_popup() as popup:
         page.keyboard.press("s")
     notes = popup.value.locator(".speaker-controls-notes .value")

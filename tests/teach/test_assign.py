@@ -275,17 +275,38 @@ def hand_in(sets, written, tmp_path):
     return write
 
 
-def test_a_repository_is_graded_through_its_adapters(hand_in, written, capsys):
-    """Each folder in a process of its own, so that none disturbs another."""
+def test_folders_and_notebooks_are_graded(hand_in, sets, written, tmp_path, capsys):
+    """Each in a process of its own, so that none disturbs another."""
     good = hand_in("good", lambda text: text + "\nprint('99')")
     broken = hand_in("broken", lambda text: text + "\nraise SystemExit(1)")
+    solutions = {p.cell: p.solution for task in sets[0].tasks for p in task.code}
+    solutions["fill-answer"] = "%time\nno_python"
+    solutions["design-answer"] = "drop_exactly = spatial_dropout"
+    notebook = nbformat.from_dict(sets[0].edition)
+    for cell in notebook.cells:
+        cell.source = solutions.get(cell.id, cell.source)
+        if cell.id == "design-solution":
+            cell.source = "Because it is so."
+    page = tmp_path / "mary.ipynb"
+    nbformat.write(notebook, page)
     tasks = written / "repository" / "set_1.json"
-    grade([str(tasks), str(good), str(broken)])
+    out = tmp_path / "feedback"
+    grade([str(tasks), str(good), str(broken), str(page), "--feedback", str(out)])
     assert capsys.readouterr().out.splitlines() == [
-        "folder,trace,fill,layer,diagnose,design,sum",
+        "hand-in,trace,fill,layer,diagnose,design,sum",
         "good,1.0,2.0,5.0,4.0,6.0,18.0",
         "broken,0.0,0.0,0.0,0.0,0.0,0.0",
+        "mary,1.0,0.0,5.0,4.0,3.5,13.5",
     ]
+    told = (out / "mary.md").read_text(encoding="utf-8")
+    for text in (
+        "# 13.5 of 18",
+        "## fill: 0 of 2",
+        "no attribute 'mask_and",
+        "- k = C:",
+    ):
+        assert text in told
+    assert told.endswith("## In words\n\nBecause it is so.\n")
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch, capsys):
@@ -304,4 +325,4 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, capsys):
     assert "is not a set that assign wrote" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         grade([str(ROOT / "README.md"), str(tmp_path / "nobody")])
-    assert "nobody is no folder" in capsys.readouterr().err
+    assert "nobody is no folder and no notebook" in capsys.readouterr().err

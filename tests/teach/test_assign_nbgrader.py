@@ -3,6 +3,7 @@
 nbgrader stands in an environment of its own. ``REGDROP_NBGRADER`` names the Python of
 that environment; without it these tests are skipped. The kernel is the Python that runs
 the tests. With ``REGDROP_NBGRADER_SETS=all`` every set is graded, else the first alone.
+Each takes a minute of computing, and more where the machine is busy.
 """
 
 import csv

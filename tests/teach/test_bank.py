@@ -481,6 +481,18 @@ def test_an_exam_on_the_main_pages_alone(tmp_path, monkeypatch, capsys):
     assert "has 6 choice questions" in said and "not allowed with" in said
 
 
+@every_bank
+def test_variants_have_the_same_questions_in_another_order(bank):
+    a, b = (make_exam([bank], 7, essay=2, variant=letter) for letter in "AB")
+    names = [re.findall(r"^\*Chapter .*, ([\w-]+)\*$", e.answers, re.M) for e in (a, b)]
+    assert names[0] != names[1] and sorted(names[0]) == sorted(names[1])
+    assert (a.points, a.minutes) == (b.points, b.minutes)
+    kinds = {question.id: question.kind for question in bank.questions}
+    assert [kinds[n] for n in names[0]] == [kinds[n] for n in names[1]]
+    numbers = [re.findall(r"^\*\*([\d.]+)\*\*", e.answers, re.M) for e in (a, b)]
+    assert sorted(numbers[0]) != sorted(numbers[1]), "other values, other answers"
+
+
 def test_an_exam_needs_enough_questions():
     with pytest.raises(ValueError, match=r"chapter 1 has 2 open .* but 3 were asked"):
         make_exam([BANKS[1]], 1, essay=3)

@@ -40,7 +40,7 @@ def test_the_plans_that_the_guide_promises_are_there():
     sizes = {name: (len(plan.sessions), plan.minutes) for name, plan in PLANS.items()}
     assert sizes["lab"] == (1, 180) and sizes["day"] == (4, 90)
     assert sizes["two-weeks"] == (10, 90) and sizes["six-weeks"] == (6, 90)
-    assert sizes["four-sessions"] == (4, 90)
+    assert sizes["four-sessions"] == sizes["two-labs"] == (4, 90)
     assert sizes["lecture-and-lab"] == (2, 90)
     assert [s.minutes for s in PLANS["lecture-and-lab"].sessions] == [None, 180]
     pages = "".join(path.read_text("utf-8") for path in TEACH.glob("*.md"))
@@ -73,7 +73,15 @@ def test_a_timetable_runs_from_zero_to_the_end(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["lab", "lecture-and-lab", "day", "two-weeks", "four-sessions", "six-weeks"],
+    [
+        "lab",
+        "lecture-and-lab",
+        "two-labs",
+        "day",
+        "two-weeks",
+        "four-sessions",
+        "six-weeks",
+    ],
 )
 def test_a_module_leaves_time_for_what_is_left_open(name):
     sessions = PLANS[name].sessions

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,34 @@ def test_slides_say_what_the_outputs_say():
     assert [("dropout with p=0.1" in line) for line in complaints] == [1, 1, 0, 0, 0]
     text = (TEACH / "slides" / "chapter_6.md").read_text(encoding="utf-8")
     assert "Five complaints, four faults." in text, "the first two have one cause"
+
+
+def test_rates_of_families_are_those_of_their_recipes():
+    recipes = (ROOT / "book" / "recipes" / "recipes.toml").read_text(encoding="utf-8")
+    stored = {r["net"]: r.get("rate") for r in tomllib.loads(recipes)["recipe"]}
+    text = (TEACH / "slides" / "chapter_5.md").read_text(encoding="utf-8")
+    head, *rows = re.findall(r"^\| *(\w[\w ]*)?\|([^-\n]+)\|$", text, re.M)
+    assert len(rows) == 2
+    sizes = [size.strip() for size in head[1].split("|")]
+    for family, cells in rows:
+        shown = dict(zip(sizes, (c.strip() for c in cells.split("|")), strict=True))
+        shown = {size: rate for size, rate in shown.items() if rate}
+        net = f"{family.strip()} {', '.join(shown)}"
+        assert stored[net] == "; ".join(shown.values()), net
+
+
+def test_a_picture_is_cut_where_the_source_says(out):
+    """A drawing by its view, a picture by pixels, what is printed by columns."""
+    swin, frozen = (slides_of(out, n) for n in (5, 6))
+    assert swin[6].svg.svg["viewbox"] == "0 423 520 517"
+    assert swin[6].svg["viewbox"] == "0 0 520 517"
+    left, top, width, height = map(float, frozen[9].svg.svg["viewbox"].split())
+    assert (top, left + width) == (0, 520) and width < height
+    whole = max(map(len, printed("06_in_practice", "audit").splitlines()))
+    shown = max(map(len, frozen[4].select_one("pre.printed").text.splitlines()))
+    assert 0.6 * whole < shown < 0.75 * whole
+    image = slides_of(out, 1)[1].img
+    assert 1.2 < int(image["width"]) / int(image["height"]) < 1.5, "one half"
 
 
 def test_nothing_is_loaded_from_elsewhere(out):

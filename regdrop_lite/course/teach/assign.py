@@ -98,6 +98,7 @@ c.CourseDirectory.course_id = "structured_dropout"
 c.ClearSolutions.code_stub = {"python": ""}  # a scaffold stands above each solution
 c.ClearSolutions.text_stub = ""
 c.Execute.timeout = 120
+c.Execute.iopub_timeout = 60  # with 4 s a busy machine loses a submission
 c.AssignLatePenalties.plugin_class = LateDays
 c.FileNameCollectorPlugin.named_regexp = FILE_NAME
 '''

@@ -4,11 +4,13 @@
     python -m regdrop_lite.course.teach.exam --seed 8 --chapter 1 --chapter 2
     python -m regdrop_lite.course.teach.exam --seed 9 --chapter 1 --exclude exactly-k
     python -m regdrop_lite.course.teach.exam --seed 10 --chapter 1 --main
+    python -m regdrop_lite.course.teach.exam --seed 11 --chapter 1 --variants 2
 
 writes ``exam_1_seed_7.md`` and ``exam_1_seed_7_answers.md``, and both as HTML for the
 printer, with space to write. The seed chooses the questions, the order of the options
-and the numbers; one seed always gives one exam. Questions that are public on the site
-are left out. Run it in the repository's folder.
+and the numbers; one seed always gives one exam. Variants, for neighbours, have the same
+questions in another order with other numbers, and so the same points and minutes.
+Questions that are public on the site are left out. Run it in the repository's folder.
 """
 
 import argparse
@@ -64,6 +66,7 @@ def make_exam(
     essay: int = 1,
     objectives: Collection[str] = (),
     exclude: Collection[str] = (),
+    variant: str = "",
 ) -> Exam:
     """Draw an exam.
 
@@ -75,6 +78,8 @@ def make_exam(
         essay: how many that are answered in words.
         objectives: only questions on these; by default on any.
         exclude: the ids of questions to leave out, such as last year's.
+        variant: a letter; the seed alone chooses the questions, and both together the
+            orders and numbers.
 
     Raises:
         ValueError: if a bank has fewer questions than are asked for, or there is no
@@ -109,16 +114,22 @@ def make_exam(
                     f"draw from, but {wanted} were asked for"
                 )
             chosen += [(bank, question) for question in rng.sample(private, wanted)]
+    if variant:
+        rng = random.Random(f"{seed} {variant}")
+        rng.shuffle(chosen)
+        kinds = list(POINTS)
+        chosen.sort(key=lambda pair: (banks.index(pair[0]), kinds.index(pair[1].kind)))
     points = sum(POINTS[question.kind] for _, question in chosen)
     minutes = sum(_minutes(question) for _, question in chosen)
     names = " and ".join(bank.title for bank in banks)
+    name = f"exam {seed}{variant}"
     head = (
-        f"# {names}: exam {seed}\n\n{points} points, {minutes} minutes. The "
+        f"# {names}: {name}\n\n{points} points, {minutes} minutes. The "
         "probability to *drop* is $p$, and $q = 1 - p$.\n\nName:"
     )
-    paper, answers = [head], [f"# {names}: answers to exam {seed}\n\n{points} points."]
+    paper, answers = [head], [f"# {names}: answers to {name}\n\n{points} points."]
     for number, (bank, question) in enumerate(chosen, 1):
-        asked, answered = _write(question, seed, rng)
+        asked, answered = _write(question, f"{seed}{variant}", rng)
         worth = POINTS[question.kind]
         unit = "point" if worth == 1 else "points"
         paper.append(f"## Question {number} ({worth} {unit})\n\n{asked}")
@@ -137,7 +148,7 @@ def _minutes(question: Question) -> int:
     return MINUTES[question.kind]
 
 
-def _write(question: Question, seed: int, rng: random.Random) -> tuple[str, str]:
+def _write(question: Question, seed: str, rng: random.Random) -> tuple[str, str]:
     """Give a question as asked, and the same with its answer."""
     if isinstance(question, Choice):
         options = shuffled(question, seed)
@@ -188,6 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument(
         "--exclude", action="append", default=[], metavar="ID", help="may be repeated"
     )
+    command.add_argument(
+        "--variants", type=int, choices=range(1, 9), default=1, help="for neighbours"
+    )
     command.add_argument("--out", type=Path, default=Path("build/exams"))
     chosen = command.parse_args(arguments)
     try:
@@ -198,17 +212,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
             course = Course.read(Path.cwd())
             objectives = sorted({n for c in chosen.chapter for n in course.main(c)})
         filters = objectives, chosen.exclude
-        exam = make_exam(banks, chosen.seed, *numbers, *filters)
+        letters = "ABCDEFGH"[: chosen.variants] if chosen.variants > 1 else [""]
+        exams = {
+            letter: make_exam(banks, chosen.seed, *numbers, *filters, variant=letter)
+            for letter in letters
+        }
         chosen.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValidationError, ValueError) as error:
         command.error(str(error))
     chapters = "_".join(map(str, chosen.chapter))
-    for end, text in (("", exam.paper), ("_answers", exam.answers)):
-        path = chosen.out / f"exam_{chapters}_seed_{chosen.seed}{end}.md"
-        for form, written in ((path, text), (path.with_suffix(".html"), paper(text))):
-            form.write_text(written, encoding="utf-8", newline="\n")
-            print(f"wrote {form}")
-    print(f"{exam.points} points, {exam.minutes} minutes")
+    for letter, exam in exams.items():
+        for end, text in (("", exam.paper), ("_answers", exam.answers)):
+            name = f"exam_{chapters}_seed_{chosen.seed}{letter}{end}.md"
+            path = chosen.out / name
+            for form, written in (
+                (path, text),
+                (path.with_suffix(".html"), paper(text)),
+            ):
+                form.write_text(written, encoding="utf-8", newline="\n")
+                print(f"wrote {form}")
+    first = exams[letters[0]]
+    print(f"{first.points} points, {first.minutes} minutes")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ with needs("course,author", "markdown-it or math-core"):
     from math_core import LatexToMathML
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-__all__ = ["paper"]
+__all__ = ["formula", "paper"]
 
 _STYLE = """
 @page { size: A4; margin: 2cm }
@@ -28,8 +28,8 @@ _SPACE = {2: 4, 6: 12}  # points of a question: centimetres to write its answer 
 _QUESTION = re.compile(r"^## Question \d+ \((\d+) points?\)$", re.M)
 
 
-def _formula(tex: str, options: Mapping[str, Any]) -> str:
-    """MathML, which a browser sets by itself."""
+def formula(tex: str, options: Mapping[str, Any]) -> str:
+    """A formula as MathML, which a browser sets by itself."""
     display = bool(options.get("display_mode"))
     return _CONVERTER.convert_with_local_state(tex, displaystyle=display)
 
@@ -45,7 +45,7 @@ def paper(markdown: str) -> str:
         >>> "<math>" in page, page.count('class="space"')
         (True, 1)
     """
-    parser = MarkdownIt("commonmark").use(dollarmath_plugin, renderer=_formula)
+    parser = MarkdownIt("commonmark").use(dollarmath_plugin, renderer=formula)
     title = re.search(r"^# (.+)$", markdown, re.M)
     is_paper = title is not None and ": answers to" not in title[1]
     parts = [markdown]

@@ -449,9 +449,9 @@ def plan_markdown(plan: Plan, course: Course) -> str:
             now = end
         parts.append("\n".join(rows))
         if session.home:
-            links = [course.exercises[label] for label in session.home]
-            minutes = sum(exercise.minutes for exercise in links)
-            names = ", ".join(exercise.link for exercise in links)
+            home = [course.exercises[label] for label in session.home]
+            minutes = sum(exercise.minutes for exercise in home)
+            names = ", ".join(f"{e.link} (chapter {e.chapter})" for e in home)
             parts.append(f"*At home, {minutes} minutes:* {names}.")
     return "\n\n".join(parts)
 

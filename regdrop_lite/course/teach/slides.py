@@ -10,8 +10,9 @@ A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits fo
 next key. A picture is named by where it stands: ``![](01_spatial_dropout#curves)`` is
 what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the book;
 both bring the alternative text that they have there. Of a cell that draws nothing it is
-what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away where the window
-is wide. Lines such as these choose the notes:
+what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away; the other ends
+are ``bottom``, ``left`` and ``right``, the last two also of what is printed. Lines such
+as these choose the notes:
 
     % section: Draw one number per channel
     % script: to how many values?
@@ -24,6 +25,7 @@ to miss; ``script`` is part of what a row of the chapter's live-coding script as
 
 import argparse
 import base64
+import io
 import json
 import re
 import shutil
@@ -35,22 +37,24 @@ from string import Template
 from typing import Any
 
 from regdrop_lite.course.extras import needs
+from regdrop_lite.course.teach.paper import formula
 from regdrop_lite.course.teach.plans import Course, Section
 
-with needs("course,author", "PyYAML, markdown-it or math-core"):
+with needs("course,author", "PyYAML, markdown-it, math-core or Pillow"):
     import yaml
     from docutils.nodes import make_id
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
-    from math_core import LatexError, LatexToMathML
+    from math_core import LatexError
     from mdit_py_plugins.dollarmath import dollarmath_plugin
+    from PIL import Image
 
 __all__ = ["Deck", "Slide", "SlideError", "main", "read_deck", "write_slides"]
 
 SETTING = re.compile(r"^% (\w+): *(.+)\n?", re.M)
 PICTURE = re.compile(
     r"!\[\]\((?P<page>[\w/-]+)(?:#(?P<cell>[\w-]+)|\.svg)"
-    r'(?: "(?P<end>top|bottom) (?P<part>[1-9]\d)%")?\)'
+    r'(?: "(?P<end>top|bottom|left|right) (?P<part>[1-9]\d)%")?\)'
 )
 DRAWING = re.compile(
     r"^:+\{(?:figure|explore)\} (?P<name>\S+)\n"
@@ -59,8 +63,6 @@ DRAWING = re.compile(
 )
 ROW = re.compile(r"^\| (?P<type>.+?) \| (?P<ask>.+?) \| (?P<hear>.+?) \|$", re.M)
 KEYS = ("section", "script", "question")
-
-_MATH = LatexToMathML()
 
 
 class SlideError(ValueError):
@@ -246,8 +248,25 @@ def _write(path: Path, text: str) -> None:
 
 
 def _shape(width: float, height: float) -> str:
-    """Whether words stand beside a picture, or above and below it."""
-    return "tall" if width < 2.1 * height else "wide"
+    """Whether a picture stands beside all words, beside those below the heading, or
+    between them.
+    """
+    ratio = width / height
+    return "tall" if ratio < 1.3 else "broad" if ratio < 2.1 else "wide"
+
+
+def _crop(
+    size: tuple[float, float], end: str | None, part: str | None
+) -> tuple[float, float, float, float]:
+    """What stays of a picture: left, top, right, bottom."""
+    width, height = size
+    share = int(part or 100) / 100
+    return {
+        "top": (0, 0, width, share * height),
+        "bottom": (0, (1 - share) * height, width, height),
+        "left": (0, 0, share * width, height),
+        "right": ((1 - share) * width, 0, width, height),
+    }[end or "top"]
 
 
 class _Pictures:
@@ -258,63 +277,79 @@ class _Pictures:
         self.out = out
         self.read: dict[str, list[dict[str, Any]]] = {}
 
-    def html(self, page: str, cell: str) -> tuple[str, str]:
-        """A picture's HTML, and whether it is "wide", "tall" or "printed"."""
-        return self._drawing(page) if not cell else self._drawn(page, cell)
-
-    def _drawn(self, page: str, cell: str) -> tuple[str, str]:
+    def html(self, match: re.Match[str]) -> tuple[str, str]:
+        """A picture's HTML, and whether it is "tall", "broad", "wide" or "printed"."""
+        if match["cell"] is None:
+            return self._drawing(match)
+        page, cell = match["page"], match["cell"]
         found = [c for c in self._cells(page) if c["id"] == cell]
         if not found:
             raise LookupError(f"{page} has no cell {cell!r}")
         outputs = found[0].get("outputs", ())
         drawn = [data for o in outputs if (data := o.get("data", {}).get("image/png"))]
         if not drawn:
-            return self._printed(outputs, f"{page}#{cell}")
+            return self._printed(outputs, match)
         alt = found[0]["metadata"].get("mystnb", {}).get("image", {}).get("alt")
         if len(drawn) != 1 or not alt:
             raise LookupError(
                 f"expected one picture with an alternative text in {page}#{cell}"
             )
-        image = base64.b64decode(drawn[0])
-        width, height = (int.from_bytes(image[i : i + 4]) for i in (16, 20))
+        whole = Image.open(io.BytesIO(base64.b64decode(drawn[0])))
+        image = whole.crop(_crop(whole.size, match["end"], match["part"]))
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{page}-{cell}.png"
-        path.write_bytes(image)
+        image.save(path)
         html = (
-            f'<img src="{self.out.name}/{path.name}" width="{width}" '
-            f'height="{height}" alt="{escape(alt)}">'
+            f'<img src="{self.out.name}/{path.name}" width="{image.width}" '
+            f'height="{image.height}" alt="{escape(alt)}">'
         )
-        return html, _shape(width, height)
+        return html, _shape(*image.size)
 
     def _printed(
-        self, outputs: Sequence[dict[str, Any]], where: str
+        self, outputs: Sequence[dict[str, Any]], match: re.Match[str]
     ) -> tuple[str, str]:
         streams = ["".join(o["text"]) for o in outputs if o["output_type"] == "stream"]
         errors = [str(o["evalue"]) for o in outputs if o["output_type"] == "error"]
         if not (text := "".join(streams + errors).strip()):
-            raise LookupError(f"{where} draws and prints nothing")
-        columns = max(map(len, text.splitlines()))
+            raise LookupError(
+                f"{match['page']}#{match['cell']} draws and prints nothing"
+            )
+        lines = text.splitlines()
+        columns = max(map(len, lines))
+        if match["end"]:
+            left, _, right, _ = _crop(
+                (columns, len(lines)), match["end"], match["part"]
+            )
+            lines = [line[round(left) : round(right)].rstrip() for line in lines]
+            text, columns = "\n".join(lines), max(map(len, lines))
         kind = "printed" if columns <= 100 else "printed prose"
         html = f'<pre class="{kind}" style="--columns: {columns}">{escape(text)}</pre>'
         return html, "printed"
 
-    def _drawing(self, name: str) -> tuple[str, str]:
+    def _drawing(self, match: re.Match[str]) -> tuple[str, str]:
         """A drawing goes into the page, so that it takes the colours of the page."""
-        alt = ""
+        name, alt = match["page"], ""
         for path in sorted(self.book.glob("0*.ipynb")):
             for cell in self._cells(path.stem):
                 text = "".join(cell["source"])
-                for match in DRAWING.finditer(text):
-                    lines = re.findall(r"^:(\w+): (.+)$", match["lines"] or "", re.M)
-                    options = yaml.safe_load(match["yaml"] or "{}") | dict(lines)
-                    if options.get("image", match["name"]) == f"{name}.svg":
+                for shown in DRAWING.finditer(text):
+                    lines = re.findall(r"^:(\w+): (.+)$", shown["lines"] or "", re.M)
+                    options = yaml.safe_load(shown["yaml"] or "{}") | dict(lines)
+                    if options.get("image", shown["name"]) == f"{name}.svg":
                         alt = options["alt"]
         if not alt:
             raise LookupError(f"no chapter shows the drawing {name}.svg")
         svg = (self.book / f"{name}.svg").read_text(encoding="utf-8")
         svg = svg[svg.index("<svg") :]
-        (size,) = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-        width, height = map(float, size)
+        ((wide, high),) = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+        whole = float(wide), float(high)
+        left, top, right, bottom = _crop(whole, match["end"], match["part"])
+        width, height = right - left, bottom - top
+        if match["end"]:  # an inner drawing shows nothing beyond its edges
+            size = f'width="{width:g}" height="{height:g}"'
+            part = f'{size} viewBox="{left:g} {top:g} {width:g} {height:g}"'
+            inner = re.sub(r'viewBox="[^"]+"', part, svg, count=1)
+            svg = f'<svg viewBox="0 0 {width:g} {height:g}">{inner}</svg>'
         label = f'<svg class="drawing" role="img" aria-label="{escape(alt)}"'
         return svg.replace("<svg", label, 1), _shape(width, height)
 
@@ -359,10 +394,7 @@ def _slide_html(slide: Slide, seconds: int, pictures: _Pictures, site: str) -> s
         blocks, shape = _blocks(part, pictures)
         kind = shape or kind
         fragment = " fragment" if place else ""
-        body += [
-            f'<div class="{name}{fragment}"{style}>{html}</div>'
-            for name, style, html in blocks
-        ]
+        body += [f'<div class="{name}{fragment}">{html}</div>' for name, html in blocks]
     links = " · ".join(
         f'<a href="{site}book/{section.page}.html#{make_id(section.title)}">'
         f"{', '.join(section.objectives)} {escape(section.title)}</a>"
@@ -377,23 +409,19 @@ def _slide_html(slide: Slide, seconds: int, pictures: _Pictures, site: str) -> s
     )
 
 
-def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str, str]], str]:
-    """Split a part into its picture and its words, each with its class and style."""
-    found: list[tuple[str, str, str]] = []
+def _blocks(part: str, pictures: _Pictures) -> tuple[list[tuple[str, str]], str]:
+    """Split a part into its picture and its words, each with its class."""
+    found: list[tuple[str, str]] = []
     shape = ""
     end = 0
     for match in PICTURE.finditer(part):
         if text := part[end : match.start()].strip():
-            found.append(("words", "", _render(text)))
-        html, shape = pictures.html(match["page"], match["cell"] or "")
-        if match["part"]:
-            style = f' style="--part: 0.{match["part"]}"'
-            found.append((f"picture part {match['end']}", style, html))
-        else:
-            found.append(("picture", "", html))
+            found.append(("words", _render(text)))
+        html, shape = pictures.html(match)
+        found.append(("picture", html))
         end = match.end()
     if text := part[end:].strip():
-        found.append(("words", "", _render(text)))
+        found.append(("words", _render(text)))
     if "![" in PICTURE.sub("", part):
         raise LookupError(f"a picture has another form: {part!r}")
     return found, shape
@@ -416,10 +444,6 @@ def _notes(slide: Slide) -> str:
 
 
 def _markdown() -> MarkdownIt:
-    def formula(content: str, options: dict[str, bool]) -> str:
-        display = options["display_mode"]
-        return str(_MATH.convert_with_local_state(content, displaystyle=display))
-
     made = MarkdownIt("commonmark", {"typographer": True})
     made.enable(["table", "smartquotes"])
     return made.use(dollarmath_plugin, renderer=formula, double_inline=True)
