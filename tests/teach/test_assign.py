@@ -296,14 +296,14 @@ def test_folders_and_notebooks_are_graded(hand_in, sets, written, tmp_path, caps
         "hand-in,trace,fill,layer,diagnose,design,sum",
         "good,1.0,2.0,5.0,4.0,6.0,18.0",
         "broken,0.0,0.0,0.0,0.0,0.0,0.0",
-        "mary,1.0,0.0,5.0,4.0,3.5,13.5",
+        "mary,1.0,0.0,5.0,4.0,0.0,10.0",
     ]
     told = (out / "mary.md").read_text(encoding="utf-8")
     for text in (
-        "# 13.5 of 18",
+        "# 10 of 18",
         "## fill: 0 of 2",
         "no attribute 'mask_and",
-        "- k = C:",
+        "calls spatial_dropout of regdrop_lite",
     ):
         assert text in told
     assert told.endswith("## In words\n\nBecause it is so.\n")

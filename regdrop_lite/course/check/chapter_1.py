@@ -471,10 +471,15 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         function: takes (x, p, training, generator) and drops round(p * C) channels of
             every sample of x, shape (N, C, ...).
 
+    The package's function is no variant of itself: the code has to be the learner's.
+
     Example:
-        >>> from regdrop_lite import spatial_dropout
         >>> from regdrop_lite.course.check import chapter_1 as check
-        >>> check.drop_exactly(spatial_dropout)
+        >>> def random_number(x, p, training=True, generator=None):
+        ...     shape = (*x.shape[:2], *[1] * (x.dim() - 2))
+        ...     mask = torch.rand(shape, dtype=x.dtype, generator=generator) >= p
+        ...     return x * mask / (1 - p) if training and p < 1 else x * (1 - training)
+        >>> check.drop_exactly(random_number)
         public checks 7/11
         - exactly k: p = 0.3 of 8 channels is k = 2 for every sample, but the
           samples lose from 0 to 5
@@ -488,7 +493,7 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
 
     def apply(x: Tensor, p: float, training: bool = True, seed: int = 0) -> Tensor:
         g = _generator(seed)
-        return call(function, x, p, training=training, generator=g)
+        return call(function, x, p, training=training, generator=g, own=())
 
     def check_count() -> None:
         x = signed(64, 32, 2, 2)
@@ -529,8 +534,8 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
         p, channels, calls = 0.3, 10, 1000
         g, x = _generator(), signed(2, channels, 1)
         together = torch.zeros(channels, channels)  # how often two channels fall
-        call(function, x, p, training=True, generator=_generator())  # tells errors
-        for y in ask(function, x, p, training=True, generator=g, times=calls):
+        call(function, x, p, training=True, generator=_generator(), own=())  # errors
+        for y in ask(function, x, p, training=True, generator=g, times=calls, own=()):
             fell = (y == 0).flatten(2).all(dim=2).to(together.dtype)
             together += fell.T @ fell / len(x)
         share = together.diagonal() / calls
@@ -573,7 +578,9 @@ def drop_exactly(function: Callable[..., Tensor]) -> Report:
 
     def check_generator() -> None:
         x = signed(64, 8, 2, 2)
-        require_generator(lambda g: call(function, x, 0.5, training=True, generator=g))
+        require_generator(
+            lambda g: call(function, x, 0.5, training=True, generator=g, own=())
+        )
 
     def check_own_choice() -> None:
         _require_independent(apply(signed(64, 256, 2, 2), 0.5), least=0.3)

@@ -530,6 +530,17 @@ def test_wrong_designs(slips, expected):
     assert_found(check.drop_exactly(names["drop_exactly"]), 11, expected)
 
 
+def test_the_packages_function_is_no_design():
+    for design in (
+        spatial_dropout,
+        lambda *args, **more: spatial_dropout(*args, **more),
+    ):
+        report = check.drop_exactly(design)
+        assert report.passed == 0 and len(report.diagnoses) == 11
+        for text in report.diagnoses.values():
+            assert "code of your own, but it calls spatial_dropout" in text
+
+
 # --- the report -----------------------------------------------------------------------
 
 
