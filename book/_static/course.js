@@ -38,7 +38,9 @@ addEventListener("afterprint", () => {
   }
 });
 
-// The tables of chapter 5: menus above them, and the rows that fit as cards.
+// The tables of chapter 5: menus above them, and the rows that fit as cards. Before a
+// choice is made a few show what a row looks like; the others would be a wall.
+const FIRST = 3;
 /** @param {HTMLTableElement | null} table @param {number} count of columns with a menu */
 function chooser(table, count) {
   if (!table?.tHead) return [];
@@ -61,6 +63,15 @@ function chooser(table, count) {
     form.append(label);
     return menu;
   });
+  let all = false;
+  const more = document.createElement("button");
+  more.type = "button";
+  more.textContent = `Show all ${rows.length}`;
+  more.addEventListener("click", () => {
+    all = true;
+    show();
+    menus[0].focus(); // the button is gone
+  });
   function show() {
     // In how many choices a row agrees; what is not chosen agrees, "any" only if it may.
     const agrees = (row, ...also) =>
@@ -68,9 +79,12 @@ function chooser(table, count) {
         .length;
     const fits = rows.filter((row) => agrees(row, "any") === count);
     const near = rows.filter((row) => agrees(row) === count - 1);
-    const shown = fits.length ? fits : near;
+    const few = !all && menus.every((menu) => !menu.value);
+    const shown = few ? rows.slice(0, FIRST) : fits.length ? fits : near;
+    more.hidden = !few;
     for (const row of rows) row.hidden = !shown.includes(row);
-    if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
+    if (few) status.textContent = `${FIRST} of ${rows.length} rows are shown. Choose, or see them all.`;
+    else if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
     else {
       const nearest = `The nearest: ${near.length} that agree in ${count - 1} of ${count} choices.`;
       status.textContent = "No row fits exactly: for this case we found nothing. ";
@@ -78,7 +92,7 @@ function chooser(table, count) {
     }
   }
   form.className = "chooser";
-  form.append(status);
+  form.append(status, more);
   table.classList.add("chosen");
   table.closest(".cell_output, .output")?.prepend(form);
   show();

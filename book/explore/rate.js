@@ -18,7 +18,7 @@ const RULES = [
     gamma: textbookGamma, line: (H, k) => coverCounts(H, k, "valid"),
   },
   {
-    name: "timm, S2", words: "the same rate, but seeds everywhere, blocks cut",
+    name: "timm", words: "the same rate, but seeds everywhere, blocks cut",
     gamma: textbookGamma, line: centredCounts,
   },
   {

@@ -33,7 +33,7 @@ def rules(size: int, block: int, p: float) -> dict[str, tuple[str, float, float]
     clip = drop_block_gamma((size, size), block, p, "clip")
     listed = {
         "Paper, torchvision": ("textbook rate, blocks inside", textbook, inside),
-        "timm, S2": ("the same rate, seeds everywhere", textbook, centred),
+        "timm": ("the same rate, seeds everywhere", textbook, centred),
         "miguelvr/dropblock": ("rate p/k², seeds everywhere", p / block**2, centred),
         "Solved, “valid”": ("γ solved for, blocks inside", valid, inside),
         "Solved, “clip”": ("γ solved for, blocks cut", clip, every),

@@ -117,3 +117,36 @@ def test_the_search_finds_a_word(server, visit):
     visit.go(f"{server}/search.html?q=BatchNorm")
     found = visit.page.locator('#search-results a[href*="01_spatial_dropout.html"]')
     found.first.wait_for(timeout=20_000)
+
+
+@pytest.mark.slow
+def test_the_tables_of_chapter_5_show_what_is_asked_for(server, visit):
+    """A few rows at first, all of them on request, those that fit after a choice."""
+    page = visit.page
+    visit.go(f"{server}/book/05_which_one.html")
+    area = page.locator(".tag_decisions")
+    rows, status = area.locator("tbody tr"), area.get_by_role("status")
+    shown = area.locator("tbody tr:visible")
+    every = rows.count()
+    assert shown.count() == 3 < every
+    assert f"3 of {every} rows" in status.inner_text()
+    button = area.get_by_role("button", name=f"Show all {every}")
+    button.press("Enter")
+    assert shown.count() == every and not button.is_visible()
+    assert page.evaluate("document.activeElement.tagName") == "SELECT"
+
+    menu = area.locator("select").first
+    menu.select_option(index=1)
+    net = menu.input_value()
+    fitting = rows.evaluate_all(
+        "(rows, net) => rows.filter((r) =>"
+        " [net, 'any'].includes(r.cells[0].textContent.trim())).length",
+        net,
+    )
+    assert shown.count() == fitting < every
+    assert status.inner_text() == f"{fitting} of {every} rows fit."
+
+    page.reload(wait_until="load")
+    page.emulate_media(media="print")
+    assert shown.count() == every, "on paper nothing is hidden"
+    assert visit.complaints == []
