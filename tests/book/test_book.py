@@ -229,6 +229,8 @@ def test_every_reference_resolves(path):
     }
     for target in re.findall(r"\{numref\}`([^`<]+)`", text):
         assert target in figures, target
+    for target in re.findall(r"^:figure: (\S+)$", text, flags=re.M):  # of an explorable
+        assert target in figures, target
     labels = set(re.findall(r":label: (\S+)", text))
     assert set(re.findall(r"\{eq\}`([^`]+)`", text)) <= labels
     bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
