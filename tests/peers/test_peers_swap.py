@@ -1,6 +1,9 @@
 """Put our layers into other people's models, and their rates into ours."""
 
 import inspect
+import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from regdrop_lite import (
     set_generator,
     spatial_dropout,
 )
-from regdrop_lite.tools import replace_layers
+from regdrop_lite.tools import audit, replace_layers
 
 
 def assert_same_in_eval(model: nn.Module, before: torch.Tensor, x: torch.Tensor):
@@ -89,6 +92,18 @@ def test_a_model_of_timm_takes_our_drop_path() -> None:
     assert_same_in_eval(model, before, x)
     model.train()
     assert not torch.equal(model(x), model(x))
+
+
+def test_what_chapter_6_says_of_a_vit_of_timm(capsys) -> None:
+    """Its code is run, and prints what stands below it."""
+    peer("timm")
+    book = Path(__file__).parents[2] / "book" / "06_in_practice.ipynb"
+    cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(c["source"]) for c in cells if c["id"] == "swap-read")
+    code, printed = re.findall(r"```(?:python|text)\n(.*?)```", text, flags=re.S)[:2]
+    tools = {"replace_layers": replace_layers, "audit": audit, "torch": torch}
+    exec(code, tools | {"drop_path_rates": drop_path_rates})
+    assert capsys.readouterr().out == printed
 
 
 def test_a_model_of_timm_takes_our_drop_block() -> None:
