@@ -152,6 +152,7 @@ def add_description(
         context["card"] = f"{app.config.html_baseurl}_static/card.png"
     # The path below which the site is served, for the page "404" that has no place.
     context["html_root"] = urlparse(app.config.html_baseurl).path
+    context["html_base"] = app.config.html_baseurl
 
 
 CHAPTER = re.compile(r"book/\d\d_\w+")
@@ -164,10 +165,10 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
     number = next(iter(re.findall(r"/(\d\d)", page)), "")
     later = [name for name in chapters if name.split("/")[1][:2] > number]
-    second = [name for name in pages if re.fullmatch(rf"book/{number}[a-z]_\w+", name)]
+    further = [name for name in pages if re.fullmatch(rf"book/{number}[bc]_\w+", name)]
     if not number:
         return []
-    way = [("Second page", name) for name in second]
+    way = list(zip(("Second page", "Third page"), further, strict=False))
     for kind in ("exercises", "quiz"):
         if (number, kind) in tasks:
             way.append((kind.capitalize(), tasks[number, kind]))
