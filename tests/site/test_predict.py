@@ -356,7 +356,7 @@ def test_nothing_is_lost_without_memory_or_script(site, browser, script):
           }
         """)
         page.goto(built(site, PAGE).as_uri(), wait_until="load")
-        result = page.locator("details.predict-result").nth(2)
+        result = page.locator("details.predict-result").nth(1)  # one with choices
         output = result.locator(".cell_output").first
         assert not output.is_visible()
         if script:
