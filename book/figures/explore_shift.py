@@ -68,8 +68,8 @@ def draw() -> str:
             f'<text x="10" y="{top - 8}" font-size="18" font-weight="700" '
             f'style="fill: {text}">{title}</text>',
             f'<text x="490" y="{top - 8}" font-size="16" text-anchor="end" '
-            f'style="fill: {muted}">variance {variances[0]:.2f} in training, '
-            f"{variances[1]:.2f} in evaluation</text>",
+            f'style="fill: {muted}">variance {variances[0]:.2f} '
+            f"(in evaluation {variances[1]:.2f})</text>",
             f'<path d="M10 {base}H490" style="stroke: {text}"/>',
             *(
                 f'<text x="{10 + 480 * (z - low) / (high - low):.0f}" y="{base + 20}" '
