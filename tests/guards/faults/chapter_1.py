@@ -25,7 +25,7 @@ FAULTS = [
         "_random.py",
         "uniform(shape, device, generator) >= p",
         "uniform(shape, device, generator) >= 1 - p",
-        MAIN,
+        PITFALLS,
         "a channel is dropped with probability p",
     ),
     Fault(
@@ -57,7 +57,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    keep[:, 1::2] = keep[:, ::2]\n",
-        MAIN,
+        PITFALLS,
         "channels fall independently",
     ),
     Fault(
