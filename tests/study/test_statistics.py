@@ -108,7 +108,7 @@ def test_holm_runs_over_the_family_and_keeps_its_order():
 
 
 def test_holm_rejects_as_the_step_down_test_does():
-    """At every level: go up from the smallest p value, and stop where it is too large."""
+    """At every level: go up from the smallest, and stop at the first too large."""
     rng = np.random.default_rng(5)
     for m in (1, 2, 5, 14):
         for p_values in (rng.random(m) ** 3, np.full(m, 0.02), rng.choice([0, 1.0], m)):
