@@ -1,4 +1,4 @@
-"""Draw the diagrams of chapters 2 and 3.
+"""Draw the diagrams of chapters 1 to 3.
 
 Run ``python book/figures/draw_chapters.py`` from the root of the repository after a
 change; a test compares the stored files, beside this script, with what it makes. Their
@@ -343,6 +343,54 @@ def closed_branch() -> str:
     return svg(392, *lines)
 
 
+# --- where SpatialDropout stands ------------------------------------------------------
+
+
+def two_places() -> str:
+    """Behind the activation of a plain block, and in the branch of a residual one."""
+    lines = [hatching("two-places-fell")]
+
+    def wire(data: str) -> str:
+        return shape(data, stroke=TEXT, more="stroke-width: 2")
+
+    def chain(middle: float, parts: tuple[str, ...]) -> list[str]:
+        found = []
+        for row, words in enumerate((*parts, "SpatialDropout")):
+            y, last = 84.0 + 48 * row, row == len(parts)
+            area, paint = box(middle - 62, y, 124, 32), "url(#two-places-fell)"
+            fill, edge = (paint, DROPPED) if last else (KEPT, KEPT)
+            found.append(shape(area, fill=fill, stroke=edge))
+            if last:
+                found.append(shape(box(middle - 57, y + 6, 114, 20), fill=PAPER))
+            ink = TEXT if last else PAPER
+            found.append(text(middle, y + 21, words, fill=ink, anchor="middle"))
+            found.append(wire(line(middle, y + 32, middle, y + 48)))
+        return found
+
+    lines += [
+        text(6, 20, "plain block", 17, bold=True),
+        text(68, 44, "x", anchor="middle"),
+        wire(line(68, 52, 68, 84)),
+        *chain(68, ("convolution", "norm", "activation")),
+        wire(line(68, 276, 68, 330)),
+        text(226, 20, "residual block", 17, bold=True),
+        text(250, 44, "x", anchor="middle"),
+        wire(line(250, 52, 250, 297)),
+        wire("M250 66H390V84"),
+        *chain(390, ("3 × 3, norm", "ReLU", "3 × 3, norm")),
+        wire("M390 276V308H261"),
+        f'<circle cx="250" cy="308" r="11" '
+        f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
+        text(250, 313, "+", anchor="middle"),
+        wire(line(250, 319, 250, 340)),
+        shape("M238 168l24 24m0 -24l-24 24", stroke=DROPPED, more="stroke-width: 4"),
+        text(228, 176, "skip:", 14, fill=MUTED, anchor="end"),
+        text(228, 194, "not here", 14, fill=MUTED, anchor="end"),
+        text(320, 60, "branch", 14, fill=MUTED, anchor="middle"),
+    ]
+    return svg(346, *lines)
+
+
 def files() -> dict[str, str]:
     """What is stored, by name."""
     return {
@@ -351,6 +399,7 @@ def files() -> dict[str, str]:
         "four-nets.svg": four_masks(averages=False),
         "inputs.svg": inputs(),
         "levels.svg": levels(),
+        "two-places.svg": two_places(),
         "valleys.svg": valleys(),
     }
 
