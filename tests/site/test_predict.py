@@ -387,7 +387,7 @@ def test_a_mark_is_set_on_an_axis(server, browser):
     """By keyboard and by finger; it stands beside the result, also after a reload."""
     with phone(browser) as visit:
         page = visit.page
-        visit.go(f"{server}/book/01_spatial_dropout.html")
+        visit.go(f"{server}/book/01b_spatial_dropout_pitfalls.html")
         box = page.locator(".predict[data-axis]:has-text('smallest share')")
         field = box.get_by_role("slider", name="Your mark, share of active channels")
         result = page.locator(f"#{box.get_attribute('id')}-result")
