@@ -29,7 +29,7 @@ SECONDS = {
     "book/reference/study.ipynb": 43,
     "book/reference/study_variants.ipynb": 39,
     "book/01_spatial_dropout.ipynb": 35,
-    "book/02b_implicit_ensembles_claims.ipynb": 25,
+    "book/02d_implicit_ensembles_flatness.ipynb": 20,
     "book/03b_drop_path_details.ipynb": 26,
     "book/06_in_practice.ipynb": 26,
     "book/exercises/02_implicit_ensembles_exercises.ipynb": 22,
