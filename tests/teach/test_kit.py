@@ -50,6 +50,7 @@ def check_sums(out: Path) -> int:
     return len(lines)
 
 
+@pytest.mark.slow
 def test_sums_and_zip_hold_every_file(small):
     out, archive = small
     count = check_sums(out)
@@ -87,6 +88,7 @@ def test_without_wheels_the_versions_are_named(small):
     assert len(pins) == 8 and all(pin in pinned for pin in pins)
 
 
+@pytest.mark.slow
 def test_the_sheet_names_the_python_of_the_wheels(site, tmp_path, monkeypatch):
     """Where there are wheels; nothing else of the sheet changes."""
     said = " ".join(SHEET.read_text(encoding="utf-8").split())
