@@ -187,7 +187,7 @@ function render(place) {
 
   el.append(
     box("top", input("method")),
-    box("columns",
+    box("columns swap",
       h("div", {}, maps.el,
         h("p", { class: "key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
           svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is scaled up, so that the mean stays.", skip)),
@@ -198,7 +198,7 @@ function render(place) {
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
         table.el)),
     box("columns",
-      h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
+      h("div", {}, heading("Share dropped, by draw"), chart.el, key),
       places.el),
   );
   finish(place, show, [

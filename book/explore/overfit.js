@@ -94,12 +94,12 @@ function render(place) {
       const { heart, right } = count(net.answers, given, data.true);
       const learnt = `, ${heart} wrong labels learnt by heart (✗), and ${net.heart} of all 200`;
       return `${text}: ${right} true classes (✓)${labels === "noisy" ? learnt : ""}`;
-    }).join("; ") + "; something else: ?";
+    }).join("; ") + "; other: ?";
     return words;
   }
   el.append(
     input("method"),
-    box("columns",
+    box("columns swap",
       h("div", {}, chart.el, key,
         note("Up: the share. Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
       h("div", {}, input("p"), input("labels"), formula, table.el)),
