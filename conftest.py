@@ -51,6 +51,9 @@ SECONDS = {
     "book/03_drop_path.ipynb": 8,
 }
 
+# Notebooks that recompute what stands in the course already. Readers start elsewhere.
+SLOW = ("book/reference/study.ipynb", "book/reference/study_variants.ipynb")
+
 # Files whose tests need nothing of each other: any worker may take any of them.
 APART = ("tests/guards/",)
 
@@ -67,12 +70,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return Scheduling(config, log)
 
 
+def _source(name: str) -> str:
+    """Name a plain edition as its source: it takes as long."""
+    return name.replace("build/plain/", "book/")
+
+
 def _seconds(file: str) -> float:
-    """Look up a file's time; a plain edition takes what its source takes."""
-    return SECONDS.get(file.replace("build/plain/", "book/"), 0)
+    return SECONDS.get(_source(file), 0)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; inside a file the order stays."""
     items.sort(key=lambda item: -_seconds(item.nodeid.split("::")[0]))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the cells of slow notebooks; `-m` is judged later."""
+    if _source(item.nodeid).startswith(SLOW):
+        item.add_marker("slow")

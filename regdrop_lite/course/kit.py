@@ -162,7 +162,7 @@ def _collect(root: Path, out: Path, system: str, python: str, torch_index: str) 
 def _pins(root: Path) -> list[str]:
     """The versions that the stored outputs were made with."""
     text = (root / "requirements.txt").read_text(encoding="utf-8")
-    course = r"torch|numpy|matplotlib|scipy|statsmodels|pydantic|joblib|tqdm"
+    course = r"torch|numpy|matplotlib|scipy|pydantic|joblib|tqdm"
     return re.findall(rf"^(?:{course})==[\w.+]+", text, re.M)
 
 

@@ -18,7 +18,7 @@ with needs("course", "Matplotlib"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-if TYPE_CHECKING:  # statsmodels is slow to import, and few pictures need it
+if TYPE_CHECKING:  # SciPy is slow to import, and few pictures need it
     from regdrop_lite.course.study.statistics import Comparison
 
 INK = "#737373"

@@ -1,8 +1,8 @@
 """Every command that the pages print works as printed.
 
 A command stands in .ci/run or in a workflow, so that CI runs it, or the tests here run
-it, from the root of a clean copy of the tree. Two comments above a block say otherwise:
-``<!-- slow -->`` leaves it to the slow tests, ``<!-- not run: REASON -->`` to nobody.
+it, from the root of a clean copy of the tree. A comment above a block, ``<!-- not run:
+REASON -->``, leaves it to nobody.
 """
 
 import os
@@ -29,7 +29,7 @@ BLOCK = re.compile(
     r"(?P<text>.*?)^ *(?P=fence) *$",
     re.M | re.S,
 )
-MARK = re.compile(r"<!-- (slow|not run: (?:(?!-->).)*?) -->\s*\Z", re.S)
+MARK = re.compile(r"<!-- (not run: (?:(?!-->).)*?) -->\s*\Z", re.S)
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,7 @@ def blocks(page: Path) -> list[Block]:
 
 ALL = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in ALL if block.language == "bash"]
-RUN = [
-    block
-    for block in SHELL
-    if block.open_commands() and not block.mark.startswith("not run")
-]
+RUN = [block for block in SHELL if block.open_commands() and not block.mark]
 
 
 def test_no_block_escapes():
@@ -97,14 +93,13 @@ def test_no_block_escapes():
 def test_marks_say_something_true():
     """A mark has a reason, and is gone when its block no longer needs it."""
     for page in PAGES:
-        marks = len(re.findall(r"<!-- *(?:slow|not run)", page.read_text("utf-8")))
+        marks = len(re.findall(r"<!-- *not run", page.read_text("utf-8")))
         marked = [block for block in blocks(page) if block.mark]
         assert len(marked) == marks, f"{page.name}: a mark without a block"
         for block in marked:
             assert block.language == "bash", block
             assert block.open_commands(), f"{block.name}: CI runs it without a mark"
-            if block.mark != "slow":
-                assert len(block.mark.removeprefix("not run: ").split()) > 3, block
+            assert len(block.mark.removeprefix("not run: ").split()) > 3, block
 
 
 @pytest.fixture(scope="module")
@@ -164,18 +159,9 @@ def run(command: str, tree: Path, path: Path, **changes: str) -> None:
     assert done.returncode == 0, f"{command}: exit status {done.returncode}\n{said}"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the blocks are for a POSIX shell")
-@pytest.mark.parametrize(
-    "block",
-    [
-        pytest.param(
-            block,
-            id=block.name,
-            marks=[pytest.mark.slow] if block.mark == "slow" else [],
-        )
-        for block in RUN
-    ],
-)
+@pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
 def test_the_commands_run(block: Block, tree: Path) -> None:
     """And leave no file behind that they do not name."""
     here = Path(sys.executable).parent

@@ -300,6 +300,7 @@ def test_the_first_cell_prepares_an_empty_colab(out, page, tmp_path):
 # --- the command ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_call_loses_no_work(tmp_path, capsys):
     page = str(ROOT / BOOK.notebooks[-5])
     other = str(ROOT / BOOK.notebooks[0])

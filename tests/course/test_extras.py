@@ -20,7 +20,6 @@ NEEDS = [
     ("study/report", "numpy"),
     ("study/statistics", "numpy"),
     ("study/statistics", "scipy"),
-    ("study/statistics", "statsmodels.stats.multitest"),
     ("study/sweep", "joblib"),
     ("study/sweep", "tqdm"),
     ("author/book", "pikepdf"),

@@ -314,6 +314,7 @@ def flat_cases() -> list[dict[str, object]]:
     return cases
 
 
+@pytest.mark.slow
 def test_the_modules_compute_what_the_package_computes(tmp_path):
     node = shutil.which("node")
     if node is None:

@@ -20,7 +20,6 @@ LIBRARIES = [
     "IPython.display",
     "myst_nb",
     "scipy.stats",
-    "statsmodels.api",
     "joblib",
     "tqdm.auto",
 ]

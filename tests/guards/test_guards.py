@@ -57,6 +57,7 @@ def test_the_chapter_catches(fault: Fault, tmp_path: Path, record_property) -> N
     print(f"{fault.name}: caught in code cell {caught[0]} of {fault.notebook}")
 
 
+@pytest.mark.slow
 def test_a_run_says_which_cells_fail(tmp_path: Path) -> None:
     """And goes on behind them."""
     raises = "raises-exception"

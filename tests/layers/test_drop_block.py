@@ -544,6 +544,7 @@ def test_a_table_of_weights_is_new_in_every_call(dtype) -> None:
 # ------------------------------------------------------------------------------ sampler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.02, 0.4, 0.9])
 def test_neighbouring_trials_are_independent(gamma, generator, assert_law) -> None:
     """All 16 patterns of four trials, 20,000 times, in one run and in short ones."""

@@ -253,6 +253,7 @@ def restart(net: nn.Module) -> None:
             module.generator.manual_seed(SEED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["residual", "spatial", "path", "block"])
 def test_what_is_eager_only_breaks_the_graph_and_is_right(kind) -> None:
     """``torch.compile(net)``: several graphs, and the results of eager mode."""

@@ -107,6 +107,7 @@ def repeatable(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
 # ---------------------------------------------------------------------------- autograd
 
 
+@pytest.mark.slow
 @every_eager
 def test_first_and_second_derivatives_are_right(name) -> None:
     """Backward, forward mode and double backward, through the layer and a sine."""
@@ -117,6 +118,7 @@ def test_first_and_second_derivatives_are_right(name) -> None:
     assert gradgradcheck(run, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [
@@ -720,6 +722,7 @@ class Wrapped(nn.Module):
         return self.function(x)
 
 
+@pytest.mark.slow
 @every_layer
 @pytest.mark.parametrize("strict", [True, False])
 def test_export_takes_any_batch_and_height(name, strict) -> None:

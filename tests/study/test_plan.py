@@ -92,6 +92,7 @@ def test_defaults_are_those_of_the_code(tmp_path):
     assert set(config) == keys | {"data", "evaluate", "measures"}
 
 
+@pytest.mark.slow
 def test_every_axis_of_the_study_is_accepted(tmp_path):
     group = """
 [[groups]]

@@ -9,6 +9,7 @@ from regdrop_lite.course.study.plan import Contrast, Family
 from regdrop_lite.course.study.statistics import (
     bootstrap_interval,
     compare,
+    holm,
     metric_of,
     paired_differences,
     t_interval,
@@ -104,6 +105,22 @@ def test_holm_runs_over_the_family_and_keeps_its_order():
         expected[p] = largest
     assert [r.p_holm for r in results] == pytest.approx([expected[p] for p in plain])
     assert plain[1] < plain[2] < plain[0], "the case is not trivial"
+
+
+def test_holm_rejects_as_the_step_down_test_does():
+    """At every level: go up from the smallest, and stop at the first too large."""
+    rng = np.random.default_rng(5)
+    for m in (1, 2, 5, 14):
+        for p_values in (rng.random(m) ** 3, np.full(m, 0.02), rng.choice([0, 1.0], m)):
+            corrected = holm(p_values)
+            for level in np.linspace(0.003, 0.997, 72):
+                rejected = np.zeros(m, dtype=bool)
+                for k, test in enumerate(np.argsort(p_values)):
+                    if p_values[test] > level / (m - k):
+                        break
+                    rejected[test] = True
+                assert ((corrected <= level) == rejected).all()
+            assert (corrected <= 1).all() and (corrected >= p_values).all()
 
 
 def test_metrics_may_be_entries_of_a_list():

@@ -124,6 +124,7 @@ def stored(path, folder="rows"):
 # --- one run --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_is_what_training_by_hand_gives_and_repeats_itself(write):
     config = read_plan(write()).runs[2].config
     assert (config["regulariser"], config["p"]) == ("spatial", 0.2)
@@ -164,6 +165,7 @@ def test_a_run_is_what_training_by_hand_gives_and_repeats_itself(write):
     assert outcome["checkpoint"] is None
 
 
+@pytest.mark.slow
 def test_a_vit_is_trained_stored_and_loaded_like_the_other_net(write):
     vit = "[vit]\ndepth = 2\ndim = 8"
     optimizer = ("batch_size = 20", 'batch_size = 20\noptimizer = "adamw"')
@@ -231,6 +233,7 @@ def test_a_run_that_fails_is_a_row_too(write):
         assert error.endswith(", but 123 was expected")
 
 
+@pytest.mark.slow
 def test_a_ramp_starts_without_masks_and_ends_at_the_full_rate(write, monkeypatch):
     """Spies on the rates before each of four steps."""
     seen = []
@@ -270,6 +273,7 @@ def test_seeds_choose_the_training_images_and_leave_the_validation_images(write)
     assert torch.equal(first.train.indices, shared.train.indices)
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_share_images_and_wrong_labels(write, monkeypatch):
     """They differ in all else: the first losses of their nets are not equal."""
     config = read_plan(write()).runs[1].config | {"label_noise": 0.5}
@@ -337,6 +341,7 @@ def test_every_stored_study_is_done_and_all_its_files_know_its_runs(path):
 # --- rows -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_runner_writes_a_row_for_each_run_and_all_files(write, capsys):
     path = write()
     assert run(path) == 0
@@ -719,6 +724,7 @@ def tamper(path, change):
     stored(path).write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 def test_a_metric_may_have_a_tolerance_of_its_own(write, capsys):
     own = "[tolerances]\nnll = 0.5\n\n[data]"
     path = write(("float64", "float32"), ("[data]", own), ("[0, 1]", "[1]"))
@@ -742,6 +748,7 @@ def test_a_metric_may_have_a_tolerance_of_its_own(write, capsys):
     assert run(path, "--verify", "1") == 0
 
 
+@pytest.mark.slow
 def test_a_group_may_have_a_tolerance_of_its_own(write, capsys):
     own = '[tolerances."spa*"]\nece = 0.5\n\n[data]'
     path = write(("float64", "float32"), ("[data]", own), ("[0, 1]", "[1]"))
@@ -760,6 +767,7 @@ def test_a_group_may_have_a_tolerance_of_its_own(write, capsys):
     assert "agrees   study, spatial" in out and "(allowed: 0.5)" in out
 
 
+@pytest.mark.slow
 def test_verification_sums_up_distances_and_directions(write, capsys):
     path = write()
     run(path)
@@ -780,6 +788,7 @@ def test_verification_sums_up_distances_and_directions(write, capsys):
     assert nll[:3] == ["nll", "4", "inf"]  # a list against a number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_verification_finds_what_differs(write, capsys, dtype):
     path = write(("float64", dtype), ("seeds = [0, 1]", "seeds = [1]"))
@@ -914,6 +923,7 @@ def best_setting(rows, group):
     return key, max(means, key=means.get)
 
 
+@pytest.mark.slow
 def test_the_settings_of_compare_are_the_best_of_choose():
     rows = load_rows(stored_plan("choose"))
     checked = 0
@@ -927,6 +937,7 @@ def test_the_settings_of_compare_are_the_best_of_choose():
     assert checked == 16 * 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "many"), [("deep", 5), ("augmented", 6)])
 def test_the_settings_under_other_conditions_are_the_best_of_six(name, many):
     rows = load_rows(stored_plan("choose_other"))
@@ -954,6 +965,7 @@ def test_the_settings_of_the_vit_are_the_best_of_six():
         assert (found[group]["lr"], found[group][key]) == max(means, key=means.get)
 
 
+@pytest.mark.slow
 def test_kept_repetitions_agree_row_by_row_and_in_the_mean():
     """125 rows without vector instructions: no change of a mean beyond 4 sigma."""
     changes = {}

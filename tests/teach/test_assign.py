@@ -210,6 +210,7 @@ def test_a_cell_that_does_not_fit_is_named(tmp_path, monkeypatch):
 # --- points -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_other_seeds_do_not_change_who_is_right(sets, float64):
     """The solutions of the first set get all points, whatever the seed."""
     one = sets[0]
@@ -275,6 +276,7 @@ def hand_in(sets, written, tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_folders_and_notebooks_are_graded(hand_in, sets, written, tmp_path, capsys):
     """Each in a process of its own, so that none disturbs another."""
     good = hand_in("good", lambda text: text + "\nprint('99')")
@@ -309,6 +311,7 @@ def test_folders_and_notebooks_are_graded(hand_in, sets, written, tmp_path, caps
     assert told.endswith("## In words\n\nBecause it is so.\n")
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     for arguments, words in (

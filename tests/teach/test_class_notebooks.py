@@ -23,6 +23,8 @@ from regdrop_lite.course.teach.plans import CLOSING
 ROOT = Path(__file__).parents[2]
 ADDED = {"catch-up", "type-along"}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):

@@ -16,6 +16,7 @@ from regdrop_lite.course import doctor, fashion_mnist_mini
 FILE = Path(doctor.__file__)
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_ready(capsys):
     """With a real kernel; every check has something to say."""
     assert doctor.main(["--json"]) == 0

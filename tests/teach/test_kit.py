@@ -16,6 +16,7 @@ import pytest
 from regdrop_lite.course import kit
 from regdrop_lite.course.kit import CPU_INDEX, KitError, make_kit
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SHEET = ROOT / "book" / "teach" / "setup_sheet.md"
 SENTENCE = "these fit one version\nof Python alone, which your instructor names."
@@ -155,7 +156,6 @@ def test_uv_resolves_for_a_macos_that_has_wheels_of_pytorch():
         kit._run(sys.executable, "-c", look.format("13.0"))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the sheet's tab for Linux is run")
 def test_a_class_without_a_network(site, tmp_path):
     """The sheet's commands, with no index to ask, and chapter 1 from its first cell."""

@@ -644,6 +644,7 @@ def on_rank(rank: int, rendezvous: str, seed_by_rank: bool, own: bool) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not dist.is_available(), reason="PyTorch without distributed")
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("seed_by_rank", [False, True])

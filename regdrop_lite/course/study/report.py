@@ -21,6 +21,7 @@ Example:
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regdrop_lite.course.extras import needs
 
@@ -29,8 +30,10 @@ with needs("course", "NumPy"):
 
 from regdrop_lite.course.models import ResNetSmall, ViTSmall
 from regdrop_lite.course.study.plan import Family, Plan, read_plan
-from regdrop_lite.course.study.statistics import Comparison, compare
 from regdrop_lite.course.study.store import Row, RowsError, load_net, load_rows, select
+
+if TYPE_CHECKING:  # SciPy is slow to import, and most chapters judge nothing
+    from regdrop_lite.course.study.statistics import Comparison
 
 __all__ = ["Study", "label", "load_study", "show"]
 
@@ -48,7 +51,7 @@ class Study:
     plan: Plan
     rows: list[Row]
     families: dict[str, Family]
-    _judged: dict[str, list[Comparison]] = field(default_factory=dict, repr=False)
+    _judged: dict[str, list["Comparison"]] = field(default_factory=dict, repr=False)
 
     def values(self, group: str, metric: str, **conditions: object) -> np.ndarray:
         """Give a metric of a group, seed by seed.
@@ -71,7 +74,7 @@ class Study:
             raise KeyError(f"{metric} is not among the metrics {known}")
         return np.array([row["metrics"][metric] for row in chosen])
 
-    def compare(self, family: str) -> list[Comparison]:
+    def compare(self, family: str) -> list["Comparison"]:
         """Judge a family of contrasts of the plan, by its name.
 
         Raises:
@@ -84,6 +87,8 @@ class Study:
                 f"{family} is none of the families {', '.join(self.families)}"
             )
         if family not in self._judged:
+            from regdrop_lite.course.study.statistics import compare
+
             self._judged[family] = compare(self.rows, self.families[family])
         return list(self._judged[family])
 
@@ -132,7 +137,7 @@ def load_study(plan: str | Path) -> Study:
     return Study(read, rows, {family.name: family for family in read.families})
 
 
-def label(comparison: Comparison) -> str:
+def label(comparison: "Comparison") -> str:
     """Name the groups that were compared: ``"noisy: path against none"``.
 
     A condition that both name before a colon stands there once. A group that is
@@ -150,7 +155,7 @@ def label(comparison: Comparison) -> str:
 
 
 def show(
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence["Comparison"],
     labels: Sequence[str] | None = None,
     digits: int = 3,
 ) -> None:

@@ -27,10 +27,9 @@ from typing import Any
 
 from regdrop_lite.course.extras import needs
 
-with needs("course", "SciPy or statsmodels"):
+with needs("course", "SciPy"):
     import numpy as np
     from scipy import stats
-    from statsmodels.stats.multitest import multipletests
 
 from regdrop_lite.course.study.plan import Contrast, Family, matches
 
@@ -38,6 +37,7 @@ __all__ = [
     "Comparison",
     "bootstrap_interval",
     "compare",
+    "holm",
     "mean_interval",
     "metric_of",
     "paired_differences",
@@ -88,8 +88,6 @@ def compare(rows: Sequence[Mapping[str, Any]], family: Family) -> list[Compariso
         ValueError: if the two sides of a contrast do not have the same seeds, at least
             two, or all differences are equal, so that nothing can be tested.
         KeyError: for an unknown metric.
-
-    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """
     results = []
     for contrast in family.contrasts:
@@ -116,11 +114,36 @@ def compare(rows: Sequence[Mapping[str, Any]], family: Family) -> list[Compariso
         )
     if not family.holm:
         return results
-    corrected = multipletests([r.p_value for r in results], method="holm")[1]
+    corrected = holm(np.array([result.p_value for result in results]))
     return [
         replace(result, p_holm=float(p))
         for result, p in zip(results, corrected, strict=True)
     ]
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Correct the p values of a family, so that one false alarm in it stays rare.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes
+    smaller than the one before it, or larger than 1.
+
+    Args:
+        p_values: of the tests of one family, of shape (m,).
+
+    Returns:
+        The corrected p values, in the order of the tests.
+
+    Example:
+        >>> holm(np.array([0.04, 0.01, 0.03]))
+        array([0.06, 0.03, 0.06])
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    order = np.argsort(p_values)
+    steps = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(steps * p_values[order]).clip(max=1)
+    return corrected
 
 
 def paired_differences(

@@ -15,7 +15,7 @@ from regdrop_lite.course.check import core
 
 CELLS = cells_of("01")
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
 
 
 def wrong(cell, *slips):

@@ -20,7 +20,7 @@ from regdrop_lite.course.check import core
 CELLS = cells_of("02")
 UNWRITTEN = "not written yet"
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
 
 
 @pytest.fixture

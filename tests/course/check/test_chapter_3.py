@@ -18,7 +18,7 @@ from regdrop_lite.course.measures import gradient_norms, residual_blocks
 
 CELLS = cells_of("03")
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
 
 
 def report(exercise, *slips, answer=None):

@@ -20,7 +20,7 @@ from regdrop_lite.course.check import chapter_4 as check
 from regdrop_lite.course.check import core
 
 CELLS = cells_of("04")
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[3]
 PATH = ROOT / "book/exercises/05_which_one_exercises.ipynb"
 NOTEBOOK = nbformat.read(PATH, as_version=4)
 CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
+pytestmark = pytest.mark.slow
 TOTALS = {"recipe": 7, "place": 8, "unet": 8, "rows": 6, "decide": 4}
 
 

@@ -26,7 +26,7 @@ PATH = Path(__file__).parents[3] / "book/exercises/06_in_practice_exercises.ipyn
 NOTEBOOK = nbformat.read(PATH, as_version=4)
 CELLS = {cell["id"]: cell for cell in NOTEBOOK["cells"]}
 TOTALS = {"swap": 6, "resume": 8, "logs": 4, "find": 7, "doubt": 10, "costs": 4}
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
 
 
 @functools.cache

@@ -46,6 +46,7 @@ def test_a_loop_without_an_end_is_given_up_and_leaves_no_thread(impatient, name)
     assert core.ask(lambda: 3) == 3, "the next question is answered"
 
 
+@pytest.mark.slow
 def test_a_call_that_sleeps_is_left_behind(impatient):
     begin = time.monotonic()
     assert "seconds, got none" in told(time.sleep, 30)
