@@ -31,7 +31,7 @@ SECONDS = {
     "book/01_spatial_dropout.ipynb": 35,
     "book/02d_implicit_ensembles_flatness.ipynb": 20,
     "book/03b_drop_path_details.ipynb": 26,
-    "book/06_in_practice.ipynb": 26,
+    "book/06b_export_time_doubt.ipynb": 26,
     "book/exercises/02_implicit_ensembles_exercises.ipynb": 22,
     "book/04_drop_block.ipynb": 21,
     "book/exercises/03_drop_path_exercises.ipynb": 17,

@@ -18,7 +18,7 @@ NOTEBOOKS = sorted(
 )
 MOST_SHOWN = 18  # code cells of a page whose source a reader has before him
 MEDIAN, LONGEST = 8, 15  # of their lines
-LONGER = {"05_which_one": (12, 15), "06_in_practice": (12, 17)}  # recipes and a call
+LONGER = {"05_which_one": (12, 15)}  # its one cell that is shown
 MOST_EXECUTED = 45  # with the folded and the removed ones: what a learner runs
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
