@@ -1,4 +1,4 @@
-"""What the tests of the layers share: one seed and bounds of four sigma.
+"""What all tests share: one seed, and bounds of four sigma.
 
 The seed was fixed before any test ran. A test that fails at four sigma has found
 something; another seed is never the remedy.

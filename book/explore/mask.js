@@ -13,7 +13,7 @@ const parameters = {
   p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
   k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
   border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
-  seed: { label: "seed", value: 24, min: 1, max: 999, step: 1 },
+  seed: { label: "seed", value: 132, min: 1, max: 999, step: 1 },
   draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
 };
 
@@ -91,8 +91,7 @@ function drawMaps(data) {
   const el = svg(
     "svg", { viewBox: `-6 -3.5 ${side + 9.3} ${side + 4.8}`, class: "maps", role: "img" },
     svg("defs", {}, hatching(id, 1.5)),
-    ["map 1", "map 2", "map 3", "map 4"].map((text, c) =>
-      svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, text)),
+    times(C, (c) => svg("text", { x: c * step + SIZE / 2, y: -1.2, "text-anchor": "middle" }, `map ${c + 1}`)),
     data.samples.map((text, n) =>
       svg("text", { transform: `translate(-1.5 ${n * step + SIZE / 2}) rotate(-90)`, "text-anchor": "middle" }, text)),
     paths.map(([, group]) => group), skips,
@@ -113,16 +112,14 @@ function drawPlaces() {
   const { el, show } = cells(SIZE);
   const words = h("span");
   return {
-    el: box("beside", el, words),
+    el: h("div", {}, heading("P(keep), place by place"), box("beside", el, words)),
     /** @param {number[]} keep */
     show(keep) {
       show(keep);
       const [corner, centre] = [keep[0], keep[(SIZE / 2) * SIZE + SIZE / 2]];
-      const text = Math.abs(corner - centre) < 5e-4
-        ? `${fixed(corner)} at every place`
-        : `corner ${fixed(corner)}, centre ${fixed(centre)}`;
+      const text = `corner ${fixed(corner)}, centre ${fixed(centre)}`;
       words.textContent = text;
-      label(el, `Probability of a place of the map to be kept: ${text}.`);
+      label(el, `Probability of a place to be kept: ${text}.`);
     },
   };
 }
@@ -132,10 +129,9 @@ function render(place) {
   const maps = drawMaps(model.get("data"));
   const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
   const places = drawPlaces();
-  const skip = h("span", {}, " The line below the maps is the skip: it always passes, and a sample without its branch goes on by it alone (⊕ adds the two).");
+  const skip = h("span", {}, " The line below the maps is the skip: a sample without its branch goes on by it alone (⊕ adds the two).");
   const key = note();
-  const block = box("row", input("k"),
-    input("border"));
+  const block = box("row", input("k"), input("border"));
 
   let known = ""; // the setting that `shares` belong to
   /** @type {number[]} */
@@ -156,26 +152,29 @@ function render(place) {
     const dropped = shares[shares.length - 1];
     const least = Math.min(...keep);
     const most = Math.max(...keep);
-    const weights = most - least < 1e-12 ? short(1 / most) : `${short(1 / most)} to ${short(1 / least)}`;
+    const even = most - least < 1e-12;
+    const weights = even ? `1/(1 − p) = ${short(1 / most)}` : `1/P(keep), ${short(1 / most)} to ${short(1 / least)}`;
+    const exact = shares.filter((s) => Math.abs(s - p) < 1e-9).length;
     block.hidden = method !== "block";
     skip.hidden = method !== "path";
     const name = NAMES[method];
     formula.replaceChildren(h("strong", {}, name), h("span", {}, "y = x · ", h("b", {}, "mask"), ` · ${weights}`));
+    places.el.hidden = even;
     table.show([
       ["random numbers drawn", `${asked}`],
       [method === "block" ? "γ, chance of each to start a block" : "chance of each to drop", method === "block" ? short(rate) : fixed(rate)],
       ["dropped in this draw", fixed(dropped, 3)],
       [draws === 1 ? "mean of 1 draw" : `mean of ${draws} draws`, fixed(mean, 3)],
-      ["expected share, p", fixed(p, 3)],
-      ["spread of a draw around it (s.d.)", fixed(spread, 3)],
+      ["draws with exactly p", `${exact} of ${draws}`],
+      ["spread of a draw around p (s.d.)", fixed(spread, 3)],
     ]);
-    maps.show(mask, method, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent of the values fell.`);
+    maps.show(mask, method, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent fell.`);
     chart.show(shares, law(amounts(now), p, spread), p, dropped);
     places.show(keep);
-    key.textContent = `Bars: the draws so far. Dots: ${
+    key.textContent = `Bars: draws so far. Dots: ${
       amounts(now) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
     }. Line: p. Triangle: this draw.`;
-    return `${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}.`;
+    return `${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}, exactly p in ${exact}.`;
   }
 
   const { more, stop } = drawing(model, MOST, 4);
@@ -188,10 +187,10 @@ function render(place) {
 
   el.append(
     box("top", input("method")),
-    box("columns",
+    box("columns swap",
       h("div", {}, maps.el,
         h("p", { class: "key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
-          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is multiplied by the scale.", skip)),
+          svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is scaled up, so that the mean stays.", skip)),
       h("div", {},
         formula,
         input("p"),
@@ -199,11 +198,11 @@ function render(place) {
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
         table.el)),
     box("columns",
-      h("div", {}, heading("Share dropped, draw by draw"), chart.el, key),
-      h("div", {}, heading("P(keep), place by place"), places.el)),
+      h("div", {}, heading("Share dropped, by draw"), chart.el, key),
+      places.el),
   );
   finish(place, show, [
-    ["Drop whole maps", "100 draws: how often does exactly a quarter fall?", { method: "channel", p: 0.25, draws: 100 }],
+    ["Drop whole maps", "100 draws of 16 maps: how often do exactly four fall?", { method: "channel", p: 0.25, draws: 100 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);
 }

@@ -68,41 +68,40 @@ function render(place) {
       trace(start, there ? ring(chart.x(30) - 5 * c, chart.y(before[c].mean), 4) : "");
       key.children[c].hidden = !there;
     });
-    const change = (title, c) =>
-      h("span", {}, `${title}: ${WORDS[c]} ${fixed(before[c].mean)} → `, h("b", {}, fixed(now[c].mean)));
-    const gain = now[1].mean - before[1].mean;
-    formula.replaceChildren(...(now[2] ? [change("wanted", 2)] : []), change("price", 0),
-      h("span", {}, "gain on new photographs: ", h("b", {}, `${gain > 0 ? "+" : ""}${fixed(gain)}`)));
+    const gain = +fixed(now[1].mean) - +fixed(before[1].mean); // as shown
+    formula.replaceChildren("gain on new photographs ", h("strong", {}, `${gain > 0 ? "+" : ""}${fixed(gain)}`));
     table.show([
-      ["", "now (no dropout)"],
-      ...now.map(({ mean: m }, c) => ([WORDS[c], `${fixed(m)} (${fixed(before[c].mean)})`])),
-      ["new photographs, three trainings", `${fixed(now[1].least)} to ${fixed(now[1].most)}`],
-      ["the same without dropout", `${fixed(before[1].least)} to ${fixed(before[1].most)}`],
+      ["end of training", "with (without) dropout"],
+      ...[2, 0, 1].filter((c) => now[c]).map((c) =>
+        [`${["price", "gain", "wanted"][c]}: ${WORDS[c]}`, `${fixed(now[c].mean)} (${fixed(before[c].mean)})`]),
+      ["new photographs, each training", `${fixed(now[1].least)} to ${fixed(now[1].most)}`],
+      ["without dropout", `${fixed(before[1].least)} to ${fixed(before[1].most)}`],
     ]);
     const name = p ? `${NAMES[method]}, p = ${fixed(p, 1)}` : "no dropout";
     const words = `With ${name}: ${now.map(({ mean: m }, c) => `${WORDS[c]} ${fixed(m)}`).join(", ")}.`;
-    label(chart.el, `Curves over 30 epochs, mean of three trainings. ${words}`);
+    label(chart.el, `Curves over 30 epochs, means of three. ${words}`);
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `Twelve training photographs, and what two nets say at the end: no dropout, and ${nets[1][0]} with p = ${nets[1][1].p}, the best rate here`;
+    title.textContent = `Two trained nets and twelve training photographs: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p} (wherever the slider stands; this rate was best on new photographs)`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
       place.replaceChildren(h("span", {}, `label: ${data.classes[given[i]]}`),
-        ...nets.map(([, net], n) => h(n ? "strong" : "span", {}, answer(net.answers[i]))));
+        ...nets.map(([, net], n) => h(n ? "strong" : "span", {}, `${n ? "with" : "without"}: ${answer(net.answers[i])}`)));
     });
     verdict.textContent = nets.map(([text, net]) => {
       const { heart, right } = count(net.answers, given, data.true);
-      return `${text[0].toUpperCase()}${text.slice(1)}: ${right} true classes (✓)` + (labels === "noisy" ? `, ${heart} wrong labels learnt by heart (✗)` : "");
-    }).join(". ") + ". Under each photograph: its label, the first net’s answer, the second one’s in bold.";
+      const learnt = `, ${heart} wrong labels learnt by heart (✗), and ${net.heart} of all 200`;
+      return `${text}: ${right} true classes (✓)${labels === "noisy" ? learnt : ""}`;
+    }).join("; ") + "; other: ?";
     return words;
   }
   el.append(
     input("method"),
-    box("columns",
+    box("columns swap",
       h("div", {}, chart.el, key,
-        note("Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
+        note("Up: the share. Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
       h("div", {}, input("p"), input("labels"), formula, table.el)),
     h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
   );

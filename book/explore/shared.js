@@ -211,12 +211,15 @@ export function numbers() {
 }
 
 /** Things to try: a question, and a button that sets what it asks for.
- * @param {Model} model @param {[string, string, Record<string, any>][]} tries */
-function tries(model, tries) {
+ * @param {[string, string, Record<string, any>][]} asks
+ * @param {(values: Record<string, any>, answer: HTMLElement) => void} press */
+function tries(asks, press) {
   return box("tries",
     h("strong", {}, "Try"),
-    h("ul", {}, tries.map(([action, question, values]) =>
-      h("li", {}, button(action, () => change(model, values)), " ", h("span", {}, question)))),
+    h("ul", {}, asks.map(([action, question, values]) => {
+      const answer = note();
+      return h("li", {}, button(action, () => press(values, answer)), " ", h("span", {}, question), answer);
+    })),
   );
 }
 
@@ -265,12 +268,22 @@ export function begin({ model, el }, parameters, more) {
 }
 
 /** What every figure ends with: things to try; and it is shown, now and whenever its
- * state changes. What `show` returns is said. @param {Place} place
+ * state changes. What `show` returns is said, and stands below what was tried, since
+ * the figure may be out of sight. @param {Place} place
  * @param {() => string} show @param {[string, string, Record<string, any>][]} asks */
 export function finish({ model, el }, show, asks) {
   const said = announcer();
-  const update = () => said.say(show());
-  el.append(tries(model, asks), said.el);
+  let answer = h("p");
+  const update = () => {
+    said.say(show());
+    answer.textContent = "";
+  };
+  const press = (values, below) => {
+    change(model, values);
+    answer = below;
+    answer.textContent = show();
+  };
+  el.append(tries(asks, press), said.el);
   model.on("change", update);
   update();
 }

@@ -196,6 +196,52 @@ def inputs() -> str:
     return svg(286, *lines)
 
 
+# --- a witness and tags ---------------------------------------------------------------
+
+
+def tags() -> str:
+    """Three photographs in a linear model, one of them with a wrong label."""
+    columns = (284, 352, 398, 444)  # the witness, then a tag for each photograph
+    lines = [
+        hatching("tags-minus"),
+        text(10, 46, "photograph", bold=True),
+        text(176, 46, "label", anchor="middle", bold=True),
+        text(columns[0], 46, "witness", anchor="middle", bold=True),
+        text(columns[2], 20, "tags", anchor="middle", bold=True),
+        *(text(x, 46, f"{k}", anchor="middle") for k, x in enumerate(columns[1:], 1)),
+    ]
+
+    def cell(x: float, y: float, value: int) -> list[str]:
+        words = f"{value:+d}".replace("-", "−").removeprefix("+" if x > 340 else " ")
+        area = box(x - 20, y, 40, 32)
+        if value > 0:
+            ink, look = PAPER, shape(area, fill=KEPT, stroke=KEPT)
+        elif value < 0:
+            look = shape(area, fill="url(#tags-minus)", stroke=DROPPED)
+            look += shape(box(x - 13, y + 6, 26, 20), fill=PAPER)
+            ink = TEXT
+        else:
+            ink, look = MUTED, shape(area, stroke=MUTED)
+            words = "0"
+        return [look, text(x, y + 21, words, fill=ink, anchor="middle")]
+
+    photographs = (("1  boot", 1, 1), ("2  sandal", -1, -1), ("3  boot", -1, 1))
+    for k, (name, label, witness) in enumerate(photographs):
+        y = 58.0 + 42 * k
+        lines += [text(10, y + 21, name), *cell(176, y, label)]
+        if label != witness:
+            lines.append(text(202, y + 21, "wrong", fill=DROPPED))
+        values = [witness, *(int(k == j) for j in range(3))]
+        for x, value in zip(columns, values, strict=True):
+            lines += cell(x, y, value)
+    y = 196
+    lines.append(shape(line(10, y, 470, y), stroke=TEXT))
+    lines.append(text(10, y + 31, "weights that fit all labels", bold=True))
+    for x, value in zip(columns, (1, 0, 0, -2), strict=True):
+        lines += cell(x, y + 10, value)
+    return svg(y + 52, *lines)
+
+
 # --- what falls together --------------------------------------------------------------
 
 
@@ -399,6 +445,7 @@ def files() -> dict[str, str]:
         "four-nets.svg": four_masks(averages=False),
         "inputs.svg": inputs(),
         "levels.svg": levels(),
+        "tags.svg": tags(),
         "two-places.svg": two_places(),
         "valleys.svg": valleys(),
     }

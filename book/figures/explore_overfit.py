@@ -94,11 +94,13 @@ def answers() -> dict[str, Any]:
             chosen = wrong.nonzero().flatten()[:PHOTOS]
             net = load_net(study.plan, row).double()
             inputs, true = as_tensors(photos.train, torch.float64)
+            given = given_labels(photos, config)
             with torch.no_grad():
-                answer = net(inputs[chosen]).argmax(dim=1)
-            p = row["config"]["p"]
-            said[labels][name] = {"p": p, "answers": answer.tolist()}
-    given = given_labels(photos, config)
+                answer = net(inputs[wrong]).argmax(dim=1)
+            entry = {"p": row["config"]["p"], "answers": answer[:PHOTOS].tolist()}
+            if labels == "noisy":  # how many of all wrong labels are learnt by heart
+                entry["heart"] = int((answer == given[wrong]).sum())
+            said[labels][name] = entry
     # Sixteen levels of grey, one hexadecimal digit each.
     digits = (photos.train.images[chosen, 0].double() / 17).round().to(torch.int64)
     return {

@@ -8,6 +8,7 @@ message ``CHANGED``: if it fails, the peer has mended something, and the table i
 
 import functools
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -38,9 +39,14 @@ def _load(name: str) -> ModuleType | str:
 
 
 def peer(name: str) -> ModuleType:
-    """The module ``name`` of a peer; skip the test, and say why, if it is missing."""
+    """The module ``name`` of a peer; skip the test, and say why, if it is missing.
+
+    Where all peers have to be there, ``REGDROP_PEERS=required`` makes that a failure.
+    """
     module = _load(name)
     if isinstance(module, str):
+        if os.environ.get("REGDROP_PEERS") == "required":
+            pytest.fail(module)
         pytest.skip(module)
     return module
 

@@ -44,7 +44,9 @@ def run(*command: str | Path, folder: Path, **changes: str) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of both; the wheel is built from the source distribution."""
+    """The folder of both: those that are to be published, or built from a clone."""
+    if given := os.environ.get("REGDROP_DIST"):
+        return Path(given).resolve()
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     folder = tmp_path_factory.mktemp("distributions")

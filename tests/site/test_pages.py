@@ -232,6 +232,7 @@ def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
     for what, pattern in {
         "Second page": rf"book/{number}b_",
         "Third page": rf"book/{number}c_",
+        "Fourth page": rf"book/{number}d_",
         "Exercises": rf"book/exercises/{number}_\w+_exercises$",
         "Quiz": rf"book/exercises/{number}_\w+_quiz$",
         "Next chapter": rf"book/{int(number) + 1:02}_",

@@ -6,8 +6,8 @@ generators, and returns a :class:`~regdrop_lite.course.check.core.Report`: how m
 public checks hold, and one diagnosis for each that does not. It never says that an
 answer is right: checks can only find what is wrong.
 
-They guard against slips and short cuts, not against a determined attacker. Answers that
-count for a grade are checked in nbgrader's sandbox.
+They guard against slips and short cuts, not against a determined attacker: answers of
+strangers are graded in a container.
 
 Example:
     >>> from regdrop_lite.course.check import chapter_1 as check

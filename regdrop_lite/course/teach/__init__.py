@@ -1,4 +1,4 @@
-"""What instructors build from the book: quizzes, exams, plans and a kit for the class.
+"""What instructors build from the book: quizzes, exams, plans, slides, assignments.
 
 * :mod:`regdrop_lite.course.teach.bank`: the questions, their models and their answers;
 * :mod:`regdrop_lite.course.teach.exam`: an exam and its answers, made from a seed;

@@ -506,11 +506,11 @@ def sections_markdown(course: Course, chapter: int) -> str:
     """Write the minutes of a chapter's sections and exercises as a table."""
     rows = ["| section | minutes | the point not to miss |", "|---|--:|---|"]
     sections = course.of(chapter)
-    main = sections[0].page
+    names = iter(("main path", "second page", "third page", "fourth page"))
     for page in dict.fromkeys(section.page for section in sections):
         here = [section for section in sections if section.page == page]
         rows += [f"| {s.link} | {s.minutes} | {s.point} |" for s in here]
-        name = "main path" if page == main else "second page"
+        name = next(names)
         rows.append(f"| **{name}** | **{sum(s.minutes for s in here)}** | |")
     exercises = [e for e in course.exercises.values() if e.chapter == chapter]
     total = sum(exercise.minutes for exercise in exercises)

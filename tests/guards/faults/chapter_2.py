@@ -5,6 +5,7 @@ from faults import Fault
 MAIN = "02_implicit_ensembles"
 CLAIMS = "02b_implicit_ensembles_claims"
 NOISE = "02c_implicit_ensembles_noise"
+FLAT = "02d_implicit_ensembles_flatness"
 ENSEMBLES = "course/ensembles.py"
 PREDICTIONS = "course/measures/predictions.py"
 FLATNESS = "course/measures/flatness.py"
@@ -157,7 +158,7 @@ FAULTS = [
         FLATNESS,
         "numbers * (_filter_norms(weight) / _filter_norms(numbers))",
         "numbers * 0.1",
-        CLAIMS,
+        FLAT,
         "filter-normalised steps survive a rescaling",
     ),
     Fault(
@@ -166,7 +167,7 @@ FAULTS = [
         "    loss = F.cross_entropy(model(images), labels)\n    gradient =",
         "    loss = len(labels) * F.cross_entropy(model(images), labels)\n"
         "    gradient =",
-        CLAIMS,
+        FLAT,
         "no loss, no curvature",
     ),
     Fault(

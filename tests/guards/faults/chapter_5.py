@@ -26,8 +26,8 @@ FAULTS = [
     Fault(
         "study: verdicts in the place of corrected p values",
         STATISTICS,
-        'method="holm")[1]',
-        'method="holm")[0]',
+        "corrected = holm(np.array([result.p_value for result in results]))",
+        "corrected = np.array([result.p_value < 0.05 for result in results])",
         MAIN,
         '"planned"',
     ),
