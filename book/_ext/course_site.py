@@ -168,7 +168,9 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     further = [name for name in pages if re.fullmatch(rf"book/{number}[b-d]_\w+", name)]
     if not number:
         return []
-    way = list(zip(("Second page", "Third page", "Fourth page"), further, strict=False))
+    first = [name for name in chapters if name.startswith(f"book/{number}_")]
+    places = ("First page", "Second page", "Third page", "Fourth page")
+    way = list(zip(places, first + further, strict=False))
     for kind in ("exercises", "quiz"):
         if (number, kind) in tasks:
             way.append((kind.capitalize(), tasks[number, kind]))

@@ -230,6 +230,7 @@ def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
     assert "Reference" in way
     number = NUMBER.search(page)[1]
     for what, pattern in {
+        "First page": rf"book/{number}_",
         "Second page": rf"book/{number}b_",
         "Third page": rf"book/{number}c_",
         "Fourth page": rf"book/{number}d_",
