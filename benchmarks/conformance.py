@@ -448,7 +448,6 @@ def matrix(stored: dict[str, Any]) -> str:
         ":start-at: class DropPath",
         "```",
         "",
-        "<!-- slow -->",
         "```bash",
         "python -m benchmarks.conformance --kind path \\",
         '    --code "from book.recipes.mine import DropPath; layer = DropPath({p})"',

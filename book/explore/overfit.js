@@ -83,7 +83,7 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `Two trained nets and twelve training photographs: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p} (wherever the slider stands; this rate was best on new photographs)`;
+    title.textContent = `Two trained nets and twelve training photographs: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p} (a pair of its own: the slider does not move it)`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
@@ -92,7 +92,7 @@ function render(place) {
     });
     verdict.textContent = nets.map(([text, net]) => {
       const { heart, right } = count(net.answers, given, data.true);
-      const learnt = `, ${heart} wrong labels learnt by heart (✗), and ${net.heart} of all 200`;
+      const learnt = `, ${heart} wrong labels learnt by heart (✗; of all 200: ${net.heart})`;
       return `${text}: ${right} true classes (✓)${labels === "noisy" ? learnt : ""}`;
     }).join("; ") + "; other: ?";
     return words;
