@@ -175,7 +175,7 @@ def inputs() -> str:
         ("a", (("y", 1), ("hidden", 3))),
         ("b", (("hidden", 3),)),
         ("a − b", (("y", 1), ("", 0.1))),
-        ("each witness", (("y", 1), ("own error", 1))),
+        ("each witness", (("y", 1), ("error", 1))),
     ]
     lines = []
     for k, (name, parts) in enumerate(rows):
