@@ -22,7 +22,7 @@ CONVERTER = LatexToMathML(fancy_error=False)
 LONG = 60  # characters of TeX: on a phone, such a formula may be wider than a line
 PUNCTUATION = re.compile(r"[.,;:!?)\]”’]+")
 # A tall bracket with an exponent: browsers stretch it only in a row of its own.
-SCRIPTED = re.compile(r"(<m(?:sub|sup|subsup)>)(<mo minsize[^>]*>[^<]*</mo>)")
+SCRIPTED = re.compile(r"(<m(?:sub|sup|subsup)>)(<mo [^>]*minsize[^>]*>[^<]*</mo>)")
 
 
 def convert(node: nodes.Element, displaystyle: bool) -> str:

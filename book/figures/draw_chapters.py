@@ -121,7 +121,8 @@ def four_masks(*, averages: bool = True) -> str:
             if mean
             else f'<circle cx="{x:g}" cy="{y:g}" r="7" style="fill: {KEPT}"/>'
         )
-        return [arm, mark, text(x + 13, y + 5, f"{value:.2f}")]
+        paper = shape(box(x + 12, y - 8, 32, 16), fill=PAPER)  # no tick through it
+        return [arm, mark, paper, text(x + 13, y + 5, f"{value:.2f}")]
 
     nets = four_nets()
     one_pass = sigmoid(sum(CONTRIBUTIONS))
@@ -174,9 +175,9 @@ def inputs() -> str:
         ("a", (("y", 1), ("hidden", 3))),
         ("b", (("hidden", 3),)),
         ("a − b", (("y", 1), ("", 0.1))),
-        ("each witness", (("y", 1), ("own error", 1))),
+        ("each witness", (("y", 1), ("error", 1))),
     ]
-    lines = [hatching("noise")]
+    lines = []
     for k, (name, parts) in enumerate(rows):
         y, x = 8.0 + 50 * k + 14 * (k >= 1) + 14 * (k >= 4), 126.0
         lines.append(text(112, y + 25, name, anchor="end", bold=k == 3))
@@ -186,11 +187,9 @@ def inputs() -> str:
                 lines.append(shape(area, fill=KEPT))
                 lines.append(text(x + 37, y + 24, "y", fill=PAPER, anchor="middle"))
             else:
-                lines.append(shape(area, fill="url(#noise)", stroke=DROPPED))
-            if word not in ("y", ""):
-                wide = 9 * len(word) + 8
+                pale = "fill-opacity: 0.25"
+                lines.append(shape(area, fill=MUTED, stroke=MUTED, more=pale))
                 middle = x + unit * size / 2
-                lines.append(shape(box(middle - wide / 2, y + 8, wide, 20), fill=PAPER))
                 lines.append(text(middle, y + 24, word, anchor="middle"))
             x += unit * size
     return svg(286, *lines)
@@ -203,7 +202,6 @@ def tags() -> str:
     """Three photographs in a linear model, one of them with a wrong label."""
     columns = (284, 352, 398, 444)  # the witness, then a tag for each photograph
     lines = [
-        hatching("tags-minus"),
         text(10, 46, "photograph", bold=True),
         text(176, 46, "label", anchor="middle", bold=True),
         text(columns[0], 46, "witness", anchor="middle", bold=True),
@@ -217,9 +215,7 @@ def tags() -> str:
         if value > 0:
             ink, look = PAPER, shape(area, fill=KEPT, stroke=KEPT)
         elif value < 0:
-            look = shape(area, fill="url(#tags-minus)", stroke=DROPPED)
-            look += shape(box(x - 13, y + 6, 26, 20), fill=PAPER)
-            ink = TEXT
+            ink, look = TEXT, shape(area, stroke=KEPT, more="stroke-width: 2")
         else:
             ink, look = MUTED, shape(area, stroke=MUTED)
             words = "0"

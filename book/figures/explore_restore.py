@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).resolve().parents[1] / "explore"
-SIZE, RHO, P, SEED = 10, 0.9, 0.3, 2
+SIZE, RHO, P, SEED = 10, 0.9, 0.3, 1
 
 
 def maps() -> tuple[Tensor, Tensor, Tensor]:

@@ -21,6 +21,10 @@ def test_a_tall_bracket_with_an_exponent_has_a_row_of_its_own(mathml):
     made = mathml.convert(nodes.math("", r"\Big(\sum_i u_i\Big)^2"), displaystyle=True)
     assert made.count("<mo minsize") == 2
     assert made.count("<msup><mrow><mo minsize") == made.count("<mrow><mo minsize") == 1
+    norm = mathml.convert(
+        nodes.math("", r"\big\lVert u \big\rVert^2"), displaystyle=True
+    )
+    assert norm.count("<msup><mrow><mo ") == 1 and norm.count("‖</mo></mrow><mn>2") == 1
     plain = mathml.convert(nodes.math("", "x^2"), displaystyle=False)
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in plain
 
