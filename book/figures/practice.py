@@ -20,14 +20,15 @@ from places import (
 
 BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
 
-# What is done before a stopped training goes on, and with what.
+# The steps of a training, whether it begins or goes on.
 STEPS = {
     "build": "the net, the optimizer",
     "swap": "replace_layers(…, fill=True)",
     "audit": "until no warning is left",
     "ramp": "LinearRamp, from “present”",
-    "load": "net, optimizer, ramp",
-    "generators": "their states, last of all",
+    "load": "only to go on: net, optimizer, ramp",
+    "generators": "seeds; to go on: states, last of all",
+    "train": "ramp.step(), each step; then save",
 }
 
 # Ten steps in two halves: the steps of the ramp, and which masks are drawn.
@@ -47,15 +48,14 @@ RANKS = {
 
 
 def order(x: float, y: float) -> list[str]:
-    """The steps from top to bottom; the last one, which must be the last, is thick."""
+    """The steps from top to bottom; the one that ends the set-up is thick."""
     parts = []
     for step, words in STEPS.items():
-        last = step == list(STEPS)[-1]
         parts += box(x, y, 150, step)
         parts.append(text(x + 170, y + 22, words))
-        if last:
+        if step == "generators":
             parts.append(stroke(f"M{x:g} {y:g}h150v{BOX}h-150z", TEXT, 3))
-        else:
+        if step != "train":
             parts.append(arrow(x + 75, y + BOX, y + LINE))
         y += LINE
     return parts
@@ -157,7 +157,7 @@ def skipped(x: float, y: float) -> list[str]:
 def draw() -> dict[str, str]:
     """The pictures, by the names of their files."""
     return {
-        "order.svg": svg(290, order(40, 10)),
+        "order.svg": svg(336, order(40, 10)),
         "resume.svg": svg(420, resume(10, 0)),
         "ranks.svg": svg(270, ranks(10, 6)),
         "skipped.svg": svg(250, skipped(16, 24)),

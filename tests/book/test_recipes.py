@@ -2,11 +2,17 @@
 
 import importlib
 import itertools
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+
+from regdrop_lite import DropPath, LinearRamp, drop_path_rates, set_generator
+from regdrop_lite.tools import audit, replace_layers
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -110,3 +116,71 @@ def test_the_card_agrees_with_the_decisions():
         said = " ".join(d["do"] for d in STORED["decision"] if d["net"] == net)
         rates = re.findall(r"0\.\d+", line.split(" | ")[2])
         assert rates and [rate for rate in rates if rate not in said] == []
+
+
+class Residual(nn.Module):
+    """A block with an empty place for DropPath."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.drop_path = nn.Linear(4, 4), nn.Identity()
+
+    def forward(self, x):
+        return x + self.drop_path(self.branch(x))
+
+
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("forgotten", [None, 0, 1, 2, 3, 4])
+def test_the_first_recipe_of_chapter_6_resumes(
+    device, forgotten, tmp_path, monkeypatch
+):
+    """Its blocks, run as printed: what is stored is needed, and it is enough."""
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((BOOK / "06_in_practice.ipynb").read_text("utf-8"))
+    text = "".join(next(c for c in notebook["cells"] if c["id"] == "trouble")["source"])
+    begin, go_on = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    begin, save = begin.replace("1_000", "8").split("\n\n")
+    images = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)).to(device)
+
+    def few_draws(*inputs):
+        return audit(*inputs, draws=2)
+
+    def started():
+        torch.manual_seed(0)
+        model = nn.Sequential(*(Residual() for _ in range(12)))
+        names = {"torch": torch, "device": device, "images": images}
+        names |= {"build_model": lambda: model, "LinearRamp": LinearRamp}
+        names |= {"replace_layers": replace_layers, "audit": few_draws}
+        names |= {"drop_path_rates": drop_path_rates, "set_generator": set_generator}
+        exec(begin, names)
+        names["optimizer"] = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        return names
+
+    def train(names, count):
+        for _ in range(count):
+            chosen = torch.randperm(8, generator=names["order"])[:5]
+            loss = names["net"].train()(images[chosen.to(device)]).square().mean()
+            names["optimizer"].zero_grad()
+            loss.backward()
+            names["optimizer"].step()
+            names["ramp"].step()
+
+    whole, half, resumed = started(), started(), started()
+    assert any(isinstance(m, DropPath) for m in half["net"].modules())
+    train(whole, 12)
+    train(half, 6)
+    exec(save, half)
+    if forgotten is not None:  # as if it had not been stored
+        states = torch.load("checkpoint.pt", weights_only=True)
+        fresh = [started()[k] for k in ("net", "optimizer", "ramp", "masks", "order")]
+        part = fresh[forgotten]
+        get = getattr(part, "state_dict", None) or part.get_state
+        states[forgotten] = get()
+        torch.save(states, "checkpoint.pt")
+    exec(go_on, resumed)
+    train(resumed, 6)
+    pairs = zip(whole["net"].parameters(), resumed["net"].parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs) == (forgotten is None)
