@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regdrop_lite import _block_operator
 from regdrop_lite._block_mask import Blocks, paint
-from regdrop_lite._block_operator import keep_of_seeds
 from regdrop_lite._compat import is_plain
 from regdrop_lite._product import scaled, wide
 
@@ -32,7 +32,10 @@ def painted(
     output = scaled(input, scale)
     if seeds is None:
         return output
-    keep = keep_of_seeds(seeds, input.shape, list(blocks.block_size), blocks.border)
+    # Found anew in every call: who reloads that module has another operator then, and
+    # PyTorch has freed the one before.
+    operator = _block_operator.keep_of_seeds
+    keep = operator(seeds, input.shape, list(blocks.block_size), blocks.border)
     return torch.where(keep, output, 0.0)
 
 

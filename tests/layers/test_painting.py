@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from regdrop_lite import drop_block
+from regdrop_lite import _block_operator, drop_block
 from regdrop_lite._block_mask import Blocks, block_mask, draw_seeds, paint
-from regdrop_lite._block_operator import keep_of_seeds
 from regdrop_lite._painted import painted
 from tests.conftest import SEED
 from tests.layers.test_product import DTYPES, LAYOUTS, dense
@@ -99,7 +98,7 @@ def test_painted_blocks_are_those_of_the_loops(
     blocks = settings_of(tuple(k for _, k in pairs), border)
     assert paint(output, seeds, blocks) is output
     assert torch.equal(output, expected)
-    keep = keep_of_seeds(seeds, shape, blocks.block_size, border)
+    keep = _block_operator.keep_of_seeds(seeds, shape, blocks.block_size, border)
     assert torch.equal(keep, expected.bool())
     assert torch.equal(keep, blocks_by_pooling(shape, seeds, block, border))
 

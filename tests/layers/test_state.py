@@ -208,6 +208,19 @@ def test_reloading_the_modules_leaves_a_working_operator() -> None:
         ].draw
 
 
+def test_no_module_keeps_an_operator_of_another_one() -> None:
+    """That one may be reloaded, and PyTorch frees the operator: a call would crash."""
+    import sys
+
+    holders = {
+        name
+        for name, module in sys.modules.items()
+        if name.startswith("regdrop_lite.")
+        and any(type(v).__name__ == "CustomOpDef" for v in vars(module).values())
+    }
+    assert holders == {"regdrop_lite._block_operator"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("border", ["valid", "clip"])
 def test_a_long_ramp_on_a_large_volume_needs_no_memory(border) -> None:
