@@ -73,7 +73,7 @@ function render(place) {
     box("columns", h("div", {}, input("c"), input("t"), formula), table.el),
   );
   finish(place, show, [
-    ["Sharpen it", "c = 4: does any output change? How much sharper has the minimum become?", { c: 4, along: "steepest" }],
+    ["Equal weights", "c = 1: does any output change? How much flatter has the minimum become?", { c: 1, along: "steepest" }],
     ["Step by shares", "Each weight moves by a share of itself. Now move c: what does the valley do?", { c: 4, along: "share" }],
   ]);
 }
