@@ -85,7 +85,7 @@ def test_without_wheels_the_versions_are_named(small):
     assert "regdrop-lite[course] @ https://" in text and "\njupyterlab\n" in text
     pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     pins = re.findall(r"^\S+==\S+$", text, re.M)
-    assert len(pins) == 8 and all(pin in pinned for pin in pins)
+    assert len(pins) == 7 and all(pin in pinned for pin in pins)
 
 
 def test_the_sheet_names_the_python_of_the_wheels(site, tmp_path, monkeypatch):
