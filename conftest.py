@@ -1,6 +1,8 @@
 """Settings for every test, whatever part of the project is tested."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -51,8 +53,9 @@ SECONDS = {
     "book/03_drop_path.ipynb": 8,
 }
 
-# Notebooks that recompute what stands in the course already. Readers start elsewhere.
-SLOW = ("book/reference/study.ipynb", "book/reference/study_variants.ipynb")
+# The first page of each chapter is tested always. Further pages, exercises and the study
+# take as long again. CI runs them; so does a command that names one of them.
+SLOW = re.compile(r"book/(\d\d[b-z]_|exercises/|reference/study)")
 
 # Files whose tests need nothing of each other: any worker may take any of them.
 APART = ("tests/guards/",)
@@ -87,5 +90,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the cells of slow notebooks; `-m` is judged later."""
-    if _source(item.nodeid).startswith(SLOW):
+    named = {Path(name.split("::")[0]).resolve() for name in item.config.args}
+    if SLOW.match(_source(item.nodeid)) and item.path.resolve() not in named:
         item.add_marker("slow")

@@ -29,6 +29,7 @@ step() { # name, seconds, command
 
 step "the layers" 120 python -m pytest -q -n0 -p no:cacheprovider tests/gpu
 step "times" 90 python tests/gpu/bench.py "$out/bench.json"
-step "the notebooks" 240 python -m pytest -q -n4 -p no:cacheprovider "$notebooks"
+step "the notebooks" 240 python -m pytest -q -n4 -p no:cacheprovider \
+  -m "slow or not slow" "$notebooks"
 printf '\n=== done after %s s\n' "$SECONDS"
 exit "$failed"
