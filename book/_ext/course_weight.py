@@ -21,6 +21,8 @@ USES = {
     "sphinx-design": "sd-",
     "sphinx_highlight": "search",
 }
+# Scripts that wait for the whole page anyway: its drawing need not wait for them.
+DEFERRED = ("clipboard", "copybutton", "sphinx-book-theme")
 
 
 def leave_out_what_is_not_used(
@@ -42,6 +44,9 @@ def leave_out_what_is_not_used(
                 if posixpath.basename(str(file.filename or "")).startswith(start)
             )
         ]
+    for file in context["script_files"]:
+        if posixpath.basename(str(file.filename or "")).startswith(DEFERRED):
+            file.attributes["defer"] = "defer"
 
 
 def visit_image(self: HTML5Translator, node: nodes.image) -> None:

@@ -140,6 +140,7 @@
     else box.append(own);
     if (!result) own.role = "status";
     if (list) (result ?? box).append(list);
+    list?.classList.toggle("said", Boolean(number)); // numbers that nobody was offered
 
     function find(answer) {
       if (!number) return choices[texts.indexOf(answer)];

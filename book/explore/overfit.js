@@ -83,7 +83,7 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `Two trained nets and twelve training photographs: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p} (a pair of its own: the slider does not move it)`;
+    title.textContent = `Two trained nets and twelve training photographs: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p} (a pair of its own, which the slider does not move)`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
@@ -101,7 +101,7 @@ function render(place) {
     input("method"),
     box("columns swap",
       h("div", {}, chart.el, key,
-        note("Up: the share. Thin: each of three trainings. Thick: their mean. Ring: where the mean ends without dropout. All without masks, as in evaluation.")),
+        note("Thin: three trainings. Thick: their mean. Ring: where it ends without dropout. All are shares, judged without masks.")),
       h("div", {}, input("p"), input("labels"), formula, table.el)),
     h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
   );

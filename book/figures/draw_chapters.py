@@ -307,13 +307,13 @@ def valleys() -> str:
     for k, (title, stretch) in enumerate((("flat?", 1.0), ("sharp?", 3.0))):
         middle, bottom = 116 + 246 * k, 200
         curve = []
-        for step in range(-100, 101, 2):
-            rise = min(1.6 * (stretch * step / 100) ** 2, 1.6)
-            rise = 110 * (1 - math.exp(-rise)) / (1 - math.exp(-1.6))
-            curve.append(f"{middle + step:g} {bottom - rise:.1f}")
+        for tenth in range(-1000, 1001, 20):  # both curves end at the same height
+            across = tenth / 10 / stretch
+            curve.append(
+                f"{middle + across:.1f} {bottom - 118 * (tenth / 1000) ** 2:.1f}"
+            )
         x = middle + 28
-        rise = 110 * (1 - math.exp(-min(1.6 * (stretch * 0.28) ** 2, 1.6)))
-        top = bottom - rise / (1 - math.exp(-1.6))
+        top = bottom - 118 * (stretch * 0.28) ** 2
         lines += [
             text(middle, 26, title, 17, bold=True, anchor="middle"),
             shape("M" + "L".join(curve), stroke=KEPT, more="stroke-width: 3"),

@@ -391,6 +391,19 @@ def test_pictures_and_data_are_what_their_script_makes(script):
         assert stored == content, f"run {script.relative_to(ROOT)}"
 
 
+def test_the_first_page_says_how_typical_its_pair_is():
+    study = load_study(ROOT / "book" / "results" / "plans" / "compare.toml")
+    rows = select(study.rows, group="noisy: spatial")
+    shares = {row["seed"]: row["metrics"]["memorised"] for row in rows}
+    shown = json.loads((EXPLORE / "overfit.json").read_text(encoding="utf-8"))
+    heart = shown["said"]["noisy"]["channel"]["heart"]
+    page = " ".join((ROOT / "book" / "intro.md").read_text(encoding="utf-8").split())
+    assert len(shares) == 15 and heart == round(200 * shares[100])
+    assert f"learnt {heart} of the 200 wrong labels by heart, {shares[100]:.2f}" in page
+    assert f"it was {min(shares.values()):.2f} to {max(shares.values()):.2f}." in page
+    assert sum(share < shares[100] for share in shares.values()) > 15 / 2, "most"
+
+
 def test_every_picture_and_all_data_have_a_script():
     made = {name for script in SCRIPTS for name in files(script)}
     stored = {p.name for p in EXPLORE.iterdir() if p.suffix in (".svg", ".json")}
