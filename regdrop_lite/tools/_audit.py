@@ -1,6 +1,7 @@
 """Look at a model at work: which layers drop, what, how much, and where."""
 
 import json
+import re
 import textwrap
 import zlib
 from collections.abc import Callable, Iterator
@@ -142,9 +143,12 @@ def _wrapped(text: str, indent: int = 0) -> str:
 
 
 def _lines(first: str, *more: str) -> str:
-    """Lines of a cell of HTML. A name of a layer may be broken at its dots."""
-    parts = [escape(first).replace(".", ".<wbr>").replace("_", "_<wbr>")]
-    return "<br>".join(parts + [f"<small>{escape(text)}</small>" for text in more])
+    """Lines of a cell of HTML, which may be broken where a part of a name begins."""
+    parts = [
+        re.sub("(?<=[._])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(text))
+        for text in (first, *more)
+    ]
+    return "<br>".join(parts[:1] + [f"<small>{text}</small>" for text in parts[1:]])
 
 
 def _name(row: Row) -> str:
