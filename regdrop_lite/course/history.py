@@ -43,13 +43,15 @@ class History:
 
     def __str__(self) -> str:
         noisy = any(r.memorised is not None for r in self.epochs)
-        lines = ["epoch   train: loss   acc.   validation: loss   acc."]
-        lines[0] += "   memorised  recovered" if noisy else ""
+        lines = [
+            "       training       validation" + "      wrong labels" * noisy,
+            "epoch   loss   acc.    loss   acc." + "  memorised  recovered" * noisy,
+        ]
         for r in self.epochs:
-            line = f"{r.epoch:5d}   {r.train_loss:11.3f}  {r.train_accuracy:.3f}"
-            line += f"   {r.validation_loss:16.3f}  {r.validation_accuracy:.3f}"
+            line = f"{r.epoch:5d} {r.train_loss:6.3f}  {r.train_accuracy:.3f}"
+            line += f"  {r.validation_loss:6.3f}  {r.validation_accuracy:.3f}"
             if r.memorised is not None and r.recovered is not None:
-                line += f"   {r.memorised:9.2f}  {r.recovered:9.2f}"
+                line += f"  {r.memorised:9.2f}  {r.recovered:9.2f}"
             lines.append(line)
         return "\n".join(lines)
 

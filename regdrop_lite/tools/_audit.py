@@ -1,10 +1,13 @@
 """Look at a model at work: which layers drop, what, how much, and where."""
 
 import json
+import re
+import textwrap
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 import torch
@@ -26,6 +29,7 @@ from regdrop_lite.tools._restored import Before, restored
 from regdrop_lite.tools._structure import Graph
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
+_WIDTH = 60  # of the printed report
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Row:
 
     @property
     def is_off(self) -> bool:
-        """Whether the rate is 0, and nothing falls; the printed table counts these."""
+        """Whether the rate is 0, and nothing falls; the report counts these."""
         return self.asked == 0.0 and not self.share and not self.active_in_eval
 
 
@@ -56,7 +60,9 @@ class Row:
 class Audit:
     """The result of :func:`~regdrop_lite.tools.audit`.
 
-    Printed, it is a table with the warnings below it. Layers at rate 0 share a line.
+    Printed, it has at most 60 characters in a line: three lines for each layer, and the
+    warnings below them, with numbers. In a notebook it is a table of HTML. Layers at
+    rate 0 share a line.
 
     Attributes:
         rows: one :class:`~regdrop_lite.tools.Row` for each layer, in the model's order.
@@ -71,30 +77,96 @@ class Audit:
         return json.dumps(asdict(self), indent=1)
 
     def __repr__(self) -> str:
-        head = ["layer", "kind", "p", "share (4 SE)", "falls", "calls", "place", "norm"]
-        table = [head]
-        off = [row for row in self.rows if row.is_off]
-        for row in self.rows:
-            if row.is_off:
-                continue
-            share = "-"
-            if row.share is not None:
-                share = f"{row.share:.3f} ({row.low:.3f}-{row.high:.3f})"
-            asked = "?" if row.asked is None else f"{row.asked:g}"
-            table.append(
-                [
-                    row.name or "(the model)",
-                    *(row.kind.removeprefix("regdrop_lite."), asked, share, row.falls),
-                    *(str(row.calls), row.place, row.norm),
-                ]
-            )
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
-        if off:
-            some = ", ".join(row.name for row in off[:3]) + ", ..." * (len(off) > 3)
-            lines.append(f"{len(off)} at p = 0: {some}")
-        lines += [f"warning: {text}" for text in self.warnings] or ["no warnings"]
+        lines = []
+        for row in self._at_work():
+            together = f"falls: {row.falls}; place: {row.place}; norm: {row.norm}"
+            lines += [
+                _wrapped(f"{_name(row)}: {_kind(row)}"),
+                _wrapped(
+                    f"p {_rate(row)}, share {' '.join(_share(row))}, calls {row.calls}",
+                    indent=2,
+                ),
+                _wrapped(together, indent=2),
+            ]
+        if off := self._off():
+            lines.append(_wrapped(off))
+        lines.append(self._verdict())
+        for number, text in enumerate(self.warnings, start=1):
+            lines.append(_wrapped(f"{number}. {text}"))
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The same, as a table and a list, for notebooks."""
+        names = ["layer", "p", "share (4 SE)", "falls, calls", "place, norm"]
+        head = "".join(f'<th scope="col">{name}</th>' for name in names)
+        body = ""
+        for row in self._at_work():
+            cells = [
+                (_rate(row),),
+                _share(row),
+                (row.falls, str(row.calls)),
+                (row.place, row.norm),
+            ]
+            body += f'<tr><th scope="row">{_lines(_name(row), _kind(row))}</th>'
+            body += "".join(f"<td>{_lines(*cell)}</td>" for cell in cells) + "</tr>\n"
+        table = (
+            '<table class="table numbers audit">\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+        )
+        off = f"<p>{escape(self._off())}</p>\n" if self._off() else ""
+        told = "".join(f"<li>{escape(text)}</li>\n" for text in self.warnings)
+        told = f"<ol>\n{told}</ol>\n" if told else ""
+        return f"{table if body else ''}{off}<p>{self._verdict()}</p>\n{told}".rstrip()
+
+    def _at_work(self) -> list[Row]:
+        return [row for row in self.rows if not row.is_off]
+
+    def _off(self) -> str:
+        off = [_name(row) for row in self.rows if row.is_off]
+        some = ", ".join(off[:3]) + ", ..." * (len(off) > 3)
+        return f"{len(off)} at p = 0: {some}" if off else ""
+
+    def _verdict(self) -> str:
+        count = len(self.warnings)
+        return f"{count or 'no'} warning{'s' * (count != 1)}{':' * (count > 0)}"
+
+
+def _wrapped(text: str, indent: int = 0) -> str:
+    """Lines of a terminal; what does not fit goes on further to the right."""
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 3),
+        break_on_hyphens=False,
+    )
+
+
+def _lines(first: str, *more: str) -> str:
+    """Lines of a cell of HTML, which may be broken where a part of a name begins."""
+    parts = [
+        re.sub("(?<=[._])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(text))
+        for text in (first, *more)
+    ]
+    return "<br>".join(parts[:1] + [f"<small>{text}</small>" for text in parts[1:]])
+
+
+def _name(row: Row) -> str:
+    return row.name or "(the model)"
+
+
+def _kind(row: Row) -> str:
+    return row.kind.removeprefix("regdrop_lite.")
+
+
+def _rate(row: Row) -> str:
+    return "?" if row.asked is None else f"{row.asked:g}"
+
+
+def _share(row: Row) -> tuple[str, ...]:
+    if row.share is None:
+        return ("-",)
+    return f"{row.share:.3f}", f"({row.low:.3f}-{row.high:.3f})"
 
 
 def audit(
@@ -117,8 +189,8 @@ def audit(
         batch_dim: the dimension of the samples in the tensors of ``inputs``.
 
     Returns:
-        An :class:`~regdrop_lite.tools.Audit`: rows, warnings, a table when it is
-        printed, ``to_json()``.
+        An :class:`~regdrop_lite.tools.Audit`: rows, warnings, a report when it is
+        printed, a table in a notebook, ``to_json()``.
 
     Raises:
         TypeError: ``draws`` or ``batch_dim`` is no whole number.

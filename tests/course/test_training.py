@@ -541,7 +541,8 @@ def test_float64_results_hold_with_other_threads_and_instructions():
 def test_history_prints_a_table(data):
     noisy = train(linear(), data, replace(CONFIG, label_noise=0.2))
     clean = train(linear(), data, CONFIG)
-    lines = str(noisy).splitlines()
+    over, *lines = str(noisy).splitlines()
+    assert over.split() == ["training", "validation", "wrong", "labels"]
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1, "columns must line up"
     record = noisy.epochs[-1]
@@ -555,6 +556,7 @@ def test_history_prints_a_table(data):
         f"{record.recovered:.2f}",
     ]
     assert "memorised" in lines[0] and "memorised" not in str(clean)
+    assert max(map(len, str(clean).splitlines())) <= 40, "a phone shows no more"
     assert len(str(clean).splitlines()[-1].split()) == 5
 
 

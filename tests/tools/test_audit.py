@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -205,23 +206,38 @@ def test_a_model_that_fails_is_put_back_too() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_table_and_json_say_the_same() -> None:
-    report = audit(
-        nn.Sequential(Residual(DropPath(0.2)), OnSkip(nn.Dropout(0.1))), TOKENS
-    )
-    lines = repr(report).splitlines()
-    assert re.split("  +", lines[0])[3:] == [
-        "share (4 SE)",
-        "falls",
-        "calls",
-        "place",
-        "norm",
+def test_text_html_and_json_say_the_same() -> None:
+    """Each with all of it: in lines of 60 characters, in cells, in keys."""
+    long = "a_name_that_is_longer_than_all_of_a_line_" * 2
+    net = nn.Sequential(Residual(DropPath(0.2)), OnSkip(nn.Dropout(0.1)))
+    net.add_module(long, OnSkip(nn.Dropout(0.3)))
+    report = audit(net, TOKENS)
+    report.warnings.append("<b>a & b</b>")  # as from a layer with an odd name
+    text, html = repr(report), report._repr_html_()
+    assert str(report) == text
+    assert max(map(len, text.splitlines())) <= 60
+    first = report.rows[0]
+    assert text.splitlines()[:3] == [
+        "0.drop: DropPath",
+        f"  p 0.2, share {first.share:.3f} ({first.low:.3f}-{first.high:.3f}), calls 1",
+        f"  falls: sample; place: branch; norm: {first.norm}",
     ]
-    assert [line.split()[0] for line in lines[1:3]] == ["0.drop", "1.drop"]
-    assert lines[3].startswith("warning: 1.drop: stands on the skip")
+    assert len(report.warnings) == 3
+    said, told = "".join(text.split()), "".join(re.sub("<[^>]*>", "", html).split())
+    told = unescape(told)
+    for row in report.rows:
+        values = (row.name, f"{row.share:.3f}", f"({row.low:.3f}-{row.high:.3f})")
+        for value in (*values, f"{row.asked:g}", row.falls, row.place, row.norm):
+            assert value.replace(" ", "") in said and value.replace(" ", "") in told
+    assert "3warnings:1.1.drop:standsontheskip" in said
+    for warning in report.warnings:
+        assert "".join(warning.split()) in said and "".join(warning.split()) in told
+    assert "<b>" not in html and html.count("<li>") == 3
+    assert "<li>&lt;b&gt;a &amp; b&lt;/b&gt;</li>" in html
+    assert html.count("<tr>") == 4 and '<th scope="row">0.<wbr>drop<br>' in html
     stored = json.loads(report.to_json())
-    assert [row["name"] for row in stored["rows"]] == ["0.drop", "1.drop"]
-    assert stored["rows"][0]["share"] == report.rows[0].share
+    assert [row["name"] for row in stored["rows"]] == [row.name for row in report.rows]
+    assert stored["rows"][0]["share"] == first.share
     assert stored["warnings"] == report.warnings
 
 
@@ -408,8 +424,11 @@ def test_layers_at_rate_0_share_a_line() -> None:
     net = nn.Sequential(*(Residual(DropPath(p)) for p in (0.0, 0.2, 0.0, 0.0, 0.0)))
     report = audit(net, TOKENS, draws=20)
     lines = repr(report).splitlines()
-    assert [line.split()[0] for line in lines] == ["layer", "1.drop", "4", "no"]
-    assert lines[2] == "4 at p = 0: 0.drop, 2.drop, 3.drop, ..."
+    assert lines[0] == "1.drop: DropPath" and len(lines) == 5
+    assert lines[3:] == ["4 at p = 0: 0.drop, 2.drop, 3.drop, ...", "no warnings"]
+    html = report._repr_html_()
+    assert f"<p>{lines[3]}</p>" in html and html.endswith("<p>no warnings</p>")
+    assert html.count("<tr>") == 2, "the head and one layer"
     assert len(report.rows) == len(json.loads(report.to_json())["rows"]) == 5
     broken = audit(nn.Sequential(Always(0.0), TooMuch(0.0)), TOKENS, draws=20)
     shown = [row.name for row in broken.rows if not row.is_off]

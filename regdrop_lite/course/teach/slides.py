@@ -10,9 +10,9 @@ A source is Markdown. A line ``+++`` begins a slide, and ``. . .`` what waits fo
 next key. A picture is named by where it stands: ``![](01_spatial_dropout#curves)`` is
 what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of the book;
 both bring the alternative text that they have there. Of a cell that draws nothing it is
-what the cell prints. ``![](page#cell "top 40%")`` leaves the rest away; the other ends
-are ``bottom``, ``left`` and ``right``, the last two also of what is printed. Lines such
-as these choose the notes:
+what the cell prints, or the text of its table. ``![](page#cell "top 40%")`` leaves the
+rest away; the other ends are ``bottom``, ``left`` and ``right``, of what is printed
+``top`` and ``bottom``. Lines such as these choose the notes:
 
     % section: Draw one number per channel
     % script: to how many values?
@@ -269,6 +269,15 @@ def _crop(
     }[end or "top"]
 
 
+def _words(output: dict[str, Any]) -> str:
+    """What an output says: a stream, an error, or a table as a terminal shows it."""
+    if output["output_type"] == "stream":
+        return "".join(output["text"])
+    if output["output_type"] == "error":
+        return str(output["evalue"])
+    return "".join(output["data"].get("text/plain", "")) + "\n"
+
+
 class _Pictures:
     """Takes pictures out of notebooks, and drawings out of the book."""
 
@@ -308,20 +317,20 @@ class _Pictures:
     def _printed(
         self, outputs: Sequence[dict[str, Any]], match: re.Match[str]
     ) -> tuple[str, str]:
-        streams = ["".join(o["text"]) for o in outputs if o["output_type"] == "stream"]
-        errors = [str(o["evalue"]) for o in outputs if o["output_type"] == "error"]
-        if not (text := "".join(streams + errors).strip()):
+        text = "".join(map(_words, outputs)).strip()
+        if not text:
             raise LookupError(
                 f"{match['page']}#{match['cell']} draws and prints nothing"
             )
-        lines = text.splitlines()
-        columns = max(map(len, lines))
-        if match["end"]:
-            left, _, right, _ = _crop(
-                (columns, len(lines)), match["end"], match["part"]
+        if match["end"] in ("left", "right"):
+            raise LookupError(
+                f"of what {match['page']}#{match['cell']} prints, top or bottom lines "
+                f"can be shown, but not {match['end']}"
             )
-            lines = [line[round(left) : round(right)].rstrip() for line in lines]
-            text, columns = "\n".join(lines), max(map(len, lines))
+        lines = text.splitlines()
+        _, top, _, bottom = _crop((0, len(lines)), match["end"], match["part"])
+        lines = lines[round(top) : round(bottom)]
+        text, columns = "\n".join(lines), max(map(len, lines))
         kind = "printed" if columns <= 100 else "printed prose"
         html = f'<pre class="{kind}" style="--columns: {columns}">{escape(text)}</pre>'
         return html, "printed"

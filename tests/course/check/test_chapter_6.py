@@ -417,7 +417,7 @@ def by_outputs(model, x):
 
 
 def by_text(model, x):
-    table = str(quick_audit(model, x, draws=30))
+    table = " ".join(str(quick_audit(model, x, draws=30)).split())  # lines are broken
     for fault in ("never called", "on the skip", "time steps instead of samples"):
         if fault in table:
             return fault
