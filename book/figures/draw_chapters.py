@@ -433,13 +433,124 @@ def two_places() -> str:
     return svg(346, *lines)
 
 
+# --- only the kept rows ---------------------------------------------------------------
+
+KEPT_ROWS = (0, 2, 3, 6)  # of eight
+
+
+def kept_rows() -> str:
+    """Eight rows of a mini-batch: all computed and four erased, or four computed."""
+    lines = [hatching("kept-rows-fell")]
+
+    def row(x: float, y: float, name: str, *, kept: bool) -> list[str]:
+        fill, ink = (KEPT, PAPER) if kept else ("url(#kept-rows-fell)", TEXT)
+        found = [shape(box(x, y, 44, 20), fill=fill, stroke=KEPT if kept else DROPPED)]
+        if not kept:
+            found.append(shape(box(x + 12, y + 2, 20, 16), fill=PAPER))
+        found.append(text(x + 22, y + 15, name, 14, fill=ink, anchor="middle"))
+        return found
+
+    def arrow(x: float, y: float, to_x: float, to_y: float) -> str:
+        return shape(line(x, y, to_x, to_y), stroke=MUTED, more="stroke-width: 1.5")
+
+    def branch(x: float, y: float, height: float, words: str) -> list[str]:
+        area = shape(box(x, y, 84, height), stroke=TEXT, more="stroke-width: 2")
+        middle = y + height / 2
+        return [
+            area,
+            text(x + 42, middle - 2, "branch", anchor="middle", bold=True),
+            text(x + 42, middle + 17, words, 14, anchor="middle"),
+        ]
+
+    def rows_of(k: int, top: float) -> float:
+        return top + 25.0 * k
+
+    top = 54.0
+    lines += [
+        text(8, 20, "Mask: compute eight, erase four", 16, bold=True),
+        text(30, 44, "x", anchor="middle"),
+        text(424, 44, "added to x", anchor="middle"),
+        *branch(176, top, 195, "8 rows"),
+    ]
+    for k in range(8):
+        y, kept = rows_of(k, top), k in KEPT_ROWS
+        lines += row(8, y, f"{k + 1}", kept=True)
+        lines.append(arrow(52, y + 10, 176, y + 10))
+        lines.append(arrow(260, y + 10, 402, y + 10))
+        lines.append(text(331, y + 6, "× 2" if kept else "× 0", 14, anchor="middle"))
+        lines += row(402, y, f"{k + 1}" if kept else "0", kept=kept)
+    lines.append(shape(line(8, 268, 472, 268), stroke=MUTED))
+    top = 328.0
+    lines += [
+        text(8, 294, "Subset: compute four", 16, bold=True),
+        text(30, 318, "x", anchor="middle"),
+        text(114, 318, "index_select", 14, anchor="middle"),
+        text(331, 318, "index_add, × 2", 14, anchor="middle"),
+        *branch(176, top + 50, 95, "4 rows"),
+    ]
+    for k in range(8):
+        y, kept = rows_of(k, top), k in KEPT_ROWS
+        lines += row(8, y, f"{k + 1}", kept=kept)
+        if kept:
+            inner = rows_of(KEPT_ROWS.index(k), top + 50) + 10
+            lines.append(arrow(52, y + 10, 176, inner))
+            lines.append(arrow(260, inner, 402, y + 10))
+            lines += row(402, y, f"{k + 1}", kept=True)
+    return svg(top + 202, *lines)
+
+
+# --- paths through three blocks -------------------------------------------------------
+
+
+def eight_paths() -> str:
+    """The paths of a gradient through three blocks, the second one closed."""
+    lines = [
+        hatching("eight-paths-fell"),
+        text(8, 20, "block 1", bold=True),
+        text(98, 20, "block 2", bold=True),
+        text(188, 20, "block 3", bold=True),
+        text(286, 20, "all open", bold=True),
+        text(384, 20, "2 closed", bold=True),
+    ]
+    for k, taken in enumerate(itertools.product((0, 1), repeat=3)):
+        y, gone = 32.0 + 30 * k, bool(taken[1])
+        for j, open_ in enumerate(taken):
+            x = 8.0 + 90 * j
+            if open_ and j == 1:
+                fill, edge, ink = "url(#eight-paths-fell)", DROPPED, TEXT
+            elif open_:
+                fill, edge, ink = KEPT, KEPT, PAPER
+            else:
+                fill, edge, ink = "none", MUTED, TEXT
+            area = box(x, y, 70, 24)
+            lines.append(shape(area, fill=fill, stroke=edge))
+            if open_ and j == 1:
+                lines.append(shape(box(x + 9, y + 3, 52, 18), fill=PAPER))
+            words = "branch" if open_ else "skip"
+            lines.append(text(x + 35, y + 17, words, 14, fill=ink, anchor="middle"))
+            if j < 2:
+                lines.append(shape(line(x + 70, y + 12, x + 90, y + 12), stroke=MUTED))
+        product = "".join(f"J{'₁₂₃'[j]}" for j in (2, 1, 0) if taken[j]) or "I"
+        lines.append(text(286, y + 17, product))
+        lines.append(text(384, y + 17, "—" if gone else product, fill=TEXT))
+    lines += [
+        shape(line(8, 280, 472, 280), stroke=TEXT),
+        text(8, 302, "paths that are left"),
+        text(286, 302, "8", bold=True),
+        text(384, 302, "4", bold=True),
+    ]
+    return svg(314, *lines)
+
+
 def files() -> dict[str, str]:
     """What is stored, by name."""
     return {
         "closed-branch.svg": closed_branch(),
+        "eight-paths.svg": eight_paths(),
         "four-masks.svg": four_masks(),
         "four-nets.svg": four_masks(averages=False),
         "inputs.svg": inputs(),
+        "kept-rows.svg": kept_rows(),
         "levels.svg": levels(),
         "tags.svg": tags(),
         "two-places.svg": two_places(),

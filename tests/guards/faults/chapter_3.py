@@ -4,6 +4,7 @@ from faults import Fault
 
 MAIN = "03_drop_path"
 DETAILS = "03b_drop_path_details"
+GRADIENTS = "03c_drop_path_gradients"
 KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
 SHAPE = "shape = [1] * input.dim()"
 SCALE = "inverse_keep(p, input.dtype) if scale_by_keep else 1.0"
@@ -163,7 +164,7 @@ FAULTS = [
         "course/measures/features.py",
         "math.hypot(*(next(gradients).norm().item() for _ in block)) for",
         "sum(next(gradients).norm().item() for _ in block) for",
-        DETAILS,
+        GRADIENTS,
         "our measure is the package's",
     ),
     Fault(
@@ -222,7 +223,7 @@ FAULTS = [
         "drop_residual.py",
         "return input.clone()",
         "return input + 0.0 * branch(input)",
-        DETAILS,
+        GRADIENTS,
         "an uncalled branch has no gradient at all",
     ),
     Fault(
