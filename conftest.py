@@ -54,7 +54,7 @@ SECONDS = {
     "book/03b_drop_path_details.ipynb": 8,
 }
 
-# The first page of each chapter is tested always. Further pages, exercises and the study
+# The first page of each chapter is always tested. Further pages, exercises, the study
 # take as long again. CI runs them; so does a command that names one of them.
 SLOW = re.compile(r"book/(\d\d[b-z]_|exercises/|reference/study)")
 
