@@ -22,7 +22,7 @@ export const trainings = (data, { method, p, labels }) =>
   data.runs[labels][method][Math.round(10 * p)].map((run) =>
     run.map((column) => column.map((v) => v / 1000)));
 
-/** The ends of some trainings: the mean of each column, the least and the most.
+/** Of each column at the end: mean, least, most.
  * @param {number[][][]} runs */
 export const ends = (runs) =>
   runs[0].map((_, c) => {
@@ -30,7 +30,7 @@ export const ends = (runs) =>
     return { mean: mean(last), least: Math.min(...last), most: Math.max(...last) };
   });
 
-/** How many of the photographs get the label that was given, and their true class.
+/** How many get the label that was given, and their true class.
  * @param {number[]} answers @param {number[]} given @param {number[]} real */
 export const count = (answers, given, real) => ({
   heart: answers.filter((a, i) => a === given[i] && a !== real[i]).length,
@@ -99,7 +99,7 @@ function render(place) {
       h("div", {}, chart.el, key,
         note("Thick: mean of three trainings (thin). Ring: end without dropout.")),
       h("div", {}, input("p"), input("labels"), input("method"), table.el, spread)),
-    h("div", {}, title, box("photos", shown.slice(0, 4)), verdict,
+    h("div", {}, title, box("photos four", shown.slice(0, 4)), verdict,
       h("details", {}, h("summary", {}, "Eight more"), box("photos", shown.slice(4)))),
   );
   finish(place, show, [
