@@ -10,7 +10,7 @@ const MOST = 1000; // draws that are kept in view
 
 const parameters = {
   method: { ...METHOD, value: "element" },
-  p: { label: "p, probability to drop", value: 0.25, min: 0, max: 0.9, step: 0.05 },
+  p: { label: "p, the chance of a value to be dropped", value: 0.25, min: 0, max: 0.9, step: 0.05 },
   k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
   border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
   seed: { label: "seed", value: 132, min: 1, max: 999, step: 1 },
@@ -18,6 +18,7 @@ const parameters = {
 };
 
 const ANEW = { draws: 1 }; // what a reader changes begins with one draw
+const COIN = { element: "value", channel: "map", block: "place of a block", path: "sample" };
 const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
 
 /** What a setting means in numbers.
@@ -161,8 +162,8 @@ function render(place) {
     formula.replaceChildren(h("strong", {}, name), h("span", {}, "y = x · ", h("b", {}, "mask"), ` · ${weights}`));
     places.el.hidden = even;
     table.show([
-      ["random numbers drawn", `${asked}`],
-      [method === "block" ? "γ, chance of each to start a block" : "chance of each to drop", method === "block" ? short(rate) : fixed(rate)],
+      [`coins tossed, one for each ${COIN[method]}`, `${asked}`],
+      [method === "block" ? "γ, chance of each to drop a block" : "chance of each to drop", method === "block" ? short(rate) : fixed(rate)],
       ["dropped in this draw", fixed(dropped, 3)],
       [draws === 1 ? "mean of 1 draw" : `mean of ${draws} draws`, fixed(mean, 3)],
       ["draws with exactly p", `${exact} of ${draws}`],
@@ -203,7 +204,7 @@ function render(place) {
   );
   finish(place, show, [
     ["Drop whole maps", "100 draws of 16 maps: how often do exactly four fall?", { method: "channel", p: 0.25, draws: 100 }],
-    ["Blocks of 14", "What has DropBlock become? Look at the picture, and at the numbers drawn.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
+    ["Blocks of 14", "What has DropBlock become? Look at the picture, and count the coins.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);
 }
 

@@ -5,7 +5,7 @@ import { axes, begin, box, finish, fixed, h, heading, label, METHOD, NAMES, note
 
 const parameters = {
   method: { ...METHOD, value: "channel" },
-  p: { label: "p, probability to drop (0: no dropout)", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
+  p: { label: "p, the chance of a value to be dropped", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
   labels: {
     label: "Labels of the 1,000 photographs", value: "noisy",
     options: { noisy: "a fifth is wrong", clean: "all are right" },
@@ -22,7 +22,7 @@ export const trainings = (data, { method, p, labels }) =>
   data.runs[labels][method][Math.round(10 * p)].map((run) =>
     run.map((column) => column.map((v) => v / 1000)));
 
-/** The ends of some trainings: the mean of each column, the least and the most.
+/** Of each column at the end: mean, least, most.
  * @param {number[][][]} runs */
 export const ends = (runs) =>
   runs[0].map((_, c) => {
@@ -30,7 +30,7 @@ export const ends = (runs) =>
     return { mean: mean(last), least: Math.min(...last), most: Math.max(...last) };
   });
 
-/** How many of the photographs get the label that was given, and their true class.
+/** How many get the label that was given, and their true class.
  * @param {number[]} answers @param {number[]} given @param {number[]} real */
 export const count = (answers, given, real) => ({
   heart: answers.filter((a, i) => a === given[i] && a !== real[i]).length,
@@ -40,7 +40,7 @@ export const count = (answers, given, real) => ({
 const WORDS = ["right labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
 
 function render(place) {
-  const { model, el, table, formula, input, read } = begin(place, parameters);
+  const { model, el, table, input, read } = begin(place, parameters);
   const data = model.get("data");
   const chart = axes([0, 10, 20, 30], [0, 0.5, 1], "epochs of training");
   const lines = WORDS.map((_, c) => paths(chart.el, ...["seeds", "mean", "before"].map((kind) => `line line-${c} ${kind}`)));
@@ -48,7 +48,8 @@ function render(place) {
     h("li", {}, svg("svg", { viewBox: "0 0 24 8", "aria-hidden": "true" },
       svg("path", { d: "M0 4H24", class: `line line-${c} mean` })), words)));
   const title = heading();
-  const verdict = h("p");
+  const verdict = note();
+  const spread = note();
   const photos = data.photos.map((text) => {
     const words = h("figcaption");
     return { words, el: h("figure", {}, svg("svg", { viewBox: "0 0 28 28", "aria-hidden": "true" },
@@ -68,46 +69,42 @@ function render(place) {
       trace(start, there ? ring(chart.x(30) - 5 * c, chart.y(before[c].mean), 4) : "");
       key.children[c].hidden = !there;
     });
-    const gain = +fixed(now[1].mean) - +fixed(before[1].mean); // as shown
-    formula.replaceChildren("gain on new photographs ", h("strong", {}, `${gain > 0 ? "+" : ""}${fixed(gain)}`));
+    const pair = (value) => (p ? [before, now] : [now]).map((end) => fixed(value(end))).join(" → ");
     table.show([
-      ["end of training", "with (without) dropout"],
-      ...[2, 0, 1].filter((c) => now[c]).map((c) =>
-        [`${["price", "gain", "wanted"][c]}: ${WORDS[c]}`, `${fixed(now[c].mean)} (${fixed(before[c].mean)})`]),
-      ["new photographs, each training", `${fixed(now[1].least)} to ${fixed(now[1].most)}`],
-      ["without dropout", `${fixed(before[1].least)} to ${fixed(before[1].most)}`],
+      ["end of training", p ? "without → with dropout" : "without dropout"],
+      ...[2, 0, 1].filter((c) => now[c]).map((c) => [`${["price", "gain", "wanted"][c]}: ${WORDS[c]}`, pair((end) => end[c].mean)]),
     ]);
-    const name = p ? `${NAMES[method]}, p = ${fixed(p, 1)}` : "no dropout";
-    const words = `With ${name}: ${now.map(({ mean: m }, c) => `${WORDS[c]} ${fixed(m)}`).join(", ")}.`;
+    const range = (end) => `${fixed(end[1].least)} to ${fixed(end[1].most)}`;
+    spread.textContent = `New photographs, single trainings: ${range(before)} without dropout${p ? `, ${range(now)} with it` : ""}.`;
+    const words = `With ${NAMES[method]}, p = ${fixed(p, 1)}: ${now.map(({ mean: m }, c) => `${WORDS[c]} ${fixed(m)}`).join(", ")}.`;
     label(chart.el, `Curves over 30 epochs, means of three. ${words}`);
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `Two trained nets and twelve training photographs: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p} (a pair of its own, which the slider does not move)`;
+    title.textContent = `Four training photographs, and two trained nets: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
       place.replaceChildren(h("span", {}, `label: ${data.classes[given[i]]}`),
         ...nets.map(([, net], n) => h(n ? "strong" : "span", {}, `${n ? "with" : "without"}: ${answer(net.answers[i])}`)));
     });
-    verdict.textContent = nets.map(([text, net]) => {
-      const { heart, right } = count(net.answers, given, data.true);
-      const learnt = `, ${heart} wrong labels learnt by heart (✗; of all 200: ${net.heart})`;
-      return `${text}: ${right} true classes (✓)${labels === "noisy" ? learnt : ""}`;
-    }).join("; ") + "; other: ?";
+    const [plain, masked] = nets.map(([, net]) => net.heart ?? count(net.answers, given, data.true).right);
+    verdict.textContent = labels === "noisy" ? `✗: the wrong label, learnt by heart. ✓: the true class. Of 200 wrong labels the first net learnt ${plain}, the other ${masked}.`
+      : `✓: the true class; of twelve the first net names ${plain}, the other ${masked}.`;
     return words;
   }
+  const shown = photos.map((one) => one.el);
   el.append(
-    input("method"),
     box("columns swap",
       h("div", {}, chart.el, key,
-        note("Thin: three trainings. Thick: their mean. Ring: where it ends without dropout. All are shares, judged without masks.")),
-      h("div", {}, input("p"), input("labels"), formula, table.el)),
-    h("div", {}, title, box("photos", photos.map((one) => one.el)), verdict),
+        note("Thick: mean of three trainings (thin). Ring: end without dropout.")),
+      h("div", {}, input("p"), input("labels"), input("method"), table.el, spread)),
+    h("div", {}, title, box("photos four", shown.slice(0, 4)), verdict,
+      h("details", {}, h("summary", {}, "Eight more"), box("photos", shown.slice(4)))),
   );
   finish(place, show, [
-    ["Right labels", "p = 0.2: the price is still paid. What does one get for it? Compare with how far trainings differ.", { labels: "clean", p: 0.2 }],
-    ["Too much", "p = 0.5: hardly a wrong label is learnt. Why are new photographs named worse than at 0.2?", { labels: "noisy", p: 0.5 }],
+    ["Right labels", "p = 0.2: is the gain larger than the trainings differ?", { labels: "clean", p: 0.2 }],
+    ["Too much", "p = 0.5: hardly a wrong label is learnt. Are new photographs named better than at 0.2?", { labels: "noisy", p: 0.5 }],
   ]);
 }
 
