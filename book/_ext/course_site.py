@@ -53,8 +53,9 @@ def inline_drawings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if "inline-svg" not in image["classes"]:
             continue
         svg = (Path(app.srcdir) / image["uri"]).read_text(encoding="utf-8")
+        role = "group" if "<a " in svg else "img"  # inside of an image no link is found
         opening = (
-            f'<svg role="img" class="inline-svg" aria-label="{escape(image["alt"])}"'
+            f'<svg role="{role}" class="inline-svg" aria-label="{escape(image["alt"])}"'
         )
         image.replace_self(
             nodes.raw("", svg.replace("<svg", opening, 1), format="html")

@@ -14,6 +14,9 @@ MASK = "var(--fig-dropped, #b34e00)"
 WIDTH = 520
 BOX, LINE = 32, 46  # height of a box, distance of two
 
+# What a block does behind its last sum.
+BEHIND = {"ResNet": "ReLU", "Frozen BatchNorm": "ReLU"}
+
 # A block: its branches, each from the input to the sum. A mask is marked by "*".
 BLOCKS = {
     "ResNet": [["3 × 3, norm", "ReLU", "3 × 3, norm", "*any mask"]],
@@ -36,7 +39,7 @@ BLOCKS = {
         ["norm", "MLP", "*DropPath"],
     ],
     "Frozen BatchNorm": [
-        ["1 × 1, frozen", "3 × 3, frozen", "1 × 1, frozen", "*any mask"]
+        ["1 × 1, norm, ReLU", "3 × 3, norm, ReLU", "1 × 1, norm", "*any mask"]
     ],
 }
 
@@ -93,6 +96,10 @@ def block(x: float, y: float, name: str) -> list[str]:
         plus = f"M{middle:g} {y:g}a10 10 0 0 1 0 20a10 10 0 0 1 0 -20m0 5v10m-5 -5h10"
         parts.append(stroke(plus, TEXT))
         y += 20
+    if name in BEHIND:
+        parts.append(arrow(middle, y, y + 14))
+        parts += box(x + 50, y + 14, 170, BEHIND[name])
+        y += 14 + BOX
     parts.append(arrow(middle, y, y + 20))
     return parts
 
@@ -134,7 +141,7 @@ def frozen(x: float, y: float) -> list[str]:
         if content != "head":
             parts.append(arrow(x + 135, y + BOX, y + LINE))
         y += LINE
-    parts.append(text(x + 20, y + 18, "frozen: its statistics", MUTED))
+    parts.append(text(x + 20, y + 18, "frozen norms: statistics", MUTED))
     parts.append(text(x + 20, y + 39, "cannot follow a mask", MUTED))
     return parts
 
@@ -161,11 +168,11 @@ def draw() -> dict[str, str]:
             u_net(280, 440),
         ),
         "places_windows.svg": svg(
-            550,
+            536,
             block(10, 24, "Swin, shifted windows"),
             windows(236, 24 + 14 + 24 + LINE),
             block(290, 24, "Frozen BatchNorm"),
-            frozen(290, 24 + 14 + 24 + 4 * LINE + 40),
+            frozen(290, 24 + 14 + 24 + 4 * LINE + 86),
         ),
     }
 

@@ -18,7 +18,6 @@ NOTEBOOKS = sorted(
 )
 MOST_SHOWN = 18  # code cells of a page whose source a reader has before him
 MEDIAN, LONGEST = 8, 15  # of their lines
-LONGER = {"05_which_one": (12, 15)}  # its one cell that is shown
 MOST_EXECUTED = 45  # with the folded and the removed ones: what a learner runs
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
@@ -167,9 +166,8 @@ def test_cells_are_short(path):
             assert len(longest) <= 88, longest
     if path.parent == BOOK and re.match(r"\d\d[b-d]?_", path.name):
         shown = [length(c) for c in cells if FOLDED.isdisjoint(tags(c))]
-        median, longest = LONGER.get(path.stem, (MEDIAN, LONGEST))
         assert len(shown) <= MOST_SHOWN
-        assert max(shown) <= longest and statistics.median(shown) <= median
+        assert max(shown) <= LONGEST and statistics.median(shown) <= MEDIAN
         assert len(cells) <= MOST_EXECUTED
 
 

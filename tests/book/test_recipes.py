@@ -91,7 +91,7 @@ def test_measured_rates_are_those_of_the_plans():
     assert max(augmented) <= 0.1, "the best rates lie at or near 0"
 
 
-@pytest.mark.parametrize("name", ["places", "practice"])
+@pytest.mark.parametrize("name", ["decide", "places", "practice"])
 def test_the_drawings_are_what_their_script_draws(name, monkeypatch):
     monkeypatch.syspath_prepend(BOOK / "figures")
     module = importlib.import_module(name)

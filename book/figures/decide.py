@@ -1,0 +1,139 @@
+"""Draw the decisions of chapter 5 as a tree: none, which one, where, how much.
+
+Run ``python book/figures/decide.py`` from the root of the repository after a change; a
+test compares the stored file with what this script makes. Each leaf leads to the
+section of the page that holds its evidence.
+"""
+
+from places import MASK, MUTED, STATIC, TEXT, arrow, stroke, svg, text
+
+BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
+FIRST = ("first-ask-none", "First ask")
+ROW = ("find-your-row", "Find your row")
+PLACE = ("where-does-it-stand", "Where does it stand?")
+RATE = ("how-strong-and-when", "How strong")
+
+# A question (two lines), what to do after "yes" (two lines; "*": a mask takes part),
+# what that rests on, and where that stands.
+QUESTIONS = [
+    (
+        ("Not trained yet, but a", "recipe is published?"),
+        ("*The whole recipe;", "beside it half the rate, 0"),
+        ("reported", RATE),
+    ),
+    (
+        ("Training accuracy as", "low as validation?"),
+        ("No mask: it underfits", "(a ViT: early DropPath)"),
+        ("reported", ROW),
+    ),
+    (
+        ("Can you augment", "the images?"),
+        ("Augment, no mask:", "none gained beside it"),
+        ("measured", FIRST),
+    ),
+    (
+        ("Are some labels", "wrong?"),
+        ("*A short training;", "then any mask at 0.2"),
+        ("measured", FIRST),
+    ),
+    (
+        ("Is it right, but far", "too sure?"),
+        ("*A temperature,", "or any mask, 0.1 to 0.2"),
+        ("", ROW),
+    ),
+]
+ELSE = ("Weight decay, tuned:", "no mask did better"), ("measured", FIRST)
+IF_A_MASK = [
+    (
+        "Which?",
+        (
+            "ResNet: any. U-Net: SpatialDropout.",
+            "Detector: DropBlock. Others: DropPath",
+        ),
+        ROW,
+    ),
+    ("Where?", ("Last in the branch,", "before the sum with the skip"), PLACE),
+    (
+        "How much?",
+        ("Small net: 0.2. Others: as published.", "Try half and twice, too"),
+        RATE,
+    ),
+]
+
+LEFT, LEAF, HIGH, ROWS = 222, 232, 82, 102
+
+
+def lines(x: float, y: float, words: tuple[str, ...], bold: int) -> list[str]:
+    """Lines of words in the middle around x; the first ones are bold."""
+    return [
+        text(x, y + 21 * k, line, more=MIDDLE + BOLD * (k < bold))
+        for k, line in enumerate(words)
+    ]
+
+
+def link(x: float, y: float, words: str, section: tuple[str, str]) -> str:
+    """Where the evidence stands: a link that looks like one."""
+    target, title = section
+    said = f"{words} → {title}" if words else f"→ {title}"
+    line = ' text-anchor="middle" text-decoration="underline"'
+    return f'<a href="#{target}">{text(x, y, said, MUTED, line)}</a>'
+
+
+def leaf(
+    x: float, y: float, words: tuple[str, ...], rests: str, section: tuple[str, str]
+) -> list[str]:
+    """What to do. One with a mask is hatched at its ends."""
+    mask = words[0].startswith("*")
+    colour = MASK if mask else TEXT
+    parts = [stroke(f"M{x:g} {y:g}h{LEAF}v{HIGH}h{-LEAF}z", colour, 2.5)]
+    if mask:
+        for left, top in ((x, y + 14), (x + LEAF - 14, y + HIGH)):
+            parts.append(stroke(f"M{left:g} {top:g}l14 -14", colour))
+    first, second = words
+    middle = x + LEAF / 2
+    parts += lines(middle, y + 24, (first.removeprefix("*"), second), 1)
+    return [*parts, link(middle, y + 70, rests, section)]
+
+
+def tree(x: float, y: float) -> list[str]:
+    """Questions below one another; "yes" leads to the right, "no" down."""
+    parts = []
+    middle, right = x + LEFT / 2, x + LEFT + 46
+    for question, words, (rests, section) in QUESTIONS:
+        box = f"M{x:g} {y + 10:g}h{LEFT}v62h{-LEFT}z"
+        parts.append(stroke(box))
+        parts += lines(middle, y + 36, question, 0)
+        parts.append(text(x + LEFT + 22, y + 34, "yes", MUTED, MIDDLE))
+        parts.append(stroke(f"M{x + LEFT:g} {y + 41:g}H{right:g}m-6 -4l6 4l-6 4"))
+        parts += leaf(right, y, words, rests, section)
+        last = question is QUESTIONS[-1][0]
+        parts.append(arrow(middle, y + 72, y + ROWS + (4 if last else 10)))
+        parts.append(text(middle + 10, y + 92, "no", MUTED))
+        y += ROWS
+    words, (rests, section) = ELSE
+    return [*parts, *leaf(x - 5, y + 4, words, rests, section)]
+
+
+def if_a_mask(x: float, y: float) -> list[str]:
+    """Three decisions more, for whoever has come to a mask."""
+    parts = [text(x, y, "And if it is a mask", more=BOLD)]
+    y += 12
+    for question, words, section in IF_A_MASK:
+        parts.append(stroke(f"M{x:g} {y:g}h500v{HIGH}h-500z", MASK, 1.5))
+        parts.append(text(x + 14, y + 47, question, MASK, BOLD))
+        parts += lines(x + 310, y + 24, words, 0)
+        parts.append(link(x + 310, y + 70, "", section))
+        y += HIGH + 8
+    return parts
+
+
+def draw() -> dict[str, str]:
+    """The picture, by the name of its file."""
+    end = 10 + len(QUESTIONS) * ROWS + 4 + HIGH
+    parts = tree(10, 10), if_a_mask(10, end + 34)
+    return {"decide.svg": svg(end + 34 + 14 + 3 * (HIGH + 8), *parts)}
+
+
+if __name__ == "__main__":
+    for name, content in draw().items():
+        (STATIC / name).write_text(content, encoding="utf-8", newline="\n")
