@@ -1,4 +1,4 @@
-"""Draw the diagrams of chapters 1 to 3.
+"""Draw the diagrams of chapters 1 to 4.
 
 Run ``python book/figures/draw_chapters.py`` from the root of the repository after a
 change; a test compares the stored files, beside this script, with what it makes. Their
@@ -561,6 +561,64 @@ def norm_sees() -> str:
     return svg(386, *lines)
 
 
+# --- places of seeds, counted and used ------------------------------------------------
+
+
+def seed_places() -> str:
+    """Where a block of 7 may be centred: as the textbook rate counts, and as it is."""
+    k, side, lines = 7, 154, [hatching("seed-places-fell")]
+
+    def part(
+        x: float, y: float, size: int, seeds: list[int], at: tuple[int, int]
+    ) -> list[str]:
+        cell = side / size
+        row, column = (place - k // 2 for place in at)  # where the block begins
+        top, left = max(row, 0), max(column, 0)
+        height, width = min(row + k, size) - top, min(column + k, size) - left
+        here = box(x + left * cell, y + top * cell, width * cell, height * cell)
+        whole = box(x + column * cell, y + row * cell, k * cell, k * cell)
+        dots = "".join(
+            f'<circle cx="{x + (j + 0.5) * cell:g}" cy="{y + (i + 0.5) * cell:g}" '
+            f'r="{3 if size > k else 4}"/>'
+            for i, j in itertools.product(seeds, seeds)
+        )
+        cross = x + (at[1] + 0.5) * cell, y + (at[0] + 0.5) * cell
+        n = len(seeds) ** 2
+        words = f"{n} place" + "s" * (n > 1)
+        arms = "".join(
+            f"M{cross[0] - 6:g} {cross[1] - 6 * sign:g}l12 {12 * sign}"
+            for sign in (1, -1)
+        )
+        return [
+            shape(whole, stroke=DROPPED, more="stroke-dasharray: 4 3"),
+            shape(here, fill="url(#seed-places-fell)", stroke=DROPPED),
+            shape(box(x, y, side, side), stroke=TEXT, more="stroke-width: 2"),
+            f'<g style="fill: {KEPT}">{dots}</g>',
+            shape(arms, stroke=TEXT, more="stroke-width: 3"),
+            text(
+                x + side / 2,
+                y + side + 20,
+                words,
+                anchor="middle",
+            ),
+        ]
+
+    for x, title, words in (
+        (78, "counted", "where the block fits"),
+        (290, "used", "everywhere"),
+    ):
+        lines.append(text(x + side / 2, 18, title, 16, bold=True, anchor="middle"))
+        lines.append(text(x + side / 2, 38, words, anchor="middle"))
+    for y, size, at in ((88, 14, (1, 12)), (312, 7, (2, 4))):
+        lines.append(text(64, y + 72, "map of", anchor="end"))
+        lines.append(text(64, y + 92, f"{size} × {size}", anchor="end"))
+        fitting = [i for i in range(size) if k // 2 <= i < size - k // 2]
+        inside = (fitting[0], fitting[-1])
+        lines += part(78, y, size, fitting, inside)
+        lines += part(290, y, size, list(range(size)), at)
+    return svg(494, *lines)
+
+
 # --- paths through three blocks -------------------------------------------------------
 
 
@@ -615,6 +673,7 @@ def files() -> dict[str, str]:
         "kept-rows.svg": kept_rows(),
         "levels.svg": levels(),
         "norm-sees.svg": norm_sees(),
+        "seed-places.svg": seed_places(),
         "tags.svg": tags(),
         "two-places.svg": two_places(),
         "valleys.svg": valleys(),
