@@ -1,4 +1,4 @@
-"""Draw the diagrams of chapters 1 to 3.
+"""Draw the diagrams of chapters 1 to 4.
 
 Run ``python book/figures/draw_chapters.py`` from the root of the repository after a
 change; a test compares the stored files, beside this script, with what it makes. Their
@@ -482,7 +482,7 @@ def kept_rows() -> str:
     lines.append(shape(line(8, 268, 472, 268), stroke=MUTED))
     top = 328.0
     lines += [
-        text(8, 294, "Subset: compute four", 16, bold=True),
+        text(8, 294, "Kept rows: compute four", 16, bold=True),
         text(30, 318, "x", anchor="middle"),
         text(114, 318, "x[chosen]", 14, anchor="middle"),
         text(331, 318, "y[chosen] +=, × 2", 14, anchor="middle"),
@@ -497,6 +497,126 @@ def kept_rows() -> str:
             lines.append(arrow(260, inner, 402, y + 10))
             lines += row(402, y, f"{k + 1}", kept=True)
     return svg(top + 202, *lines)
+
+
+# --- what a BatchNorm in the branch sees ----------------------------------------------
+
+VALUES = (1, 3, 5, 7)  # of one channel, a row of the mini-batch each
+TWO_KEPT = (0, 2)
+
+
+def normed(values: tuple[int, ...]) -> tuple[float, float, list[float]]:
+    """Mean, standard deviation, and what BatchNorm makes of the values."""
+    mean = sum(values) / len(values)
+    std = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
+    return mean, std, [(v - mean) / std for v in values]
+
+
+def norm_sees() -> str:
+    """BatchNorm of four rows, behind a mask, and of the two kept rows only."""
+    lines = [hatching("norm-sees-fell")]
+
+    def row(x: float, y: float, words: str, *, kept: bool) -> list[str]:
+        fill, ink = (KEPT, PAPER) if kept else ("url(#norm-sees-fell)", TEXT)
+        found = [shape(box(x, y, 52, 24), fill=fill, stroke=KEPT if kept else DROPPED)]
+        if not kept:
+            found.append(shape(box(x + 14, y + 3, 24, 18), fill=PAPER))
+        words = words.replace("-", "−")
+        found.append(text(x + 26, y + 17, words, 15, fill=ink, anchor="middle"))
+        return found
+
+    def part(top: float, title: str, seen: tuple[int, ...]) -> list[str]:
+        mean, std, out = normed(tuple(VALUES[k] for k in seen))
+        found = [
+            text(8, top, title, 16, bold=True),
+            text(34, top + 26, "row", anchor="middle"),
+            text(318, top + 26, "normed", anchor="middle"),
+            text(434, top + 26, "added to x", anchor="middle"),
+            shape(box(118, top + 36, 138, 120), stroke=TEXT, more="stroke-width: 2"),
+            text(187, top + 70, "BatchNorm", anchor="middle", bold=True),
+            text(187, top + 94, f"of {len(seen)} rows", anchor="middle"),
+            text(187, top + 118, f"mean {mean:g}", anchor="middle"),
+            text(187, top + 140, f"std {std:.2g}", anchor="middle"),
+        ]
+        for k, value in enumerate(VALUES):
+            y, kept = top + 38 + 30 * k, k in TWO_KEPT
+            found += row(8, y, f"{value}", kept=k in seen)
+            if k not in seen:
+                continue
+            result = out[seen.index(k)]
+            found.append(shape(line(60, y + 12, 118, y + 12), stroke=MUTED))
+            found.append(shape(line(256, y + 12, 292, y + 12), stroke=MUTED))
+            words = f"{result:+.1f}".replace("-", "−")
+            found.append(text(318, y + 17, words, 15, anchor="middle"))
+            found.append(shape(line(346, y + 12, 408, y + 12), stroke=MUTED))
+            factor = "× 2" if kept else "× 0"
+            found.append(text(376, y + 8, factor, 14, anchor="middle"))
+            words = f"{2 * result:+.1f}" if kept else "0"
+            found += row(408, y, words, kept=kept)
+        return found
+
+    lines += part(20, "Mask: the norm sees four rows, two are erased", (0, 1, 2, 3))
+    lines.append(shape(line(8, 194, 472, 194), stroke=MUTED))
+    lines += part(220, "Kept rows: the norm sees these two only", TWO_KEPT)
+    return svg(386, *lines)
+
+
+# --- places of seeds, counted and used ------------------------------------------------
+
+
+def seed_places() -> str:
+    """Where a block of 7 may be centred: as the textbook rate counts, and as it is."""
+    k, side, lines = 7, 154, [hatching("seed-places-fell")]
+
+    def part(
+        x: float, y: float, size: int, seeds: list[int], at: tuple[int, int]
+    ) -> list[str]:
+        cell = side / size
+        row, column = (place - k // 2 for place in at)  # where the block begins
+        top, left = max(row, 0), max(column, 0)
+        height, width = min(row + k, size) - top, min(column + k, size) - left
+        here = box(x + left * cell, y + top * cell, width * cell, height * cell)
+        whole = box(x + column * cell, y + row * cell, k * cell, k * cell)
+        dots = "".join(
+            f'<circle cx="{x + (j + 0.5) * cell:g}" cy="{y + (i + 0.5) * cell:g}" '
+            f'r="{3 if size > k else 4}"/>'
+            for i, j in itertools.product(seeds, seeds)
+        )
+        cross = x + (at[1] + 0.5) * cell, y + (at[0] + 0.5) * cell
+        n = len(seeds) ** 2
+        words = f"{n} place" + "s" * (n > 1)
+        arms = "".join(
+            f"M{cross[0] - 6:g} {cross[1] - 6 * sign:g}l12 {12 * sign}"
+            for sign in (1, -1)
+        )
+        return [
+            shape(whole, stroke=DROPPED, more="stroke-dasharray: 4 3"),
+            shape(here, fill="url(#seed-places-fell)", stroke=DROPPED),
+            shape(box(x, y, side, side), stroke=TEXT, more="stroke-width: 2"),
+            f'<g style="fill: {KEPT}">{dots}</g>',
+            shape(arms, stroke=TEXT, more="stroke-width: 3"),
+            text(
+                x + side / 2,
+                y + side + 20,
+                words,
+                anchor="middle",
+            ),
+        ]
+
+    for x, title, words in (
+        (78, "counted", "where the block fits"),
+        (290, "used", "everywhere"),
+    ):
+        lines.append(text(x + side / 2, 18, title, 16, bold=True, anchor="middle"))
+        lines.append(text(x + side / 2, 38, words, anchor="middle"))
+    for y, size, at in ((88, 14, (1, 12)), (312, 7, (2, 4))):
+        lines.append(text(64, y + 72, "map of", anchor="end"))
+        lines.append(text(64, y + 92, f"{size} × {size}", anchor="end"))
+        fitting = [i for i in range(size) if k // 2 <= i < size - k // 2]
+        inside = (fitting[0], fitting[-1])
+        lines += part(78, y, size, fitting, inside)
+        lines += part(290, y, size, list(range(size)), at)
+    return svg(494, *lines)
 
 
 # --- paths through three blocks -------------------------------------------------------
@@ -552,6 +672,8 @@ def files() -> dict[str, str]:
         "inputs.svg": inputs(),
         "kept-rows.svg": kept_rows(),
         "levels.svg": levels(),
+        "norm-sees.svg": norm_sees(),
+        "seed-places.svg": seed_places(),
         "tags.svg": tags(),
         "two-places.svg": two_places(),
         "valleys.svg": valleys(),

@@ -172,7 +172,7 @@ FAULTS = [
         "course/models/nets.py",
         "    return iter(layers)\n",
         "    return iter(layers[::-1])\n",
-        MAIN,
+        DETAILS,
         "the schedule reaches the blocks in order",
     ),
     Fault(
@@ -183,7 +183,7 @@ FAULTS = [
         "            self.head = nn.Linear(channels, num_classes)\n"
         "        seed += int(10 * p)\n"
         '        initialise(self.to(dtype), make_generator(seed, "weights"))\n',
-        MAIN,
+        DETAILS,
         "the same initial weights at every rate",
     ),
     Fault(
