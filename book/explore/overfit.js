@@ -14,7 +14,7 @@ const parameters = {
 
 const mean = (values) => sumOf(values) / values.length;
 
-/** The trainings of a setting: by seed, then [right labels given back, new photographs
+/** The trainings of a setting: by seed, then [right labels learnt, new photographs
  * right, wrong labels learnt by heart], then by epoch; the last of the three only where
  * labels are wrong. @param {any} data @param {{method: string, p: number, labels: string}} state
  * @returns {number[][][]} */
@@ -37,7 +37,7 @@ export const count = (answers, given, real) => ({
   right: answers.filter((a, i) => a === real[i]).length,
 });
 
-const WORDS = ["right labels given back", "new photographs named rightly", "wrong labels learnt by heart"];
+const WORDS = ["right labels learnt", "new photographs named rightly", "wrong labels learnt by heart"];
 
 function render(place) {
   const { model, el, table, input, read } = begin(place, parameters);
@@ -72,7 +72,7 @@ function render(place) {
     const pair = (value) => (p ? [before, now] : [now]).map((end) => fixed(value(end))).join(" → ");
     table.show([
       ["end of training", p ? "without → with dropout" : "without dropout"],
-      ...[2, 0, 1].filter((c) => now[c]).map((c) => [`${["price", "gain", "wanted"][c]}: ${WORDS[c]}`, pair((end) => end[c].mean)]),
+      ...[2, 0, 1].filter((c) => now[c]).map((c) => [WORDS[c], pair((end) => end[c].mean)]),
     ]);
     const range = (end) => `${fixed(end[1].least)} to ${fixed(end[1].most)}`;
     spread.textContent = `New photographs, single trainings: ${range(before)} without dropout${p ? `, ${range(now)} with it` : ""}.`;
@@ -81,7 +81,7 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `Four training photographs, and two trained nets: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p}`;
+    title.textContent = `Four training photographs, and two nets, whatever p is above: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;

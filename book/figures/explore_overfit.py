@@ -37,7 +37,7 @@ SEED, PHOTOS = 100, 12
 
 
 def add_fitted(history: dict[str, Any], wrong: float) -> None:
-    """Add the share of the right labels that is given back.
+    """Add the share of the right labels that is learnt.
 
     Of all labels a net gives back, ``wrong * memorised`` are wrong ones.
     """
@@ -138,8 +138,11 @@ def draw(data: dict[str, Any], rate: int = 2) -> str:
     """The SVG: what SpatialDropout changes, mean of three; colours are the page's."""
     text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
     kept, dropped = "var(--fig-kept, #0072b2)", "var(--fig-dropped, #b34e00)"
-    words = ("price: right labels given back", "gain: new photographs named rightly")
-    words += ("wanted: wrong labels learnt by heart",)
+    words = (
+        "right labels learnt",
+        "new photographs named rightly",
+        "wrong labels learnt by heart",
+    )
     titles = {
         "noisy": "A fifth of the labels is wrong",
         "clean": "All labels are right",
