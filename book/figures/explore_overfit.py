@@ -10,7 +10,10 @@ whose rates ``choose`` has chosen. The twelve are the first whose label is wrong
 a figure of chapter 1 shows the same ones.
 """
 
+import base64
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ GROUPS = {  # as the module names them, and as the study does
 }
 RATES = [0.1, 0.2, 0.3, 0.4, 0.5]
 COLUMNS = ("fitted", "validation_accuracy", "memorised")
-SEED, PHOTOS = 100, 12
+SEED, PHOTOS, SIZE = 100, 12, 28
 
 
 def add_fitted(history: dict[str, Any], wrong: float) -> None:
@@ -131,7 +134,52 @@ def packed(data: dict[str, Any]) -> str:
 def files() -> dict[str, str]:
     """What is stored, by name."""
     data = contents()
-    return {"overfit.json": packed(data), "overfit.svg": draw(data)}
+    return {
+        "overfit.json": packed(data),
+        "overfit.svg": draw(data),
+        "wrong-labels.svg": draw_photographs(data),
+    }
+
+
+def png(photo: str) -> str:
+    """A photograph, dark on light, as the address of a picture that holds it."""
+    rows = [bytes.fromhex(photo[i : i + SIZE]) for i in range(0, len(photo), SIZE)]
+    light = b"".join(b"\0" + bytes(255 - byte for byte in row) for row in rows)
+    head = struct.pack(">IIBBBBB", SIZE, SIZE, 4, 0, 0, 0, 0)  # four bits of grey
+    # Not compressed, so that the bytes are the same with every library.
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(light, 0)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body))
+        + name
+        + body
+        + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
+    )
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def draw_photographs(data: dict[str, Any], count: int = 4) -> str:
+    """The SVG: the first photographs, what they show and how they are labelled."""
+    text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
+    dropped = "var(--fig-dropped, #b34e00)"
+    lines = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 176" '
+        "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">"
+    ]
+    names = data["classes"]
+    for i, photo in enumerate(data["photos"][:count]):
+        x = 6 + 125 * i
+        given, true = names[data["given"][i]], names[data["true"][i]]
+        lines += [
+            f'<image x="{x}" y="2" width="112" height="112" '
+            f'style="image-rendering: pixelated" href="{png(photo)}"/>',
+            f'<text x="{x + 56}" y="138" text-anchor="middle" font-size="17" '
+            f'font-weight="700" style="fill: {dropped}">“{given}”</text>',
+            f'<text x="{x + 56}" y="162" text-anchor="middle" font-size="14" '
+            f'style="fill: {muted}">shows a <tspan style="fill: {text}">'
+            f"{true.lower()}</tspan></text>",
+        ]
+    return "\n".join([*lines, "</svg>", ""])
 
 
 def draw(data: dict[str, Any], rate: int = 2) -> str:
