@@ -305,7 +305,7 @@ def levels() -> str:
 def valleys() -> str:
     lines = []
     for k, (title, stretch) in enumerate((("flat?", 1.0), ("sharp?", 3.0))):
-        middle, bottom = 116 + 246 * k, 200
+        middle, bottom = 116 + 246 * k, 160
         curve = []
         for tenth in range(-1000, 1001, 20):  # both curves end at the same height
             across = tenth / 10 / stretch
@@ -317,8 +317,8 @@ def valleys() -> str:
         lines += [
             text(middle, 26, title, 17, bold=True, anchor="middle"),
             shape("M" + "L".join(curve), stroke=KEPT, more="stroke-width: 3"),
-            shape(line(middle - 104, 216, middle + 104, 216), stroke=MUTED),
-            text(middle + 104, 236, "weight w", 14, fill=MUTED, anchor="end"),
+            shape(line(middle - 104, 176, middle + 104, 176), stroke=MUTED),
+            text(middle + 104, 196, "weight w", 14, fill=MUTED, anchor="end"),
             shape(line(x, bottom, x, top), stroke=DROPPED, more="stroke-width: 3"),
             shape(
                 line(middle, bottom, x, bottom),
@@ -328,13 +328,10 @@ def valleys() -> str:
             f'<circle cx="{middle}" cy="{bottom}" r="6" style="fill: {TEXT}"/>',
             f'<circle cx="{x}" cy="{top:.1f}" r="6" style="fill: {DROPPED}"/>',
         ]
-    lines += [
-        text(
-            10, 262, "The same step to the right. The rise is the loss that it costs."
-        ),
-        text(10, 284, "Right: the same net, w measured in another unit.", fill=MUTED),
-    ]
-    return svg(294, *lines)
+    lines.append(
+        text(10, 224, "The same step to the right, and the loss that it costs")
+    )
+    return svg(234, *lines)
 
 
 # --- a branch that is closed ----------------------------------------------------------
