@@ -130,7 +130,7 @@ function render(where) {
         table.el)),
   );
   finish(where, show, [
-    ["Go to the corner", "How many seeds can drop it now, and how many the middle? Who pays for p?", { at: "0.0", border: "valid", k: 5 }],
+    ["Go to the corner", "How many seeds can drop it now, and how many the middle? Which falls more often?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);
 }

@@ -526,7 +526,7 @@ def norm_sees() -> str:
         mean, std, out = normed(tuple(VALUES[k] for k in seen))
         found = [
             text(8, top, title, 16, bold=True),
-            text(34, top + 26, "row", anchor="middle"),
+            text(34, top + 26, "x", anchor="middle"),
             text(318, top + 26, "normed", anchor="middle"),
             text(434, top + 26, "added to x", anchor="middle"),
             shape(box(118, top + 36, 138, 120), stroke=TEXT, more="stroke-width: 2"),
