@@ -13,7 +13,7 @@ FAULTS = [
         "            return name\n",
         MAIN,
         "6 layers, but got 3",
-        cell="checkpoints fit",
+        cell="one for each block",
     ),
     Fault(
         "audit: one mask for the batch",
