@@ -64,7 +64,7 @@ export function restore(map, gone, rho) {
   return { list, guess, left: list.map((_, r) => rows[r][n + 1 + r]) };
 }
 
-/** The share that all four neighbours restore, on average over maps. @param {number} rho */
+/** The share that all eight neighbours restore, on average over maps. @param {number} rho */
 export const ceiling = (rho) => 1 - ((1 - rho ** 2) / (1 + rho ** 2)) ** 2;
 
 /** The variance that is left of what is gone, on average over the gaps and all maps.
@@ -138,7 +138,7 @@ function render(place) {
     trace(curve, chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
     trace(dot, ring(chart.x(rho), chart.y(share)));
     const i = row * SIZE + column;
-    formula.replaceChildren(h("span", {}, `4 neighbours: 1 − ((1 − ρ²)/(1 + ρ²))² = `, h("b", {}, fixed(ceiling(rho), 3))));
+    formula.replaceChildren(h("span", {}, `8 neighbours: 1 − ((1 − ρ²)/(1 + ρ²))² = `, h("b", {}, fixed(ceiling(rho), 3))));
     table.show([
       ["values that are gone", `${list.length} of ${ALL}`],
       ["restored of them on average, R²", fixed(share, 3)],
@@ -157,7 +157,7 @@ function render(place) {
       h("div", {}, input("rho"), input("p"), input("tau"),
         box("buttons", button("Drop values", drop),
           button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
-      h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all four neighbours are there, far from the border. Dot: now."), table.el)),
+      h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all eight neighbours are there, far from the border. Dot: now."), table.el)),
   );
   finish(place, show, [
     ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],

@@ -34,6 +34,20 @@ test("with all neighbours in sight it is the theorem, with none nothing", () => 
   }
 });
 
+test("all eight neighbours tell what the whole map tells, the four nearest tell less", () => {
+  const place = 44;
+  const alone = (near4) => new Array(100).fill(0).map((_, i) => {
+    const [dx, dy] = [Math.abs((i % 10) - 4), Math.abs(Math.floor(i / 10) - 4)];
+    return Number(i === place || !(near4 ? dx + dy === 1 : Math.max(dx, dy) === 1));
+  });
+  for (const rho of [0.3, 0.6, 0.9]) {
+    for (const [gone, share] of [[alone(false), ceiling(rho)], [alone(true), (4 * rho ** 2) / (1 + 3 * rho ** 2)]]) {
+      const { list, left } = restore(new Array(100).fill(0), gone, rho);
+      near(1 - left[list.indexOf(place)], share, `at ${rho}`);
+    }
+  }
+});
+
 test("neighbours have the correlation that is asked for, and the variance 1", () => {
   for (const rho of [0, 0.5, 0.9]) {
     const draws = Array.from({ length: 4000 }, (_, i) => field(rho, generator(i, 3, 10)));
