@@ -299,7 +299,7 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
         assert field.evaluate("e => e == document.activeElement")
 
     # Free text, and what it holds is only text.
-    box = page.locator(".predict:has-text('Which test')")
+    box = page.locator(".predict:has-text('front of the last norm')")
     box.get_by_label("Your prediction").fill("<b>maps</b>")
     box.get_by_role("button", name="Reveal").click()
     free = page.locator(f"#{box.get_attribute('id')}-result")
