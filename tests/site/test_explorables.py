@@ -337,7 +337,8 @@ def test_another_setting_begins_with_one_draw(visit, server):
     place.locator("input[value=path]").focus()
     visit.page.keyboard.press("Space")
     assert "mean of 1 draw" in place.inner_text()
-    assert skips.is_visible() and "skip" in place.locator(".explore-key").inner_text()
+    skips.wait_for()  # until it is visible
+    assert "skip" in place.locator(".explore-key").inner_text()
     place.locator("input[type=range]").first.focus()
     visit.page.keyboard.press("ArrowRight")
     assert "mean of 1 draw" in place.inner_text()
