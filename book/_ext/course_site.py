@@ -53,7 +53,7 @@ def inline_drawings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if "inline-svg" not in image["classes"]:
             continue
         svg = (Path(app.srcdir) / image["uri"]).read_text(encoding="utf-8")
-        role = "group" if "<a " in svg else "img"  # inside of an image no link is found
+        role = "document" if "<a " in svg else "img"  # an image has no links
         opening = (
             f'<svg role="{role}" class="inline-svg" aria-label="{escape(image["alt"])}"'
         )

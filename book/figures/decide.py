@@ -76,7 +76,8 @@ def link(x: float, y: float, words: str, section: tuple[str, str]) -> str:
     target, title = section
     said = f"{words} → {title}" if words else f"→ {title}"
     line = ' text-anchor="middle" text-decoration="underline"'
-    return f'<a href="#{target}">{text(x, y, said, MUTED, line)}</a>'
+    name = f"<title>To the section: {title}</title>"
+    return f'<a href="#{target}">{name}{text(x, y, said, MUTED, line)}</a>'
 
 
 def leaf(
