@@ -392,11 +392,11 @@ export function histogram(ticks, title) {
       trace(bars, law.map(([s], i) =>
         shares[i] ? `M${x(s) - half} ${height}V${y(shares[i])}h${2 * half}V${height}z` : "").join(""));
       trace(dots, law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
-      trace(asked, `M${x(mean)} 6V${height}`);
+      trace(asked, `M${x(mean)} ${y(top)}V${height}`);
       peak.setAttribute("x", x(law[highest][0]));
       peak.setAttribute("y", y(shares[highest]) - 3);
       peak.textContent = `${counts[highest]} of ${draws.length}`;
-      trace(now, `M${x(last)} ${height + 1}l4 5h-8z`);
+      trace(now, `M${x(last)} ${height}l4-6h-8z`);
       el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
     },
   };

@@ -1,5 +1,7 @@
 """Look at a machine before the class: can it run the notebooks?
 
+Usage::
+
     python -m regdrop_lite.course.doctor
     python -m regdrop_lite.course.doctor --json
 

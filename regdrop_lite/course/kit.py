@@ -1,5 +1,7 @@
 """A folder for a class that has no network: all that a student's machine needs.
 
+Usage::
+
     python -m regdrop_lite.course.kit OUT
     python -m regdrop_lite.course.kit OUT --system windows --python 3.13
 

@@ -1,5 +1,7 @@
 """The whole course as one file: a PDF or an EPUB, made of the built site.
 
+Usage::
+
     python -m regdrop_lite.course.author.book pdf
     python -m regdrop_lite.course.author.book epub
 

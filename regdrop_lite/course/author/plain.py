@@ -1,5 +1,7 @@
 """The plain edition: the book's notebooks for GitHub, Colab, VS Code and JupyterLab.
 
+Usage::
+
     python -m regdrop_lite.course.author.plain OUT
     python -m regdrop_lite.course.author.plain OUT book/exercises/NAME.ipynb ...
 

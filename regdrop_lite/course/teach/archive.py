@@ -1,5 +1,7 @@
 """The instructor's archive: all questions with their answers, and QTI.
 
+Usage::
+
     python -m regdrop_lite.course.teach.archive OUT
 
 writes for each chapter that has questions ``chapter_N_answers.md``, with rubrics and

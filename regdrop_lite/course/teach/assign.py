@@ -1,5 +1,7 @@
 """Graded assignments, made from the exercise sets of the book.
 
+Usage::
+
     python -m regdrop_lite.course.teach.assign OUT
     python -m regdrop_lite.course.teach.assign OUT --set 1 --seed 2027
     python -m regdrop_lite.course.teach.assign OUT --set 1 --only 2,3,4

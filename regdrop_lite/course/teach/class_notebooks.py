@@ -1,5 +1,7 @@
 """Chapters to type along in class, and the same with everything for the instructor.
 
+Usage::
+
     python -m regdrop_lite.course.teach.class_notebooks OUT
 
 writes the chapters twice: ``OUT/students``, where the functions and classes that a

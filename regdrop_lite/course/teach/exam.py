@@ -1,5 +1,7 @@
 """An exam from the question banks, and its answers in a file of their own.
 
+Usage::
+
     python -m regdrop_lite.course.teach.exam --seed 7 --chapter 1
     python -m regdrop_lite.course.teach.exam --seed 8 --chapter 1 --chapter 2
     python -m regdrop_lite.course.teach.exam --seed 9 --chapter 1 --exclude exactly-k

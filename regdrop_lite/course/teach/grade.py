@@ -1,5 +1,7 @@
 """Points for an answer, from checks that are loaded anew and draw other numbers.
 
+Usage::
+
     python -m regdrop_lite.course.teach.grade SET.json HAND_IN HAND_IN ...
     python -m regdrop_lite.course.teach.grade SET.json HAND_IN ... --feedback OUT
 

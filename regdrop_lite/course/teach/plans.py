@@ -85,7 +85,7 @@ class Exercise:
     minutes: int
     objectives: tuple[str, ...]
     sections: tuple[str, ...] = ()
-    """Sections that its text names, as *Find your row*: it cannot be done before."""
+    """Sections that its text names, as *Find your row*. It cannot be done before."""
 
     @property
     def link(self) -> str:

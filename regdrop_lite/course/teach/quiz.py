@@ -44,7 +44,7 @@ def quiz_markdown(bank: Bank) -> str:
             why = question.fill(question.why, values)
             parts += [
                 f"**{number}.** {question.ask(values)}",
-                _fold("Answer", f"{answer}. {why}"),
+                _fold("Answer", f"**{answer}.** {why}"),
             ]
     return "\n\n".join(parts)
 

@@ -1,5 +1,7 @@
 """Slides for each chapter, out of its own figures, with the lecturer's script as notes.
 
+Usage::
+
     python -m regdrop_lite.course.teach.slides OUT
 
 writes a page for each chapter, out of ``book/teach/slides/chapter_N.md``, and a page
@@ -12,7 +14,7 @@ what that cell of that notebook drew, ``![](figures/levels.svg)`` a drawing of t
 both bring the alternative text that they have there. Of a cell that draws nothing it is
 what the cell prints, or the text of its table. ``![](page#cell "top 40%")`` leaves the
 rest away; the other ends are ``bottom``, ``left`` and ``right``, of what is printed
-``top`` and ``bottom``. Lines such as these choose the notes:
+``top`` and ``bottom``. Lines such as these choose the notes::
 
     % section: Draw one number per channel
     % script: to how many values?
