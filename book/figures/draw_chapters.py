@@ -533,7 +533,7 @@ def norm_sees() -> str:
             text(187, top + 70, "BatchNorm", anchor="middle", bold=True),
             text(187, top + 94, f"of {len(seen)} rows", anchor="middle"),
             text(187, top + 118, f"mean {mean:g}", anchor="middle"),
-            text(187, top + 140, f"std {std:.2g}", anchor="middle"),
+            text(187, top + 140, f"std {std:.3g}", anchor="middle"),
         ]
         for k, value in enumerate(VALUES):
             y, kept = top + 38 + 30 * k, k in TWO_KEPT
@@ -543,12 +543,12 @@ def norm_sees() -> str:
             result = out[seen.index(k)]
             found.append(shape(line(60, y + 12, 118, y + 12), stroke=MUTED))
             found.append(shape(line(256, y + 12, 292, y + 12), stroke=MUTED))
-            words = f"{result:+.1f}".replace("-", "−")
+            words = f"{result:+.2f}".replace("-", "−")
             found.append(text(318, y + 17, words, 15, anchor="middle"))
             found.append(shape(line(346, y + 12, 408, y + 12), stroke=MUTED))
             factor = "× 2" if kept else "× 0"
             found.append(text(376, y + 8, factor, 14, anchor="middle"))
-            words = f"{2 * result:+.1f}" if kept else "0"
+            words = f"{2 * result:+.2f}" if kept else "0"
             found += row(408, y, words, kept=kept)
         return found
 
