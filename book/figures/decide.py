@@ -17,6 +17,11 @@ RATE = ("how-strong-and-when", "How strong")
 # what that rests on, and where that stands.
 QUESTIONS = [
     (
+        ("Pre-trained", "weights?"),
+        ("*The row of your net:", "a ViT 0.1 to 0.3, or 0"),
+        ("reported", ROW),
+    ),
+    (
         ("Not trained yet, but a", "recipe is published?"),
         ("*The whole recipe;", "beside it half the rate, 0"),
         ("reported", RATE),
@@ -27,9 +32,14 @@ QUESTIONS = [
         ("reported", ROW),
     ),
     (
-        ("Can you augment", "the images?"),
-        ("Augment, no mask:", "none gained beside it"),
+        ("Not augmented yet,", "and it can be?"),
+        ("Augment, no mask:", "+9 with wrong labels"),
         ("measured", FIRST),
+    ),
+    (
+        ("Augmented, and", "still it overfits?"),
+        ("*Half the published rate", "(a small ResNet: none)"),
+        ("heuristic", ROW),
     ),
     (
         ("Are some labels", "wrong?"),
