@@ -38,7 +38,7 @@ QUESTIONS = [
     ),
     (
         ("Augmented, and", "still it overfits?"),
-        ("*Half the published rate", "(a small ResNet: none)"),
+        ("*A mask, half the rate", "(a small ResNet: none)"),
         ("heuristic", ROW),
     ),
     (

@@ -25,7 +25,7 @@ STEPS = {
     "build": "the net, the optimizer",
     "swap": "replace_layers(…, fill=True)",
     "audit": "until no warning is left",
-    "ramp": "LinearRamp, from “present”",
+    "ramp": "optional: LinearRamp, to “present”",
     "load": "only to go on: net, optimizer, ramp",
     "generators": "seeds; to go on: states, last of all",
     "train": "ramp.step(), each step; then save",
