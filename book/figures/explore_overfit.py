@@ -166,6 +166,7 @@ def draw_photographs(data: dict[str, Any], count: int = 4) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 176" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">"
     ]
+    assert data["said"]["noisy"]["none"]["answers"][:count] == data["given"][:count]
     names = data["classes"]
     for i, photo in enumerate(data["photos"][:count]):
         x = 6 + 125 * i

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from regdrop_lite import DropPath, LinearRamp, drop_path_rates, set_generator
+from regdrop_lite.course.study.report import load_study
 from regdrop_lite.tools import audit, replace_layers
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,24 @@ def test_the_card_agrees_with_the_decisions():
         said = " ".join(d["do"] for d in STORED["decision"] if d["net"] == net)
         rates = re.findall(r"0\.\d+", line.split(" | ")[2])
         assert rates and [rate for rate in rates if rate not in said] == []
+
+
+def test_figures_typed_into_card_and_tree_are_those_of_the_study():
+    variants, augmented = (
+        load_study(BOOK / "results" / "plans" / f"{name}.toml")
+        for name in ("variants", "augmented")
+    )
+    groups = ("none", "both high", "path", "spatial")
+    none, both, path, spatial = (
+        variants.values(group, "accuracy").mean() for group in groups
+    )
+    card = (BOOK / "05b_card.md").read_text("utf-8")
+    assert f"{path:.0%}" == f"{spatial:.0%}"
+    assert f"{100 * both:.0f} %, either alone (0.5; 0.2) {100 * path:.0f} %" in card
+    gain = f"+{100 * (augmented.values('none', 'accuracy').mean() - none):.0f}"
+    tree = (BOOK / "figures" / "decide.py").read_text("utf-8")
+    assert f"{gain} points with wrong labels" in card
+    assert f"{gain} with wrong labels" in tree
 
 
 class Residual(nn.Module):
