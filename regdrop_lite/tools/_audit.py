@@ -212,7 +212,7 @@ def audit(
       which one is the skip is then not said. "main path": nothing goes around the
       layer. Products, such as gates, are not looked at; checkpointed and detached parts
       are "unknown".
-    - *norm*: the nearest normalisation behind the layer, as autograd names it.
+    - *norm*: the nearest normalisation after the layer, as autograd names it.
     - samples: the model is run with twice the batch. The dimension of a layer's input
       that doubles is that of the samples; if the model does not take it, dimension 0.
 

@@ -177,8 +177,8 @@ def set_rates(
         ValueError: ``model`` has no such layer, a rate is outside [0, 1], or a list has
             the wrong length. No rate was changed then.
 
-    A block is the module that holds the layers: the two of a Transformer block, behind
-    attention and behind the MLP, have one depth. Layers in an ``nn.Sequential`` or an
+    A block is the module that holds the layers: the two of a Transformer block, after
+    attention and after the MLP, have one depth. Layers in an ``nn.Sequential`` or an
     ``nn.ModuleList`` come one after the other, each at a depth of its own, unless a
     module that is itself an entry of such a list keeps them in several attributes, one
     for each branch: then that module is the block. All layers of a model where one

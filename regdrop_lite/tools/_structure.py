@@ -76,7 +76,7 @@ class Graph:
         return "main path"
 
     def norm(self, tag: Node | None) -> str:
-        """The kind of the nearest normalisation behind the layer, or ``"-"``."""
+        """The kind of the nearest normalisation after the layer, or ``"-"``."""
         if tag is None or tag not in self.consumers:
             return "unknown"
         seen, queue = {tag}, deque([tag])

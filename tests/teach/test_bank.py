@@ -290,9 +290,9 @@ def test_numbers_of_choices_and_samples_are_right():
         assert text in banks[chapter] and f"{value:.{places}f}" in text, (text, value)
 
     three = math.comb(12, 3) * 0.25**3 * 0.75**9
-    says(1, "Exactly 3 fall in 26 %", 100 * three, 0)
+    says(1, "Exactly 3 are dropped in 26 %", 100 * three, 0)
     above = sum(math.comb(12, k) * 0.25**k * 0.75 ** (12 - k) for k in range(4, 13))
-    says(1, "More than 3 fall in 35 %", 100 * above, 0)
+    says(1, "More than 3 are dropped in 35 %", 100 * above, 0)
     deviation = math.sqrt(48 * 0.25 * 0.75)
     says(1, "standard deviation 3, so 16 lies 1.33", (16 - 12) / deviation, 2)
     says(1, "would be 13 of them", (16 - 12) / (deviation / 10), 0)
@@ -320,7 +320,7 @@ def test_numbers_of_choices_and_samples_are_right():
         alone = sum(weight for mask, weight in masks([p, p]) if sum(mask) == 1)
         assert alone == pytest.approx(2 * p * (1 - p)) and alone <= 0.5
     assert (
-        "exactly one of the two falls in a share $2pq$"
+        "exactly one of the two is dropped in a share $2pq$"
         in BANKS[2].questions[0].options[1].why
     )
 

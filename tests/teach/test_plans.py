@@ -165,7 +165,7 @@ FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
         (plan_of(SCALE, REST | {"minutes": 40}), "50 minutes, but there are 45"),
         (plan_of({"section": "1 No such"}, REST | {"minutes": 45}), "no section '1 No"),
         (plan_of({"exercise": "ex-no"}, REST | {"minutes": 45}), "no exercise 'ex-no'"),
-        (plan_of(WRITE, SCALE, REST | {"minutes": 25}), "behind what builds on it"),
+        (plan_of(WRITE, SCALE, REST | {"minutes": 25}), "after what builds on it"),
         (plan_of(SCALE, SCALE, REST | {"minutes": 25}), "'Scale what is kept' comes t"),
         (plan_of(FAULT, ASK, REST | {"minutes": 10}), "ex-find-fault comes before 1.2"),
         (plan_of(SCALE | {"minutes": 45}), "45 minutes for 'Scale what is kept', but"),

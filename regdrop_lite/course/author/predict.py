@@ -113,7 +113,7 @@ def parse_question(body: str, number: bool = False) -> Question:
     """Read the body of a directive ``predict``.
 
     Args:
-        body: the question, and behind it a list of answers. Each begins with ``[x]`` if
+        body: the question, and after it a list of answers. Each begins with ``[x]`` if
             it is the right one, and with ``[ ]`` if it is not; an indented paragraph
             says why.
         number: whether the reader types a number. Then each answer is one, such as

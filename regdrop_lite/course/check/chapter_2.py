@@ -68,7 +68,7 @@ __all__ = [
 
 
 def _near(got: Iterable[float], right: Iterable[float]) -> bool:
-    """Two digits behind the point are enough by hand."""
+    """Two digits after the point are enough by hand."""
     pairs = zip(got, right, strict=True)
     return all([math.isclose(a, b, rel_tol=0, abs_tol=0.005) for a, b in pairs])
 
@@ -385,7 +385,7 @@ _EXACT = {  # is one pass exact; what to think of, if the answer was another one
     ),
     "b": (
         True,
-        "expected a look at what comes behind the mask, got False: is anything there "
+        "expected a look at what comes after the mask, got False: is anything there "
         "not linear?",
     ),
     "c": (

@@ -301,7 +301,7 @@ def place_block(my_unet: Callable[..., Any]) -> Report:
     def check_decoder() -> None:
         require(
             fell("up1").any(),
-            "expected that blocks fall behind up2, but its maps arrive whole in up1",
+            "expected that blocks fall after up2, but its maps arrive whole in up1",
         )
 
     def check_skips() -> None:
@@ -312,7 +312,7 @@ def place_block(my_unet: Callable[..., Any]) -> Report:
             require(
                 torch.equal(arrived, skip),
                 f"expected the long skip from {down} to {name} whole, got it masked: "
-                "the mask stands in front of the skip, or behind the concatenation",
+                "the mask stands in front of the skip, or after the concatenation",
             )
 
     def check_rest() -> None:

@@ -48,7 +48,7 @@ def ablate_channels(
     Args:
         model, images, generator: see :mod:`regdrop_lite.course.measures`.
         places: modules of the model, with outputs of shape (N, C', H', W'). The end of
-            a block's branch is its ``norm2``: in eval mode a regulariser behind it is
+            a block's branch is its ``norm2``: in eval mode a regulariser after it is
             the identity.
         share: the probability to zero a channel.
         rescale: whether to multiply the other channels by 1 / (1 - share), as dropout

@@ -20,7 +20,7 @@ def measure_norms_again(
 ) -> Model:
     """Give a copy whose batch norms know the statistics of these images without masks.
 
-    A batch norm behind a mask learns a variance that evaluation never shows. The copy
+    A batch norm after a mask learns a variance that evaluation never shows. The copy
     is in eval mode, so that nothing is dropped, while its batch norms average over the
     batches. Each takes the statistics of what the norms before it give in training.
 

@@ -186,7 +186,7 @@ class ResidualBlock(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """The pre-norm Transformer block: two branches, each behind a norm of its own.
+    """The pre-norm Transformer block: two branches, each after a norm of its own.
 
     First ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. The attention looks at
     all tokens; the MLP is linear, GELU, linear, with ``2 * dim`` values between. Each

@@ -22,7 +22,7 @@ class TinyCNN(nn.Module):
     """A small CNN: strided stem and convolution, two residual blocks, linear head.
 
     It has 10,786 parameters for one input channel and ten classes. The regulariser
-    stands in both residual blocks and, if wanted, behind the stem.
+    stands in both residual blocks and, if wanted, after the stem.
 
     Args:
         num_classes: the number of logits, K.
@@ -114,7 +114,7 @@ class ResNetSmall(nn.Module):
         stages: the stages, from 1 to 3, whose blocks have the regulariser. It does not
             change the rates of the others.
         path_p: the largest rate of a DropPath with the same ``schedule``, which stands
-            beside the regulariser, behind it; 0 for none.
+            beside the regulariser, after it; 0 for none.
 
     Raises:
         TypeError: if p is no number.

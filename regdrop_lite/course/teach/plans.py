@@ -423,7 +423,7 @@ def _order(
     places = [course.sections.index(other) for other in same if other.page == main]
     place = course.sections.index(section)
     if section.page == main and max(places, default=-1) > place:
-        yield f"{where}: {section.title!r} stands behind what builds on it"
+        yield f"{where}: {section.title!r} stands after what builds on it"
     if missing := set(course.needs[section.chapter]) - taught:
         numbers = ", ".join(sorted(missing))
         yield f"{where}: {section.title!r} comes before {numbers} is taught"
