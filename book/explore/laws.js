@@ -51,7 +51,7 @@ export function coverTable(height, width, block, border) {
   return coverCounts(height, block, border).flatMap((a) => across.map((b) => a * b));
 }
 
-/** The share of a square map that falls, when seeds with this probability cover the
+/** The dropped share of a square map, when seeds with this probability cover the
  * elements of a line so many times. @param {number[]} line @param {number} gamma */
 export function droppedShare(line, gamma) {
   let kept = 0;
@@ -102,7 +102,7 @@ export function keepProbability(height, width, block, gamma, border) {
   return coverTable(height, width, block, border).map((c) => (1 - gamma) ** c);
 }
 
-/** The variance of the share of one map that falls, exactly. Two elements are both kept
+/** The variance of the dropped share of one map, exactly. Two elements are both kept
  * when no seed falls on any position that covers one of them.
  * @param {number} size @param {number} block @param {number} gamma
  * @param {string} border */
@@ -189,5 +189,5 @@ export function drawMask(method, { N, C, size, p, k = 1, border = "valid" }, ran
   return fell;
 }
 
-/** The share of a mask that falls. @param {Uint8Array} fell */
+/** The dropped share of a mask. @param {Uint8Array} fell */
 export const share = (fell) => sumOf([...fell]) / fell.length;

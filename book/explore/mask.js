@@ -47,7 +47,7 @@ export function amounts({ method, k, border }) {
   return k === SIZE && border === "valid" ? "channel" : "block";
 }
 
-/** The law of the share that falls, in bins: [middle, probability] for each.
+/** The law of the dropped share, in bins: [middle, probability] for each.
  * @param {string} method @param {number} p @param {number} spread */
 export function law(method, p, spread) {
   if (method === "channel" || method === "path") {
@@ -128,7 +128,7 @@ function drawPlaces() {
 function render(place) {
   const { model, el, table, formula, input, read } = begin(place, parameters, ANEW);
   const maps = drawMaps(model.get("data"));
-  const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values that fell");
+  const chart = histogram([0, 0.25, 0.5, 0.75, 1], "share of all values dropped");
   const places = drawPlaces();
   const skip = h("span", {}, " The line below the maps is the skip: a sample without its branch goes on by it alone (⊕ adds the two).");
   const key = note();
@@ -203,7 +203,7 @@ function render(place) {
       places.el),
   );
   finish(place, show, [
-    ["Drop whole maps", "100 draws of 16 maps: how often do exactly four fall?", { method: "channel", p: 0.25, draws: 100 }],
+    ["Drop whole maps", "100 draws of 16 maps: how often are exactly four dropped?", { method: "channel", p: 0.25, draws: 100 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and count the coins.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);
 }

@@ -8,7 +8,7 @@ const N = 8; // in two maps
 const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
 
 const parameters = {
-  method: { label: "What falls together: K of", value: "channel", options: METHODS },
+  method: { label: "Dropped together: K of", value: "channel", options: METHODS },
   p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
   ...Object.fromEntries(times(N, (i) =>
     [`u${i}`, { label: `u${"₁₂₃₄₅₆₇₈"[i]}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
@@ -69,7 +69,7 @@ function render(place) {
   );
   finish(place, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
-    ["One map against the other", "A map falls alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
+    ["One map against the other", "A map drops alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);
 }
 

@@ -73,7 +73,7 @@ function render(place) {
       ["size", "k", "p"].map((key) => h("div", {}, input(key)))),
     formula,
     h("ul", { class: "list" }, rows.map(({ row }) => row)),
-    note("Bar: the share that falls on average. Dashed line: p, what was asked for. A block larger than the map is the map."),
+    note("Bar: the share dropped on average. Dashed line: p, what was asked for. A block larger than the map is the map."),
   );
   finish(place, show, [
     ["A deep stage", "A map of 7 and timm’s default k = 7: how much does a rate of 0.1 drop?", { size: 7, k: 7, p: 0.1 }],

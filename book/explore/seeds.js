@@ -1,4 +1,4 @@
-// DropBlock's seeds by hand: where blocks overlap, and which places fall most often.
+// DropBlock's seeds by hand: where blocks overlap, and which places are dropped most often.
 
 import { coverCounts, covered, dropBlockGamma, generator, starts, sumOf, times } from "./laws.js";
 import { begin, box, button, change, finish, fixed, h, hatching, label, note, paths, raised, short, squares, svg, trace, unique, walk } from "./shared.js";
@@ -107,7 +107,7 @@ function render(where) {
     const many = seeds.length === 1 ? "1 seed" : `${seeds.length} seeds`;
     table.show([
       [`${many} × k²`, `${seeds.length} · ${k ** 2} = ${seeds.length * k ** 2}`],
-      ["elements that fall", `${dropped} of ${SIZE ** 2}: ${fixed(dropped / SIZE ** 2, 3)}`],
+      ["elements dropped", `${dropped} of ${SIZE ** 2}: ${fixed(dropped / SIZE ** 2, 3)}`],
       ["lost to overlaps", String(area - dropped)],
       ...(border === "clip" ? [(["lost over the border", String(seeds.length * k ** 2 - area)])] : []),
       ["γ that drops p on average", short(known.gamma)],
@@ -115,7 +115,7 @@ function render(where) {
       ["its P(drop) = 1 − (1 − γ)" + raised(known.covers), fixed(known.drop, 3)],
       ["its weight, 1 / P(keep)", short(known.weight)],
     ]);
-    const words = `${many}; ${dropped} of ${SIZE ** 2} elements fall, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seeds can drop it, with probability ${fixed(known.drop)}.` +
+    const words = `${many}; ${dropped} of ${SIZE ** 2} elements dropped, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seeds can drop it, with probability ${fixed(known.drop)}.` +
       (Math.min(i, j) < first || Math.max(i, j) > last ? " No block may begin here: it would not lie inside the map." : "");
     label(board, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter sets a seed or takes it away. ${words}`);
     return words;
@@ -130,7 +130,7 @@ function render(where) {
         table.el)),
   );
   finish(where, show, [
-    ["Go to the corner", "How many seeds can drop it now, and how many the middle? Which falls more often?", { at: "0.0", border: "valid", k: 5 }],
+    ["Go to the corner", "How many seeds can drop it now, and how many the middle? Which is dropped more?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);
 }

@@ -17,10 +17,10 @@ import { times } from "./laws.js";
  * @typedef {{model: Model, el: HTMLElement}} Place
  */
 
-/** What four methods are called, and what falls together. @type {Record<string, string>} */
+/** What four methods are called, and what each drops. @type {Record<string, string>} */
 export const NAMES = { element: "element dropout", channel: "SpatialDropout", block: "DropBlock", path: "DropPath" };
 export const METHOD = {
-  label: "What falls together",
+  label: "Dropped together",
   options: { element: "one value", channel: "a map", block: "a block", path: "all maps of a sample" },
 };
 

@@ -47,7 +47,7 @@ def draw() -> Image.Image:
     card = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(card)
     pen.text((LEFT, 48), "Structured Dropout from Scratch", INK, letters(68))
-    words = "What falls together: a value, a map, a block, a branch"
+    words = "Dropped together: a value, a map, a block, a branch"
     pen.text((LEFT, 142), words, MUTED, letters(38))
     for k, (name, (_, mask)) in enumerate(one_idea().masks().items()):
         left = LEFT + k * STEP
