@@ -117,7 +117,7 @@ function render(place) {
       ["paths on average, Π(1 + q)", fixed(paths, 0)],
     ]);
     chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
-    const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: depths ${least} to ${most} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
+    const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: ${least === most ? `depth ${least}` : `depths ${least} to ${most}`} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
     label(flow, `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
     return words;
   }

@@ -10,7 +10,7 @@ const MOST = 1000; // draws that are kept in view
 
 const parameters = {
   method: { ...METHOD, value: "element" },
-  p: { label: "p, the chance of a value to be dropped", value: 0.25, min: 0, max: 0.9, step: 0.05 },
+  p: { label: "p, the chance to be dropped", value: 0.25, min: 0, max: 0.9, step: 0.05 },
   k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
   border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
   seed: { label: "seed", value: 132, min: 1, max: 999, step: 1 },

@@ -5,7 +5,7 @@ import { axes, begin, box, finish, fixed, h, heading, label, METHOD, NAMES, note
 
 const parameters = {
   method: { ...METHOD, value: "channel" },
-  p: { label: "p, the chance of a value to be dropped", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
+  p: { label: "p, the chance to be dropped", value: 0.2, min: 0, max: 0.5, step: 0.1, digits: 1 },
   labels: {
     label: "Labels of the 1,000 photographs", value: "noisy",
     options: { noisy: "a fifth is wrong", clean: "all are right" },

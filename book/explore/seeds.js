@@ -115,7 +115,7 @@ function render(where) {
       ["its P(drop) = 1 − (1 − γ)" + raised(known.covers), fixed(known.drop, 3)],
       ["its weight, 1 / P(keep)", short(known.weight)],
     ]);
-    const words = `${many}; ${dropped} of ${SIZE ** 2} elements dropped, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seeds can drop it, with probability ${fixed(known.drop)}.` +
+    const words = `${many}; ${dropped} of ${SIZE ** 2} elements dropped, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seed${known.covers === 1 ? "" : "s"} can drop it, with probability ${fixed(known.drop)}.` +
       (Math.min(i, j) < first || Math.max(i, j) > last ? " No block may begin here: it would not lie inside the map." : "");
     label(board, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter sets a seed or takes it away. ${words}`);
     return words;
