@@ -79,7 +79,7 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
 
     Args:
         model: a layer of this package, or any module that contains some. Layers of
-            other packages are left alone.
+            other packages beside them are left alone: they have no generator.
         generator: the source of all masks from now on. A CPU generator serves a model
             on any device; on another one each mask is then drawn on the CPU and copied,
             which waits for the device (for DropBlock one byte per element). ``None``
@@ -87,6 +87,8 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
 
     Raises:
         TypeError: ``generator`` is neither a generator nor ``None``.
+        ValueError: a generator is given, and ``model`` has no layer of this package
+            that could draw from it.
 
     The layers share the generator, they do not copy it: the order of their calls
     decides who gets which numbers. A deep copy of the model gets a generator of its
@@ -109,6 +111,11 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
         True
     """
     check_generator_type(generator)
-    for module in model.modules():
-        if isinstance(module, DropLayer):
-            module.generator = generator
+    layers = [module for module in model.modules() if isinstance(module, DropLayer)]
+    if generator is not None and not layers:
+        raise ValueError(
+            f"expected layers of regdrop_lite, but {type(model).__name__} has none: "
+            "regdrop_lite.tools.replace_layers swaps those of other libraries"
+        )
+    for layer in layers:
+        layer.generator = generator

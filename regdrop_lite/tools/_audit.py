@@ -62,18 +62,22 @@ class Audit:
 
     Printed, it has at most 60 characters in a line: three lines for each layer, and the
     warnings below them, with numbers. In a notebook it is a table of HTML. Layers at
-    rate 0 share a line.
+    rate 0 share a line, and so do empty places.
 
     Attributes:
         rows: one :class:`~regdrop_lite.tools.Row` for each layer, in the model's order.
         warnings: what looks wrong, in words; empty if nothing does.
+        empty: the places for DropPath that hold none, as libraries leave them where the
+            rate is 0: in the first block, if the rates rise from 0.
+            :func:`~regdrop_lite.tools.replace_layers` fills them, with ``fill=True``.
     """
 
     rows: list[Row]
     warnings: list[str]
+    empty: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
-        """All of it as JSON: ``{"rows": [...], "warnings": [...]}``."""
+        """All of it: ``{"rows": [...], "warnings": [...], "empty": [...]}``."""
         return json.dumps(asdict(self), indent=1)
 
     def __repr__(self) -> str:
@@ -88,8 +92,7 @@ class Audit:
                 ),
                 _wrapped(together, indent=2),
             ]
-        if off := self._off():
-            lines.append(_wrapped(off))
+        lines += [_wrapped(note) for note in self._notes()]
         lines.append(self._verdict())
         for number, text in enumerate(self.warnings, start=1):
             lines.append(_wrapped(f"{number}. {text}"))
@@ -113,18 +116,24 @@ class Audit:
             '<table class="table numbers audit">\n'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
         )
-        off = f"<p>{escape(self._off())}</p>\n" if self._off() else ""
+        notes = "".join(f"<p>{escape(note)}</p>\n" for note in self._notes())
         told = "".join(f"<li>{escape(text)}</li>\n" for text in self.warnings)
         told = f"<ol>\n{told}</ol>\n" if told else ""
-        return f"{table if body else ''}{off}<p>{self._verdict()}</p>\n{told}".rstrip()
+        return (
+            f"{table if body else ''}{notes}<p>{self._verdict()}</p>\n{told}".rstrip()
+        )
 
     def _at_work(self) -> list[Row]:
         return [row for row in self.rows if not row.is_off]
 
-    def _off(self) -> str:
+    def _notes(self) -> list[str]:
+        """Where nothing drops, and nothing is wrong with that."""
         off = [_name(row) for row in self.rows if row.is_off]
-        some = ", ".join(off[:3]) + ", ..." * (len(off) > 3)
-        return f"{len(off)} at p = 0: {some}" if off else ""
+        return [
+            f"{len(names)} {what}: {', '.join(names[:3])}" + ", ..." * (len(names) > 3)
+            for names, what in ((off, "at p = 0"), (self.empty, "without DropPath"))
+            if names
+        ]
 
     def _verdict(self) -> str:
         count = len(self.warnings)
@@ -194,8 +203,9 @@ def audit(
 
     Raises:
         TypeError: ``draws`` or ``batch_dim`` is no whole number.
-        ValueError: ``model`` has no layer that drops, ``draws`` is below 1, or
-            ``inputs`` holds no tensor with a dimension ``batch_dim``.
+        ValueError: nothing in ``model`` drops, neither a layer nor a function;
+            ``draws`` is below 1; or ``inputs`` holds no tensor with a dimension
+            ``batch_dim``.
 
     What is looked at, and how:
 
@@ -217,17 +227,16 @@ def audit(
       that doubles is that of the samples; if the model does not take it, dimension 0.
 
     Warnings are given for a layer that is never called, and whose rate no function of
-    its module takes; that stays in evaluation mode
-    in training; that works in evaluation (the random numbers of the model as a whole
-    are looked at too); that drops time steps or windows instead of samples; that stands
-    on the skip, or drops whole samples where nothing goes around; that has one mask for
-    the batch; whose share is off; for functions that drop (torch's, ours) and for
-    uniform random numbers of the model's own code outside such layers, and for numbers
-    of Python's ``random`` and of NumPy's global generator; for rates that are all 0,
-    places that were left empty because the rate was 0, and layers in plain lists; for
-    inputs of one sample, with which less is seen. If ``torch.distributed`` is
-    initialised, all ranks have to call this function, and equal masks on two ranks are
-    told.
+    its module takes; that stays in evaluation mode in training; that works in
+    evaluation (the random numbers of the model as a whole are looked at too); that
+    drops time steps or windows instead of samples; that stands on the skip, or drops
+    whole samples where nothing goes around; that has one mask for the batch; whose
+    share is off; for functions that drop (torch's, ours) and for uniform random numbers
+    of the model's own code outside such layers, and for numbers of Python's ``random``
+    and of NumPy's global generator; for rates that are all 0, and layers in plain
+    lists; for inputs of one sample, with which less is seen. If ``torch.distributed``
+    is initialised, all ranks have to call this function, and equal masks on two ranks
+    are told.
 
     Example:
         >>> import torch
@@ -247,10 +256,6 @@ def audit(
     """
     check_whole(draws, "draws")
     layers = dict(drop_layers(model, also=also))
-    if not layers:
-        raise ValueError(
-            f"{type(model).__name__} has no layer that drops: name its class by also="
-        )
     call = _as_arguments(inputs)
     tensors = [x for x in tensors_in(call) if x.dim()]
     if not tensors:
@@ -261,7 +266,21 @@ def audit(
     batch_dim = check_dim(batch_dim, "batch_dim", tensors[0])
     samples = tensors[0].shape[batch_dim]
     with restored(model, call) as before:
-        return _Audit(model, layers, call, draws, batch_dim, samples, before).result()
+        report = _Audit(model, layers, call, draws, batch_dim, samples, before).result()
+    if not report.rows and not report.warnings:
+        raise ValueError(_nothing(model, report.empty))
+    return report
+
+
+def _nothing(model: nn.Module, empty: list[str]) -> str:
+    """The words for a model in which nothing drops."""
+    kind, more = type(model).__name__, "name its class by also="
+    if empty:
+        more = (
+            "its places for DropPath are empty, as at rate 0; "
+            "replace_layers(model, rate, fill=True) fills them"
+        )
+    return f"{kind} has no layer that drops, and no function drops either: {more}"
 
 
 class _Audit:
@@ -289,20 +308,14 @@ class _Audit:
     def result(self) -> Audit:
         self.evaluation()
         self.ranks(self.training())
-        if self.size == 1:
+        if self.size == 1 and (self.rows or self.warnings):
             self.warn("", "one sample: a mask that all share is not seen; give two")
         if self.outside:
             self.warn("", told_of_plain_lists(self.outside))
-        if all(row.asked == 0.0 for row in self.rows.values()):
+        if self.rows and all(row.asked == 0.0 for row in self.rows.values()):
             self.warn("", "no layer drops: all rates are 0; a ramp may begin there")
         empty = [place.name for place in places(self.model) if place.is_empty]
-        if empty:
-            self.warn(
-                "",
-                f"{len(empty)} places ({', '.join(empty[:3])} ...) hold no DropPath, "
-                "because the rate was 0: replace_layers(fill=True) puts one in",
-            )
-        return Audit(list(self.rows.values()), self.warnings)
+        return Audit(list(self.rows.values()), self.warnings, empty)
 
     def warn(self, name: str, text: str) -> None:
         """Keep a warning about the layer ``name``, once."""

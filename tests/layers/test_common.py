@@ -512,6 +512,14 @@ def test_set_generator_wants_a_generator(wrong) -> None:
         set_generator(Net(), wrong)
 
 
+def test_a_generator_that_nobody_would_use_is_refused() -> None:
+    """Layers of other libraries have no generator: silence would hide that."""
+    net = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=r"Sequential has none: .*replace_layers"):
+        set_generator(net, seeded())
+    set_generator(net, None)  # nothing to give back
+
+
 # ------------------------------------------------------------------------------ errors
 
 WRONG_P = [

@@ -253,9 +253,6 @@ def test_arguments_may_be_a_tuple_or_named() -> None:
     for inputs in ({"x": TOKENS, "scale": 2.0}, {"scale": 2.0, "x": TOKENS}):
         (row,) = audit(Two(), inputs).rows
         assert row.calls == 1 and row.falls == "element"
-    attention = nn.MultiheadAttention(6, 2, dropout=0.1)
-    with pytest.raises(ValueError, match="MultiheadAttention has no layer that drops"):
-        audit(attention, (TOKENS, TOKENS, TOKENS))
     with pytest.raises(ValueError, match="draws has to be at least 1"):
         audit(Two(), TOKENS, draws=0)
     with pytest.raises(ValueError, match="got a dict without one"):
@@ -602,11 +599,41 @@ def test_a_fault_is_told_and_no_other(model, x, expected) -> None:
         assert any(re.search(text, line) for line in found), (text, found)
 
 
-def test_places_that_were_left_empty_are_told() -> None:
+def test_places_that_were_left_empty_are_listed_and_no_fault() -> None:
+    """Rates that rise from 0 leave the first block without a layer."""
     first, second = Residual(nn.Identity()), Residual(DropPath(0.2))
     first.drop_path = nn.Identity()
-    (warning,) = audit(nn.Sequential(first, second), TOKENS).warnings
-    assert warning.startswith("1 places (0.drop_path ...) hold no DropPath")
+    report = audit(nn.Sequential(first, second), TOKENS)
+    assert report.warnings == [] and report.empty == ["0.drop_path"]
+    assert "1 without DropPath: 0.drop_path\nno warnings" in repr(report)
+    assert "<p>1 without DropPath: 0.drop_path</p>" in report._repr_html_()
+    assert json.loads(report.to_json())["empty"] == ["0.drop_path"]
+
+
+def test_functions_alone_are_reported() -> None:
+    """timm's ``drop_rate`` is one: a dropout that no layer holds."""
+
+    class Head(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(x, 0.25, self.training)
+
+    report = audit(nn.Sequential(nn.Linear(6, 6), Head()), TOKENS)
+    (warning,) = report.warnings
+    assert report.rows == [] and "dropout with p=0.25" in warning
+    attention = nn.MultiheadAttention(6, 2, dropout=0.1)
+    (warning,) = audit(attention, (TOKENS, TOKENS, TOKENS)).warnings
+    assert "with p=0.1" in warning
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_model_in_which_nothing_drops_is_refused(samples: int) -> None:
+    x = torch.zeros(samples, 6)
+    with pytest.raises(ValueError, match="Linear has no layer that drops, and no func"):
+        audit(nn.Linear(6, 6), x)
+    block = nn.Linear(6, 6)
+    block.drop_path = nn.Identity()
+    with pytest.raises(ValueError, match="its places for DropPath are empty"):
+        audit(block, x)
 
 
 def test_the_samples_are_found_where_they_are() -> None:

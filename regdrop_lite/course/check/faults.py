@@ -78,7 +78,7 @@ _FAULTS = {  # what a model has, and where an audit shows it
     "never called": "see the calls of each layer",
     "one mask for the batch": "see what falls: sample by sample, or the batch",
     "on the skip": "see the place: a mask belongs on the branch",
-    "empty places": "its audit names places that hold no DropPath",
+    "empty places": "its audit names places without DropPath",
 }
 
 
