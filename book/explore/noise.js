@@ -8,7 +8,7 @@ const N = 8; // in two maps
 const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
 
 const parameters = {
-  method: { label: "What falls together: K of", value: "channel", options: METHODS },
+  method: { label: "Dropped together: K of", value: "channel", options: METHODS },
   p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
   ...Object.fromEntries(times(N, (i) =>
     [`u${i}`, { label: `u${"₁₂₃₄₅₆₇₈"[i]}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
@@ -52,8 +52,6 @@ function render(place) {
       ["sum without masks", fixed(sum(0, N))],
       ["sums of the two maps", `${fixed(sum(0, MAP))}, ${fixed(sum(MAP, N))}`],
       ["p/q", short(p / (1 - p))],
-      ["largest K", short(most)],
-      ["pairs that count", `${K.flat().filter(Boolean).length} of 64`],
     ]);
     return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }
@@ -64,12 +62,12 @@ function render(place) {
     input("method"),
     box("columns",
       h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
-      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "K, pair by pair: the fuller, the more.")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "Square (i, j): Kᵢⱼ, the fuller the larger.")),
         h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
   finish(place, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
-    ["One map against the other", "A map falls alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
+    ["One map against the other", "A map is dropped alone, a path whole. Which adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);
 }
 
