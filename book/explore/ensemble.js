@@ -140,9 +140,9 @@ function render(place) {
       ["probability of this mask", short(member.chance)],
       ["loss of this net, −log P", fixed(member.loss, 3)],
       ["mean loss of all 4,096 nets", fixed(all.loss, 3)],
-      ["loss of the arithmetic mean: at most that (theorem)", loss(values.arithmetic)],
-      ["loss of the geometric mean: at most that (theorem)", loss(values.geometric)],
-      ["loss of one pass: no theorem", loss(values.plain)],
+      ["arithmetic mean: at most that (theorem)", loss(values.arithmetic)],
+      ["geometric mean: at most that (theorem)", loss(values.geometric)],
+      ["one pass: no theorem", loss(values.plain)],
     ]);
     const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;
     label(chart.el, `Histogram of all thinned nets. ${text}`);
