@@ -46,7 +46,7 @@ SECONDS = {
     "book/05_which_one.ipynb": 12,
     "book/06_in_practice.ipynb": 12,
     "book/exercises/04_drop_block_exercises.ipynb": 11,
-    "book/02_implicit_ensembles.ipynb": 11,
+    "book/02_implicit_ensembles.ipynb": 13,
     "tests/layers/test_drop_block.py": 11,
     "tests/layers/test_tracers.py": 10,
     "tests/layers/test_drop_path.py": 10,

@@ -11,7 +11,6 @@ const parameters = {
   p: { label: "p, to drop a channel (trained with 0.3)", value: 0.3, min: 0, max: 0.9, step: 0.05 },
   mask: { value: "111111111111", pattern: /^[01]{12}$/ },
   draw: { label: "draw", value: 0, min: 0, max: 9999, step: 1 },
-  relu: { label: "The unit v", value: "on", options: { on: "with ReLU", off: "without ReLU" } },
 };
 
 /** @param {ArrayLike<number>} logits */
@@ -37,8 +36,7 @@ function behind(data, parts, factors) {
   });
 }
 
-/** All thinned nets on one photograph: by mask number (binary, first channel in front),
- * what each predicts; the two averages, one pass without masks, and the mean loss.
+/** All thinned nets on one photograph, by mask number; averages, one pass, mean loss.
  * @param {any} data @param {number} photo @param {number} p */
 export function ensemble(data, photo, p) {
   const { parts, label } = data.photos[photo];
@@ -74,60 +72,25 @@ export function ensemble(data, photo, p) {
   return { members, label, arithmetic, geometric: softmax(middle), plain: softmax(logits(behind(data, parts, ones), ones)), loss };
 }
 
-/** One hidden value, 1 without a mask and 0 or 1/q with one, read by two units: what the
- * two thinned nets, their averages and one pass give to the true class.
- * @param {number} p @param {boolean} relu */
-export function twoUnits(p, relu) {
-  const unit = (v) => (relu ? Math.max(v, 0) : v);
-  const logit = (v) => -5 * (unit(v) - 2 * unit(v - 1));
-  const sigmoid = (z) => 1 / (1 + Math.exp(-z));
-  const z = [logit(0), logit(1 / (1 - p))];
-  const [dropped, kept] = z.map(sigmoid);
-  return {
-    dropped, kept,
-    arithmetic: p * dropped + (1 - p) * kept,
-    geometric: sigmoid(p * z[0] + (1 - p) * z[1]),
-    plain: sigmoid(logit(1)),
-  };
-}
-
 // The marks: name, glyph around its middle, class.
 const MARKS = {
   arithmetic: ["arithmetic mean", "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0", "line-2"],
   geometric: ["geometric mean", "m-4.5 -4.5h9v9h-9z", "line-1"],
   plain: ["one pass, no masks", "m0 -6l6 6l-6 6l-6 -6z", "line-0"],
   this: ["this thinned net", "m0 -5l5 9h-10z", "now"],
-  dropped: ["unit dropped", "m0 -5l5 9h-10z", "now"],
-  kept: ["unit kept", "m0 5l5 -9h-10z", "now"],
 };
 
-/** Marks on one line from 0 to 1, and below it their names and values.
- * @param {any} chart @param {string[]} kinds @param {number} at */
-function marks(chart, kinds, at) {
-  const drawn = paths(chart.el, ...kinds.map((kind) => `mark ${MARKS[kind][2]}`));
-  const words = kinds.map(() => h("span"));
-  return {
-    list: h("ul", { class: "legend" }, kinds.map((kind, i) =>
-      h("li", {}, svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-        svg("path", { d: `M0 0${MARKS[kind][1]}`, class: `mark ${MARKS[kind][2]}` })), words[i]))),
-    /** @param {Record<string, number>} values */
-    show(values) {
-      kinds.forEach((kind, i) => {
-        trace(drawn[i], `M${chart.x(values[kind]).toFixed(1)} ${at}${MARKS[kind][1]}`);
-        words[i].textContent = `${MARKS[kind][0]} ${fixed(values[kind], 3)}`;
-      });
-    },
-  };
-}
-
 function render(place) {
-  const { model, el, table, formula: law, input, read } = begin(place, parameters);
+  const { model, el, table, input, read } = begin(place, parameters);
   const data = model.get("data");
   const chart = axes([0, 0.5, 1], PLAIN, "probability of the true class", 120);
   const [bars] = paths(chart.el, "bar");
-  const line = marks(chart, ["arithmetic", "geometric", "plain", "this"], 10);
-  const small = axes([0, 0.5, 1], PLAIN, "probability of the true class", 26);
-  const units = marks(small, ["arithmetic", "geometric", "plain", "dropped", "kept"], 16);
+  const kinds = Object.values(MARKS);
+  const drawn = paths(chart.el, ...kinds.map(([, , kind]) => `mark ${kind}`));
+  const names = kinds.map(() => h("span"));
+  const list = h("ul", { class: "legend" }, kinds.map(([, glyph, kind], i) =>
+    h("li", {}, svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" },
+      svg("path", { d: `M0 0${glyph}`, class: `mark ${kind}` })), names[i])));
   const view = svg("svg", { viewBox: "0 0 28 28", class: "photo", role: "img" });
   const words = h("p");
   const heads = times(2 * C, (i) =>
@@ -147,7 +110,7 @@ function render(place) {
   let all;
 
   function show() {
-    const { photo, p, mask, relu } = read();
+    const { photo, p, mask } = read();
     const { words: title, pixels, label: real } = data.photos[photo];
     if (known !== `${photo} ${p}`) {
       all = ensemble(data, Number(photo), p);
@@ -162,7 +125,10 @@ function render(place) {
     }
     const member = all.members[parseInt(mask, 2)];
     const values = { arithmetic: all.arithmetic[real], geometric: all.geometric[real], plain: all.plain[real], this: member.given };
-    line.show(values);
+    Object.values(values).forEach((value, i) => {
+      trace(drawn[i], `M${chart.x(value).toFixed(1)} 10${kinds[i][1]}`);
+      names[i].textContent = `${kinds[i][0]} ${fixed(value, 3)}`;
+    });
     heads.forEach((head, i) => {
       const on = mask[i] === "1";
       head.textContent = on ? "●" : "✕";
@@ -173,36 +139,27 @@ function render(place) {
     table.show([
       ["probability of this mask", short(member.chance)],
       ["loss of this net, −log P", fixed(member.loss, 3)],
-      ["mean loss of the 4,096 nets", fixed(all.loss, 3)],
-      ["loss of the arithmetic mean, never more", loss(values.arithmetic)],
-      ["loss of the geometric mean, never more", loss(values.geometric)],
-      ["loss of one pass: nothing bounds it", loss(values.plain)],
+      ["mean loss of all 4,096 nets", fixed(all.loss, 3)],
+      ["arithmetic mean: at most that (theorem)", loss(values.arithmetic)],
+      ["geometric mean: at most that (theorem)", loss(values.geometric)],
+      ["one pass: no theorem", loss(values.plain)],
     ]);
-    const two = twoUnits(0.5, relu === "on");
-    units.show(two);
-    law.textContent = `one pass − geometric mean = ${fixed(two.plain, 3)} − ${fixed(two.geometric, 3)} = ${fixed(two.plain - two.geometric, 3)}`;
     const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;
-    label(chart.el, `Histogram of all 4,096 thinned nets, each as often as its mask. ${text}`);
-    label(small.el, `The unit v ${relu === "on" ? "with" : "without"} ReLU: one pass ${fixed(two.plain, 3)}, geometric mean ${fixed(two.geometric, 3)}.`);
-    return `${text} The unit v: ${law.textContent}.`;
+    label(chart.el, `Histogram of all thinned nets. ${text}`);
+    return text;
   }
   el.append(
     input("photo"),
     box("columns",
-      h("div", {}, box("beside", view, words), chart.el, line.list,
+      h("div", {}, box("beside", view, words), chart.el, list,
         note("Bars: all thinned nets, each as often as its mask is drawn.")),
       h("div", {}, input("p"),
         heading("Channels of the first layer, then of the second"),
         h("div", { class: "heads", role: "group", "aria-label": "Channels" }, heads),
         box("buttons", button("Draw a net", draw)), table.el)),
-    box("columns",
-      h("div", {}, heading("The unit v, p = 0.5: 1 without a mask; 0 or 2 with one. Logit: −5 (relu(v) − 2 relu(v − 1))"),
-        input("relu"), law),
-      h("div", {}, small.el, units.list)),
   );
   finish(place, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
-    ["No ReLU", "Where have one pass and the geometric mean of the unit v gone, and why?", { relu: "off" }],
   ]);
 }
 

@@ -52,8 +52,6 @@ function render(place) {
       ["sum without masks", fixed(sum(0, N))],
       ["sums of the two maps", `${fixed(sum(0, MAP))}, ${fixed(sum(MAP, N))}`],
       ["p/q", short(p / (1 - p))],
-      ["largest K", short(most)],
-      ["pairs that count", `${K.flat().filter(Boolean).length} of 64`],
     ]);
     return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }
@@ -64,12 +62,12 @@ function render(place) {
     input("method"),
     box("columns",
       h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
-      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "K, pair by pair: the fuller, the more.")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "Square (i, j): Kᵢⱼ, the fuller the larger.")),
         h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
   finish(place, show, [
     ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
-    ["One map against the other", "A map drops alone, a path whole. Who adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
+    ["One map against the other", "A map is dropped alone, a path whole. Which adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);
 }
 

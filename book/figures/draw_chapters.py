@@ -90,7 +90,7 @@ def four_nets() -> list[tuple[tuple[float, float], float, float]]:
 def four_masks(*, averages: bool = True) -> str:
     """Four masks and their nets, and perhaps what one makes of the four."""
     fell = "four-masks-fell" if averages else "four-nets-fell"  # both on one page
-    left, width = 222, 206  # of the axis
+    left, width = 230, 198  # of the axis
 
     def signed(value: float) -> str:
         return f"{value:+.0f}".replace("-", "−").replace("+0", "0")
@@ -106,7 +106,7 @@ def four_masks(*, averages: bool = True) -> str:
             lines.append(shape(square, fill=KEPT))
             lines.append(text(*where, signed(value), fill=PAPER, anchor="middle"))
         z = signed(sum(added)).removeprefix("+")
-        lines += [text(112, y + 21, likely), text(164, y + 21, f"z = {z}")]
+        lines += [text(112, y + 21, likely), text(160, y + 21, f"z = {z}")]
         return lines
 
     def point(y: float, value: float, *, mean: bool = False) -> list[str]:
@@ -296,6 +296,8 @@ def levels() -> str:
                 count = (1, 2, 2, 1)[i] * (1, 2, 2, 1)[j]
                 where = x0 + size + gap + side * (j + 0.5), y0 + side * (i + 0.5) + 5
                 lines.append(text(*where, f"{count}", 14, anchor="middle"))
+            for x, words in ((x0, "3 of the 9"), (x0 + size + gap, "cover counts")):
+                lines.append(text(x, y0 + size + 17, words, 14, fill=MUTED))
     return svg(334, *lines)
 
 

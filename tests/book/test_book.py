@@ -164,7 +164,7 @@ def test_cells_are_short(path):
         if "nbval-skip" not in tags(cell):
             longest = max(source(cell).splitlines(), key=len)
             assert len(longest) <= 88, longest
-    if path.parent == BOOK and re.match(r"\d\d[b-d]?_", path.name):
+    if path.parent == BOOK and re.match(r"\d\d[b-e]?_", path.name):
         shown = [length(c) for c in cells if FOLDED.isdisjoint(tags(c))]
         assert len(shown) <= MOST_SHOWN
         assert max(shown) <= LONGEST and statistics.median(shown) <= MEDIAN

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { ensemble, twoUnits } from "../../book/explore/ensemble.js";
+import { ensemble } from "../../book/explore/ensemble.js";
 
 const data = JSON.parse(readFileSync(new URL("../../book/explore/ensemble.json", import.meta.url), "utf8"));
-const { nets, units } = JSON.parse(readFileSync(process.env.REFERENCE, "utf8")).ensembles;
+const { nets } = JSON.parse(readFileSync(process.env.REFERENCE, "utf8")).ensembles;
 const near = (a, b, at) => assert.ok(Math.abs(a - b) < 1e-9, `${at}: ${a}, but ${b}`);
 
 test("averages, one pass, losses and thinned nets are those of the package", () => {
@@ -27,15 +27,4 @@ test("averages, one pass, losses and thinned nets are those of the package", () 
     assert.ok(-Math.log(mine.geometric[mine.label]) <= mine.loss + 1e-9);
   }
   assert.ok(seen >= 200);
-});
-
-test("two units: worse than both nets with ReLU, the geometric mean without", () => {
-  assert.equal(units.length, 20);
-  for (const { p, relu, given } of units) {
-    const mine = twoUnits(p, relu);
-    for (const [name, value] of Object.entries(given)) near(mine[name], value, `${name} ${p} ${relu}`);
-    if (!relu) near(mine.plain, mine.geometric, "one pass");
-  }
-  const { plain, dropped, kept } = twoUnits(0.5, true);
-  assert.ok(plain < dropped && plain < kept);
 });

@@ -506,7 +506,8 @@ def sections_markdown(course: Course, chapter: int) -> str:
     """Write the minutes of a chapter's sections and exercises as a table."""
     rows = ["| section | minutes | the point not to miss |", "|---|--:|---|"]
     sections = course.of(chapter)
-    names = iter(("main path", "second page", "third page", "fourth page"))
+    nth = ("second", "third", "fourth", "fifth")
+    names = iter(("main path", *(f"{word} page" for word in nth)))
     for page in dict.fromkeys(section.page for section in sections):
         here = [section for section in sections if section.page == page]
         rows += [f"| {s.link} | {s.minutes} | {s.point} |" for s in here]

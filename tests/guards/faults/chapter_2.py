@@ -3,9 +3,10 @@
 from faults import Fault
 
 MAIN = "02_implicit_ensembles"
-CLAIMS = "02b_implicit_ensembles_claims"
-NOISE = "02c_implicit_ensembles_noise"
+NOISE = "02b_implicit_ensembles_noise"
+CLAIMS = "02c_implicit_ensembles_claims"
 FLAT = "02d_implicit_ensembles_flatness"
+DETAILS = "02e_implicit_ensembles_noise_details"
 ENSEMBLES = "course/ensembles.py"
 PREDICTIONS = "course/measures/predictions.py"
 FLATNESS = "course/measures/flatness.py"
@@ -17,7 +18,7 @@ FAULTS = [
         "_product.py",
         "weights = keep.to(input.dtype) * scale",
         "weights = keep.to(input.dtype)",
-        NOISE,
+        DETAILS,
         "the mean is kept",
     ),
     Fault(
@@ -25,7 +26,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    return input + (keep / (1.0 - p) - 1.0)\n",
-        NOISE,
+        DETAILS,
         "mask noise grows with x",
     ),
     Fault(
@@ -33,7 +34,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    keep[:, 1::2] = keep[:, ::2]\n",
-        NOISE,
+        DETAILS,
         "the noise of channel dropout",
         cell="the noise of",
     ),
@@ -42,7 +43,7 @@ FAULTS = [
         "drop_path.py",
         KEEP,
         KEEP + "    keep = torch.cat([keep, keep.roll(1, 0)], dim=1)\n",
-        NOISE,
+        DETAILS,
         "the noise of path dropout",
         cell="the noise of",
     ),
@@ -51,7 +52,7 @@ FAULTS = [
         "_block_mask.py",
         "return torch.exp(table * -miss)",
         "return torch.full_like(table, 1.0 / (1.0 - blocks.p))",
-        NOISE,
+        DETAILS,
         "the noise of block dropout",
         cell="the noise of",
     ),
@@ -60,7 +61,7 @@ FAULTS = [
         ENSEMBLES,
         "(p / (1 - p))",
         "(p * (1 - p))",
-        NOISE,
+        DETAILS,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -68,7 +69,7 @@ FAULTS = [
         ENSEMBLES,
         "-together - 1",
         "-together",
-        NOISE,
+        DETAILS,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -76,7 +77,7 @@ FAULTS = [
         ENSEMBLES,
         "(value < place + block)",
         "(value < place + block - 1)",
-        NOISE,
+        DETAILS,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -84,7 +85,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.block_diag(*[one] * channels)",
         "one.repeat(channels, channels)",
-        NOISE,
+        DETAILS,
         "the variance is the quadratic form",
     ),
     Fault(
@@ -92,7 +93,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.where(keep == 1, 1 - drop, drop)",
         "torch.where(keep == 1, drop, 1 - drop)",
-        NOISE,
+        DETAILS,
         "stacking keeps the mean",
     ),
     Fault(
@@ -100,7 +101,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.where(keep == 1, 1 - drop, drop).prod(dim=1)",
         "torch.full((2**groups,), 0.5**groups).double()",
-        MAIN,
+        NOISE,
         "expected loss = loss + penalty",
     ),
     Fault(
@@ -125,7 +126,7 @@ FAULTS = [
         ENSEMBLES,
         "* mask[:, None] * scale",
         "* mask[:, None]",
-        NOISE,
+        MAIN,
         "one hidden layer: exact",
     ),
     Fault(
@@ -133,7 +134,7 @@ FAULTS = [
         ENSEMBLES,
         "keep.split(widths, dim=1)",
         "[keep[:, : widths[0]]] * len(widths)",
-        NOISE,
+        MAIN,
         "linear: exact",
     ),
     Fault(
