@@ -618,6 +618,59 @@ def seed_places() -> str:
     return svg(494, *lines)
 
 
+def seed_grows() -> str:
+    """Two seeds among the 16 places of a map of 6 x 6, and their blocks of 3."""
+    cell, seeds, lines = 28, ((0, 1), (2, 2)), [hatching("seed-grows-fell")]
+    fell = sorted(
+        {(i + a, j + b) for i, j in seeds for a in range(3) for b in range(3)}
+    )
+    for x, title, n in ((44, "16 places", 4), (268, "16 elements fall", 6)):
+        side, y = n * cell, 34
+        lines.append(text(x + side / 2, 20, title, 16, bold=True, anchor="middle"))
+        for i, j in itertools.product(range(n), repeat=2):
+            area = box(x + j * cell, y + i * cell, cell, cell)
+            hatch = n == 6 and (i, j) in fell
+            fill = "url(#seed-grows-fell)" if hatch else "none"
+            lines.append(shape(area, fill=fill, stroke=MUTED))
+        for i, j in seeds:
+            if n == 6:
+                area = box(x + j * cell, y + i * cell, 3 * cell, 3 * cell)
+                lines.append(shape(area, stroke=DROPPED, more="stroke-width: 3"))
+            left, top = x + j * cell + 7, y + i * cell + 7
+            arms = f"M{left} {top}l14 14M{left} {top + 14}l14 -14"
+            lines.append(shape(arms, stroke=TEXT, more="stroke-width: 3"))
+    lines.append(
+        shape("M176 90h66m-9 -7l9 7l-9 7", stroke=TEXT, more="stroke-width: 2")
+    )
+    lines.append(text(210, 78, "grow", anchor="middle"))
+    return svg(214, *lines)
+
+
+def rim_tiles() -> str:
+    """A line of six, its four blocks of 3, and the rates that treat all alike."""
+    x, cell, lines = 96, 48, [hatching("rim-tiles-fell")]
+    lines.append(text(x + 3 * cell, 20, "blocks of 3", 16, bold=True, anchor="middle"))
+    for s in range(4):
+        y, gone = 34 + 34 * s, s % 3 == 0
+        fill = "url(#rim-tiles-fell)" if gone else "none"
+        more = "stroke-width: 2" if gone else "stroke-dasharray: 4 3"
+        area = box(x + s * cell, y, 3 * cell, 24)
+        lines.append(
+            shape(area, fill=fill, stroke=DROPPED if gone else MUTED, more=more)
+        )
+        lines.append(text(84, y + 17, f"place {s}", anchor="end"))
+        words = "γ = p" if gone else "γ = 0"
+        lines.append(text(396, y + 17, words, bold=gone))
+    y = 182
+    lines.append(text(84, y + 23, "elements", anchor="end"))
+    for i in range(6):
+        lines.append(shape(box(x + i * cell, y, cell, 34), stroke=TEXT))
+        lines.append(text(x + (i + 0.5) * cell, y + 23, f"{i}", anchor="middle"))
+    edge = line(x + 3 * cell, y - 8, x + 3 * cell, y + 42)
+    lines.append(shape(edge, stroke=TEXT, more="stroke-width: 3"))
+    return svg(230, *lines)
+
+
 # --- paths through three blocks -------------------------------------------------------
 
 
@@ -672,6 +725,8 @@ def files() -> dict[str, str]:
         "kept-rows.svg": kept_rows(),
         "levels.svg": levels(),
         "norm-sees.svg": norm_sees(),
+        "rim-tiles.svg": rim_tiles(),
+        "seed-grows.svg": seed_grows(),
         "seed-places.svg": seed_places(),
         "tags.svg": tags(),
         "two-places.svg": two_places(),

@@ -17,6 +17,7 @@ with needs("course", "Matplotlib"):
     from cycler import cycler
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import FancyArrowPatch
 
 if TYPE_CHECKING:  # SciPy is slow to import, and few pictures need it
     from regdrop_lite.course.study.statistics import Comparison
@@ -173,6 +174,37 @@ def plot_interval(
     )
 
 
+def _draw_interval(
+    axis: Axes,
+    at: tuple[float, float],
+    ends: tuple[float, float],
+    color: str,
+    marker: str,
+    filled: bool,
+) -> None:
+    """Draw a point with its interval; the bar stops at the edge of an open point."""
+    x, y = at
+    axis.errorbar(
+        x,
+        y,
+        xerr=[[x - ends[0]], [ends[1] - x]],
+        color=color,
+        ecolor=color if filled else "none",
+        marker=marker,
+        markerfacecolor=color if filled else "none",
+        linestyle="-",
+    )
+    if not filled:
+        radius = plt.rcParams["lines.markersize"] / 2
+        width = plt.rcParams["lines.linewidth"]
+        for end in ends:
+            half = FancyArrowPatch(
+                at, (end, y), arrowstyle="-", shrinkA=radius, shrinkB=0
+            )
+            half.set(color=color, linewidth=width)
+            axis.add_patch(half)
+
+
 def plot_differences(
     axis: Axes,
     comparisons: Sequence["Comparison"],
@@ -212,15 +244,8 @@ def plot_differences(
         raise ValueError(f"expected {len(comparisons)} labels, but got {len(labels)}")
     for row, found in enumerate(comparisons):
         clear = found.low > 0 or found.high < 0
-        axis.errorbar(
-            found.mean,
-            row + offset,
-            xerr=[[found.mean - found.low], [found.high - found.mean]],
-            color=color,
-            marker=marker,
-            markerfacecolor=color if clear else "none",
-            linestyle="-",
-        )
+        ends = found.low, found.high
+        _draw_interval(axis, (found.mean, row + offset), ends, color, marker, clear)
     axis.axvline(0, color=INK, linewidth=1, linestyle="-", marker="")
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
@@ -272,15 +297,10 @@ def plot_verdicts(
             held += off > 1 and small
             against += off < -1
             color = BLUE if off > 1 else VERMILION if off < -1 else INK
-            axis.errorbar(
-                off,
-                row + 0.5 * (k / max(len(points) - 1, 1) - 0.5),
-                xerr=1,
-                color=color,
-                marker="s" if off < -1 else "o",
-                markerfacecolor=color if off > 1 and small else "none",
-                linestyle="-",
-            )
+            at = off, row + 0.5 * (k / max(len(points) - 1, 1) - 0.5)
+            marker = "s" if off < -1 else "o"
+            filled = off > 1 and small
+            _draw_interval(axis, at, (off - 1, off + 1), color, marker, filled)
     axis.set_xscale("symlog")
     axis.set_yticks(range(len(questions)), list(questions))
     axis.set_ylim(len(questions) - 0.4, -0.6)

@@ -30,6 +30,11 @@ def test_an_open_point_has_zero_in_its_interval(axis):
         container.lines[2][0].get_segments()[0][:, 0] for container in axis.containers
     ]
     assert np.allclose(bars, ends)
+    colours = [container.lines[2][0].get_color() for container in axis.containers]
+    assert [len(colour) for colour in colours] == [1, 0, 1], (
+        "no bar through an open one"
+    )
+    assert len(axis.patches) == 2, "but one to each side"
     bottom, top = axis.get_ylim()
     assert bottom > top, "the first one is on top"
     with pytest.raises(ValueError, match="expected 3 labels, but got 1"):

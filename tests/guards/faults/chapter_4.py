@@ -3,7 +3,8 @@
 from faults import Fault
 
 MAIN = "04_drop_block"
-DETAILS = "04b_drop_block_details"
+NETS = "04b_drop_block_details"
+INSIDE = "04c_drop_block_inside"
 PAINTED = "        output = painted(input, scale, seeds, blocks)\n"
 PLACE = "torch.arange(line, device=seeds.device)\n"
 
@@ -46,7 +47,7 @@ FAULTS = [
         "_block_mask.py",
         "if largest > _LARGE_WEIGHT:",
         "if largest > 1e3 * _LARGE_WEIGHT:",
-        DETAILS,
+        INSIDE,
         "large weights are told once",
     ),
     Fault(
@@ -70,7 +71,7 @@ FAULTS = [
         "_block_mask.py",
         "return keep.numel() / int(kept)",
         "return 1.0",
-        DETAILS,
+        INSIDE,
         "batch: the mean over the whole batch is kept",
     ),
     Fault(
@@ -78,7 +79,7 @@ FAULTS = [
         "drop_block.py",
         '        if normalize == "batch":',
         '        if normalize == "none":',
-        DETAILS,
+        INSIDE,
         "batch: the mean over the whole batch is kept",
     ),
     Fault(
@@ -95,7 +96,7 @@ FAULTS = [
         PLACE,
         PLACE.replace("line", "line + (line > 1)")
         + "        place = place.clamp(max=n - 1 + (k - 1) * clip)\n",
-        DETAILS,
+        INSIDE,
         "every mask comes as often as the law says",
         cell="no mask comes that the law forbids",
     ),
@@ -104,7 +105,7 @@ FAULTS = [
         "_block_mask.py",
         "sample_seeds(math.prod(grid), miss,",
         "sample_seeds(math.prod(grid), 2.0 * miss,",
-        DETAILS,
+        INSIDE,
         "every mask comes as often as the law says",
     ),
     Fault(
@@ -160,7 +161,7 @@ FAULTS = [
         "drop_block_gamma.py",
         "tuple(min(k, n) for k, n in zip(block, size",
         "tuple(min(k, max(n - 1, 1)) for k, n in zip(block, size",
-        DETAILS,
+        INSIDE,
         "gamma is p at the ends",
     ),
     Fault(
@@ -168,7 +169,7 @@ FAULTS = [
         "schedules.py",
         'self._step = state.pop("step")',
         'state.pop("step")',
-        DETAILS,
+        NETS,
         "a resumed ramp goes on where it was",
     ),
     Fault(
@@ -176,7 +177,7 @@ FAULTS = [
         "schedules.py",
         "share = min(self._step / self.num_steps, 1.0)",
         "share = self._step / self.num_steps",
-        DETAILS,
+        NETS,
         "the ramp ends at p_end and stays there",
     ),
 ]
