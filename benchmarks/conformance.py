@@ -22,6 +22,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import torch
@@ -374,13 +375,21 @@ def run(layer: Layer, check: Check) -> dict[str, str]:
             value = eval(lines[2], names)
     except Exception as error:  # whatever a library raises is what is stored
         first = str(error).strip().splitlines() or [""]
-        cell |= {"result": "error", "got": f"{type(error).__name__}: {first[0][:90]}"}
+        cell |= {"result": "error", "got": f"{type(error).__name__}: {brief(first[0])}"}
     else:
         result = "holds" if check.holds(value) else "fails"
         cell |= {"result": result, "got": _words(value)}
     if cell["result"] != "holds":
         cell["reproduction"] = "\n".join(lines)
     return cell
+
+
+def brief(line: str, most: int = 90) -> str:
+    """The sentences of a message that fit, or its first words and an ellipsis."""
+    if len(line) <= most:
+        return line
+    sentences = line[:most].rpartition(". ")[0]
+    return f"{sentences}." if sentences else shorten(line, most, placeholder=" …")
 
 
 def _words(value: Any) -> str:

@@ -10,23 +10,25 @@
 * A page says what it is about, for searches and links, and ends with the way on.
 * The plain edition of the notebooks is written into ``notebooks/`` of the site, and the
   buttons for Colab, Binder and download lead there.
-* What no template or option reaches, and a screen reader stumbles over, is mended.
+* What no template or option reaches, and a screen reader stumbles over, is mended;
+  lines of code and rows of tables get what a phone needs to lay them out.
 """
 
 import inspect
 import re
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, get_type_hints
 from urllib.parse import urlparse
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.ext.autodoc import DataDocumenter
 from sphinx.search.en import SearchEnglish
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.inspect import stringify_signature
+from sphinx.util.inspect import object_description, stringify_signature
 from sphinx.writers.html5 import HTML5Translator
 from sphinx_design.shared import create_component
 from sphinx_exercise.nodes import exercise_node, solution_node
@@ -34,6 +36,8 @@ from sphinx_exercise.nodes import exercise_node, solution_node
 from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
+LONGEST_LINE = 40  # of code, in characters, that a phone shows
+DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
 
@@ -287,7 +291,53 @@ def mend(html: str) -> str:
         part.name = "div"
     for part in page.select(".citation-list, .citation"):
         del part["role"]
+    for table in page.select("article .pst-scrollable-table-container > table"):
+        sort_table(table)
+    for block in page.select("article .highlight > pre"):
+        mark_lines(block)
     return str(page)
+
+
+def sort_table(table: Tag) -> None:
+    """Say what a table becomes on a phone: upright heads, or a card for each row."""
+    heads = [cell.get_text(" ", strip=True) for cell in table.select("thead tr > *")]
+    rows = [row.find_all(["td", "th"]) for row in table.select("tbody tr")]
+    texts = [[cell.get_text(" ", strip=True) for cell in row] for row in rows]
+    sorted_before = {"marks", "stack"} & {*table["class"]}  # by another build
+    if sorted_before or len(heads) < 3 or table.find_parent(class_=DATA_TABLES):
+        return
+    if max(len(text) for row in texts for text in row[1:]) <= 2:
+        table["class"] = [*table["class"], "marks"]
+    elif max(len(text) for row in texts for text in row) > 40:
+        table["class"] = [*table["class"], "stack"]
+        table["role"] = "table"
+        for row in table.select("tr"):
+            row["role"] = "row"
+        for head in table.select("thead :is(td, th)"):
+            head["role"] = "columnheader"
+        for row in rows:
+            for cell, head in zip(row, heads, strict=False):
+                cell["role"] = "cell"
+                if head:
+                    cell["data-label"] = head
+
+
+def mark_lines(block: Tag) -> None:
+    """Put each line of long code into a span that knows by how much it is indented."""
+    lines = block.decode_contents().removeprefix("<span></span>").split("\n")
+    plain = [unescape(re.sub("<[^>]*>", "", line)) for line in lines]
+    whole = all(line.count("<span") == line.count("</span>") for line in lines)
+    if not whole or max(map(len, plain)) <= LONGEST_LINE:
+        return
+    ends = [*["\n"] * (len(lines) - 1), ""]
+    html = "<pre>"  # without it the parser would shorten blanks
+    for line, text, end in zip(lines, plain, ends, strict=True):
+        deep = len(text) - len(text.lstrip())
+        style = f' style="--in:{deep}"' if deep else ""
+        if line or end:
+            html += f'<span class="code-line"{style}>{line}{end}</span>'
+    block.clear()
+    block.extend(BeautifulSoup(f"{html}</pre>", "html.parser").pre.contents[:])
 
 
 def mend_pages(app: Sphinx, exception: Exception | None) -> None:
@@ -326,8 +376,19 @@ def plain_signature(
     return None
 
 
+class ShortData(DataDocumenter):
+    """Of a constant, a value that is longer than a line is left to the source."""
+
+    def should_suppress_value_header(self) -> bool:
+        """No dictionary of tuples in a heading, and no address of a function."""
+        long = len(object_description(self.object)) > 72
+        return long or super().should_suppress_value_header()
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
+    app.setup_extension("sphinx.ext.autodoc")
+    app.add_autodocumenter(ShortData, override=True)
     app.connect("source-read", insert_address)
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", shorten_tracebacks)

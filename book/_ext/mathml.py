@@ -51,6 +51,24 @@ def glue(formula: nodes.math) -> None:
     parent[place : place + 2] = [glued, nodes.Text(behind[mark.end() :])]
 
 
+def glue_end(sign: nodes.math) -> None:
+    """Keep the square that ends a proof on the line of the last word or formula."""
+    parent, place = sign.parent, sign.parent.index(sign)
+    before = parent[place - 1] if place else None
+    if not isinstance(before, nodes.Text):
+        return
+    head, _, last = before.rstrip().rpartition(" ")
+    if last:
+        kept = [nodes.Text(f"{head} ")] if head else []
+        parts, start = [nodes.Text(last)], place - 1
+    elif place > 1 and len(parent[place - 2].astext()) <= LONG:
+        kept, parts, start = [], [parent[place - 2]], place - 2
+    else:
+        return
+    glued = nodes.inline("", "", *parts, nodes.Text("\u00a0"), sign, classes=["glued"])
+    parent[start : place + 1] = [*kept, glued]
+
+
 class GluePunctuation(SphinxPostTransform):
     """Glue punctuation to the formulas of a page."""
 
@@ -59,8 +77,12 @@ class GluePunctuation(SphinxPostTransform):
 
     def run(self, **_kwargs: Any) -> None:
         """Look at every formula within a sentence."""
-        for formula in list(self.document.findall(nodes.math)):
+        formulas = list(self.document.findall(nodes.math))
+        for formula in formulas:
             glue(formula)
+        for formula in formulas:
+            if formula.astext() == r"\square":
+                glue_end(formula)
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:

@@ -22,6 +22,18 @@ const sizes = new ResizeObserver((entries) => {
 });
 for (const part of document.querySelectorAll("div.math, span.math.long")) sizes.observe(part);
 
+// Chromium leaves behind a root the room of the widest sign that it might have needed.
+const roots = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const root = /** @type {MathMLElement} */ (target);
+    const end = (part) => part.getBoundingClientRect().right;
+    const gap = root.lastElementChild ? end(root) - end(root.lastElementChild) : 0;
+    const size = parseFloat(getComputedStyle(root).fontSize);
+    root.style.marginRight = gap > 1 ? `${-gap / size}em` : "";
+  }
+});
+for (const root of document.querySelectorAll("msqrt")) roots.observe(root);
+
 // Paper has nothing to click: what is folded is printed open, and then shut again.
 /** @param {string} which @returns {NodeListOf<HTMLDetailsElement>} */
 const folds = (which) => document.querySelectorAll(`details${which}`);

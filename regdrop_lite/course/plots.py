@@ -17,7 +17,9 @@ with needs("course", "Matplotlib"):
     from cycler import cycler
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.markers import MarkerStyle
+    from matplotlib.path import Path
+    from matplotlib.transforms import Affine2D, ScaledTranslation
 
 if TYPE_CHECKING:  # SciPy is slow to import, and few pictures need it
     from regdrop_lite.course.study.statistics import Comparison
@@ -45,6 +47,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": False,
+    "axes.formatter.min_exponent": 5,  # 0.001: an exponent is small on a phone
     "axes.prop_cycle": _CYCLE,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
@@ -174,35 +177,39 @@ def plot_interval(
     )
 
 
-def _draw_interval(
+def _mark(
     axis: Axes,
-    at: tuple[float, float],
-    ends: tuple[float, float],
+    interval: tuple[float, float, float],
+    y: float,
     color: str,
     marker: str,
+    *,
     filled: bool,
 ) -> None:
-    """Draw a point with its interval; the bar stops at the edge of an open point."""
-    x, y = at
-    axis.errorbar(
-        x,
+    """Draw the mean of an interval; of its bar nothing is seen inside an open mark."""
+    low, mean, high = interval
+    drawn = axis.errorbar(
+        mean,
         y,
-        xerr=[[x - ends[0]], [ends[1] - x]],
+        xerr=[[mean - low], [high - mean]],
         color=color,
-        ecolor=color if filled else "none",
         marker=marker,
         markerfacecolor=color if filled else "none",
         linestyle="-",
     )
-    if not filled:
-        radius = plt.rcParams["lines.markersize"] / 2
-        width = plt.rcParams["lines.linewidth"]
-        for end in ends:
-            half = FancyArrowPatch(
-                at, (end, y), arrowstyle="-", shrinkA=radius, shrinkB=0
-            )
-            half.set(color=color, linewidth=width)
-            axis.add_patch(half)
+    if filled:
+        return
+    # The figure is transparent, so the mark cannot cover the bar. The bar is cut to a
+    # large square with a hole, whose line goes round the other way.
+    corners = [(-1, -1), (-1, 1), (1, 1), (1, -1), (-1, -1)]
+    square = Path(corners, closed=True).transformed(Affine2D().scale(1e4))
+    style, size = MarkerStyle(marker), axis.lines[-1].get_markersize()
+    hole = style.get_path().transformed(style.get_transform() + Affine2D().scale(size))
+    points = Affine2D().scale(1 / 72) + axis.figure.dpi_scale_trans
+    middle = ScaledTranslation(mean, y, axis.transData)  # type: ignore[arg-type]
+    for bar in drawn.lines[2]:
+        bar.set_clip_path(Path.make_compound_path(square, hole), points + middle)
+        bar.set_clip_box(axis.bbox)
 
 
 def plot_differences(
@@ -244,8 +251,8 @@ def plot_differences(
         raise ValueError(f"expected {len(comparisons)} labels, but got {len(labels)}")
     for row, found in enumerate(comparisons):
         clear = found.low > 0 or found.high < 0
-        ends = found.low, found.high
-        _draw_interval(axis, (found.mean, row + offset), ends, color, marker, clear)
+        ends = (found.low, found.mean, found.high)
+        _mark(axis, ends, row + offset, color, marker, filled=clear)
     axis.axvline(0, color=INK, linewidth=1, linestyle="-", marker="")
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
@@ -297,10 +304,10 @@ def plot_verdicts(
             held += off > 1 and small
             against += off < -1
             color = BLUE if off > 1 else VERMILION if off < -1 else INK
-            at = off, row + 0.5 * (k / max(len(points) - 1, 1) - 0.5)
-            marker = "s" if off < -1 else "o"
-            filled = off > 1 and small
-            _draw_interval(axis, at, (off - 1, off + 1), color, marker, filled)
+            height = row + 0.5 * (k / max(len(points) - 1, 1) - 0.5)
+            marker, filled = "s" if off < -1 else "o", off > 1 and small
+            ends = (off - 1, off, off + 1)
+            _mark(axis, ends, height, color, marker, filled=filled)
     axis.set_xscale("symlog")
     axis.set_yticks(range(len(questions)), list(questions))
     axis.set_ylim(len(questions) - 0.4, -0.6)

@@ -1,5 +1,6 @@
 """The structure of the notebooks: what a reader, a grader and a machine rely on."""
 
+import base64
 import doctest
 import json
 import re
@@ -107,6 +108,18 @@ def test_every_figure_has_a_name_a_caption_and_an_alternative_text(path):
             assert len(meta.get("image", {}).get("alt", "")) > 60, source(cell)
             assert len(meta.get("figure", {}).get("caption", "")) > 40, source(cell)
             assert meta["figure"]["name"].startswith("fig-")
+
+
+@every_notebook
+def test_the_letters_of_a_figure_can_be_read_on_a_phone(path):
+    """A fold leaves it 332 pixels there, and its letters 9 if it is 5 inches wide."""
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            if png := output.get("data", {}).get("image/png"):
+                width = int.from_bytes(base64.b64decode(png)[16:20], "big")
+                assert width <= 740, (width, source(cell))
+        sizes = re.findall(r"(?:fontsize|labelsize|font\.size\W+)=(\d+)", source(cell))
+        assert min(map(int, sizes), default=10) >= 10, source(cell)
 
 
 @every_notebook

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.conformance import CHECKS, Layer, main, matrix, run
+from benchmarks.conformance import CHECKS, Layer, brief, main, matrix, run
 
 BOOK = Path(__file__).parents[2] / "book"
 HEAD = "from torch import nn; import torch; "
@@ -71,6 +71,12 @@ def test_the_page_is_that_of_the_stored_run() -> None:
         assert len(lines) == (0 if cell["result"] == "holds" else 3), cell
     names = {c["property"] for c in stored["cells"]}
     assert names == {c.name for c in CHECKS}, "run the suite again"
+
+
+def test_a_long_message_ends_where_a_reader_sees_it() -> None:
+    assert brief("Short. Whole") == "Short. Whole"
+    assert brief("One. " + "two " * 30) == "One."
+    assert brief("word " * 30, 20) == "word word word …"
 
 
 def test_a_layer_of_ones_own_is_tried_by_the_command(capsys, monkeypatch) -> None:
