@@ -8,7 +8,7 @@ section of the page that holds its evidence.
 from places import MASK, MUTED, STATIC, TEXT, arrow, stroke, svg, text
 
 BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
-FIRST = ("first-ask-none", "First ask")
+ADDS = ("what-does-a-mask-add", "What it adds")
 ROW = ("find-your-row", "Find your row")
 PLACE = ("where-does-it-stand", "Where does it stand?")
 RATE = ("how-strong-and-when", "How strong")
@@ -34,7 +34,7 @@ QUESTIONS = [
     (
         ("Not augmented yet,", "and it can be?"),
         ("Augment, no mask:", "+9 with wrong labels"),
-        ("measured", FIRST),
+        ("measured", ADDS),
     ),
     (
         ("Augmented, and", "still it overfits?"),
@@ -44,15 +44,15 @@ QUESTIONS = [
     (
         ("Are some labels", "wrong?"),
         ("*A short training;", "then any mask at 0.2"),
-        ("measured", FIRST),
+        ("measured", ADDS),
     ),
     (
         ("Is it right, but far", "too sure?"),
-        ("*A temperature,", "or any mask, 0.1 to 0.2"),
-        ("", ROW),
+        ("*A temperature (reported)", "or a mask, 0.1 to 0.2"),
+        ("measured", ROW),
     ),
 ]
-ELSE = ("Weight decay, tuned:", "no mask did better"), ("measured", FIRST)
+ELSE = ("Weight decay, tuned:", "no mask did better"), ("measured", ADDS)
 IF_A_MASK = [
     (
         "Which?",
@@ -66,6 +66,11 @@ IF_A_MASK = [
     (
         "How much?",
         ("Small net: 0.2. Others: as published.", "Try half and twice, too"),
+        RATE,
+    ),
+    (
+        "Schedule?",
+        ("That of the recipe. If there is none:", "one rate for all blocks"),
         RATE,
     ),
 ]
@@ -126,7 +131,7 @@ def tree(x: float, y: float) -> list[str]:
 
 
 def if_a_mask(x: float, y: float) -> list[str]:
-    """Three decisions more, for whoever has come to a mask."""
+    """Four decisions more, for whoever has come to a mask."""
     parts = [text(x, y, "And if it is a mask", more=BOLD)]
     y += 12
     for question, words, section in IF_A_MASK:
@@ -142,7 +147,7 @@ def draw() -> dict[str, str]:
     """The picture, by the name of its file."""
     end = 10 + len(QUESTIONS) * ROWS + 4 + HIGH
     parts = tree(10, 10), if_a_mask(10, end + 34)
-    return {"decide.svg": svg(end + 34 + 14 + 3 * (HIGH + 8), *parts)}
+    return {"decide.svg": svg(end + 34 + 14 + len(IF_A_MASK) * (HIGH + 8), *parts)}
 
 
 if __name__ == "__main__":
