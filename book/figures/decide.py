@@ -8,10 +8,11 @@ section of the page that holds its evidence.
 from places import MASK, MUTED, STATIC, TEXT, arrow, stroke, svg, text
 
 BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
-ADDS = ("what-does-a-mask-add", "What it adds")
-ROW = ("find-your-row", "Find your row")
-PLACE = ("where-does-it-stand", "Where does it stand?")
-RATE = ("how-strong-and-when", "How strong")
+# A section: its anchor, how a link to it is written, and its title.
+ROW = ("find-your-row", "rows", "Find your row")
+PLACE = ("where-does-it-stand", "place", "Where does it stand?")
+RATE = ("how-strong-and-when", "rate", "How strong, and when?")
+ADDS = ("what-does-a-mask-add", "gains", "What does a mask add?")
 
 # A question (two lines), what to do after "yes" (two lines; "*": a mask takes part),
 # what that rests on, and where that stands.
@@ -48,8 +49,8 @@ QUESTIONS = [
     ),
     (
         ("Is it right, but far", "too sure?"),
-        ("*A temperature (reported)", "or a mask, 0.1 to 0.2"),
-        ("measured", ROW),
+        ("*A temperature,", "or any mask, 0.1 to 0.2"),
+        ("reported; measured", ROW),
     ),
 ]
 ELSE = ("Weight decay, tuned:", "no mask did better"), ("measured", ADDS)
@@ -86,17 +87,21 @@ def lines(x: float, y: float, words: tuple[str, ...], bold: int) -> list[str]:
     ]
 
 
-def link(x: float, y: float, words: str, section: tuple[str, str]) -> str:
+def link(x: float, y: float, words: str, section: tuple[str, str, str]) -> str:
     """Where the evidence stands: a link that looks like one."""
-    target, title = section
-    said = f"{words} → {title}" if words else f"→ {title}"
+    target, short, title = section
+    said = f"{words} → {short}" if words else f"→ {title}"
     line = ' text-anchor="middle" text-decoration="underline"'
     name = f"<title>To the section: {title}</title>"
     return f'<a href="#{target}">{name}{text(x, y, said, MUTED, line)}</a>'
 
 
 def leaf(
-    x: float, y: float, words: tuple[str, ...], rests: str, section: tuple[str, str]
+    x: float,
+    y: float,
+    words: tuple[str, ...],
+    rests: str,
+    section: tuple[str, str, str],
 ) -> list[str]:
     """What to do. One with a mask is hatched at its ends."""
     mask = words[0].startswith("*")
