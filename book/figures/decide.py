@@ -19,8 +19,8 @@ ADDS = ("what-does-a-mask-add", "gains", "What does a mask add?")
 QUESTIONS = [
     (
         ("Pre-trained", "weights?"),
-        ("*The row of your net:", "a ViT 0.1 to 0.3, or 0"),
-        ("reported", ROW),
+        ("*ViT: 0.1 to 0.3, or 0.", "ResNet: none at first"),
+        ("reported; heuristic", ROW),
     ),
     (
         ("Not trained yet, but a", "recipe is published?"),
@@ -58,7 +58,7 @@ IF_A_MASK = [
     (
         "Which?",
         (
-            "ResNet: any. U-Net: SpatialDropout.",
+            "New ResNet: any. U-Net: SpatialDropout.",
             "Detector: DropBlock. Others: DropPath",
         ),
         ROW,
@@ -66,7 +66,7 @@ IF_A_MASK = [
     ("Where?", ("Last in the branch,", "before the sum with the skip"), PLACE),
     (
         "How much?",
-        ("Small net: 0.2. Others: as published.", "Try half and twice, too"),
+        ("Small net: 0.2. Others: as published.", "Run 0, half and twice, too"),
         RATE,
     ),
     (

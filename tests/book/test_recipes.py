@@ -176,7 +176,8 @@ def test_the_whole_recipe_of_chapter_6_resumes(
         fresh = [names[k] for k in ("net", "optimizer", "ramp", "masks", "order")]
         part = fresh[forgotten]
         get = getattr(part, "state_dict", None) or part.get_state
-        stored[1 + forgotten] = get()
+        assert list(stored) == ["net", "optimizer", "ramp", "masks", "order", "epoch"]
+        stored[list(stored)[forgotten]] = get()
         torch.save(stored, tmp_path / "half" / "checkpoint.pt")
     resumed = run("half")
     assert resumed["first"] == 2
