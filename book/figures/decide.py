@@ -76,7 +76,7 @@ IF_A_MASK = [
     ),
 ]
 
-LEFT, LEAF, HIGH, ROWS = 222, 232, 82, 102
+LEFT, LEAF, HIGH, ROWS = 208, 246, 82, 102
 
 
 def lines(x: float, y: float, words: tuple[str, ...], bold: int) -> list[str]:
