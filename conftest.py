@@ -45,6 +45,7 @@ SECONDS = {
     "tests/course/check/test_chapter_1.py": 13,
     "book/05_which_one.ipynb": 12,
     "book/06_in_practice.ipynb": 12,
+    "book/06c_ranks_and_symptoms.ipynb": 12,
     "book/exercises/04_drop_block_exercises.ipynb": 11,
     "book/02_implicit_ensembles.ipynb": 13,
     "tests/layers/test_drop_block.py": 11,

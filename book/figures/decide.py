@@ -8,18 +8,19 @@ section of the page that holds its evidence.
 from places import MASK, MUTED, STATIC, TEXT, arrow, stroke, svg, text
 
 BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
-FIRST = ("first-ask-none", "First ask")
-ROW = ("find-your-row", "Find your row")
-PLACE = ("where-does-it-stand", "Where does it stand?")
-RATE = ("how-strong-and-when", "How strong")
+# A section: its anchor, how a link to it is written, and its title.
+ROW = ("find-your-row", "rows", "Find your row")
+PLACE = ("where-does-it-stand", "place", "Where does it stand?")
+RATE = ("how-strong-and-when", "rate", "How strong, and when?")
+ADDS = ("what-does-a-mask-add", "gains", "What does a mask add?")
 
 # A question (two lines), what to do after "yes" (two lines; "*": a mask takes part),
 # what that rests on, and where that stands.
 QUESTIONS = [
     (
         ("Pre-trained", "weights?"),
-        ("*The row of your net:", "a ViT 0.1 to 0.3, or 0"),
-        ("reported", ROW),
+        ("*ViT: 0.1 to 0.3, or 0.", "ResNet: none at first"),
+        ("reported; heuristic", ROW),
     ),
     (
         ("Not trained yet, but a", "recipe is published?"),
@@ -34,7 +35,7 @@ QUESTIONS = [
     (
         ("Not augmented yet,", "and it can be?"),
         ("Augment, no mask:", "+9 with wrong labels"),
-        ("measured", FIRST),
+        ("measured", ADDS),
     ),
     (
         ("Augmented, and", "still it overfits?"),
@@ -44,20 +45,20 @@ QUESTIONS = [
     (
         ("Are some labels", "wrong?"),
         ("*A short training;", "then any mask at 0.2"),
-        ("measured", FIRST),
+        ("measured", ADDS),
     ),
     (
         ("Is it right, but far", "too sure?"),
         ("*A temperature,", "or any mask, 0.1 to 0.2"),
-        ("", ROW),
+        ("reported; measured", ROW),
     ),
 ]
-ELSE = ("Weight decay, tuned:", "no mask did better"), ("measured", FIRST)
+ELSE = ("Weight decay, tuned:", "no mask did better"), ("measured", ADDS)
 IF_A_MASK = [
     (
         "Which?",
         (
-            "ResNet: any. U-Net: SpatialDropout.",
+            "New ResNet: any. U-Net: SpatialDropout.",
             "Detector: DropBlock. Others: DropPath",
         ),
         ROW,
@@ -65,12 +66,17 @@ IF_A_MASK = [
     ("Where?", ("Last in the branch,", "before the sum with the skip"), PLACE),
     (
         "How much?",
-        ("Small net: 0.2. Others: as published.", "Try half and twice, too"),
+        ("Small net: 0.2. Others: as published.", "Run 0, half and twice, too"),
+        RATE,
+    ),
+    (
+        "Schedule?",
+        ("That of the recipe. If there is none:", "one rate for all blocks"),
         RATE,
     ),
 ]
 
-LEFT, LEAF, HIGH, ROWS = 222, 232, 82, 102
+LEFT, LEAF, HIGH, ROWS = 208, 246, 82, 102
 
 
 def lines(x: float, y: float, words: tuple[str, ...], bold: int) -> list[str]:
@@ -81,17 +87,21 @@ def lines(x: float, y: float, words: tuple[str, ...], bold: int) -> list[str]:
     ]
 
 
-def link(x: float, y: float, words: str, section: tuple[str, str]) -> str:
+def link(x: float, y: float, words: str, section: tuple[str, str, str]) -> str:
     """Where the evidence stands: a link that looks like one."""
-    target, title = section
-    said = f"{words} → {title}" if words else f"→ {title}"
+    target, short, title = section
+    said = f"{words} → {short}" if words else f"→ {title}"
     line = ' text-anchor="middle" text-decoration="underline"'
     name = f"<title>To the section: {title}</title>"
     return f'<a href="#{target}">{name}{text(x, y, said, MUTED, line)}</a>'
 
 
 def leaf(
-    x: float, y: float, words: tuple[str, ...], rests: str, section: tuple[str, str]
+    x: float,
+    y: float,
+    words: tuple[str, ...],
+    rests: str,
+    section: tuple[str, str, str],
 ) -> list[str]:
     """What to do. One with a mask is hatched at its ends."""
     mask = words[0].startswith("*")
@@ -126,7 +136,7 @@ def tree(x: float, y: float) -> list[str]:
 
 
 def if_a_mask(x: float, y: float) -> list[str]:
-    """Three decisions more, for whoever has come to a mask."""
+    """Four decisions more, for whoever has come to a mask."""
     parts = [text(x, y, "And if it is a mask", more=BOLD)]
     y += 12
     for question, words, section in IF_A_MASK:
@@ -142,7 +152,7 @@ def draw() -> dict[str, str]:
     """The picture, by the name of its file."""
     end = 10 + len(QUESTIONS) * ROWS + 4 + HIGH
     parts = tree(10, 10), if_a_mask(10, end + 34)
-    return {"decide.svg": svg(end + 34 + 14 + 3 * (HIGH + 8), *parts)}
+    return {"decide.svg": svg(end + 34 + 14 + len(IF_A_MASK) * (HIGH + 8), *parts)}
 
 
 if __name__ == "__main__":

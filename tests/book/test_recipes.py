@@ -1,19 +1,23 @@
 """The decisions and recipes of chapter 5: complete, sourced, and what the plans say."""
 
+import functools
 import importlib
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from regdrop_lite import DropPath, LinearRamp, drop_path_rates, set_generator
+from regdrop_lite import DropPath, tools
 from regdrop_lite.course.study.report import load_study
-from regdrop_lite.tools import audit, replace_layers
+from regdrop_lite.tools import audit
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -137,70 +141,64 @@ def test_figures_typed_into_card_and_tree_are_those_of_the_study():
     assert f"{gain} with wrong labels" in tree
 
 
-class Residual(nn.Module):
-    """A block with an empty place for DropPath."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.branch, self.drop_path = nn.Linear(4, 4), nn.Identity()
-
-    def forward(self, x):
-        return x + self.drop_path(self.branch(x))
-
-
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("forgotten", [None, 0, 1, 2, 3, 4])
-def test_the_first_recipe_of_chapter_6_resumes(
+def test_the_whole_recipe_of_chapter_6_resumes(
     device, forgotten, tmp_path, monkeypatch
 ):
-    """Its blocks, run as printed: what is stored is needed, and it is enough."""
-    monkeypatch.chdir(tmp_path)
+    """It is run as printed: what it stores is needed, and it is enough."""
     notebook = json.loads((BOOK / "06_in_practice.ipynb").read_text("utf-8"))
-    text = "".join(next(c for c in notebook["cells"] if c["id"] == "trouble")["source"])
-    begin, go_on = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    begin, epoch, save = begin.split("\n\n")
-    assert epoch.startswith("..."), "what is the reader's own"
-    images = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)).to(device)
+    cells = ["".join(c["source"]) for c in notebook["cells"]]
+    (text,) = (c for c in cells if "## The whole recipe" in c)
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert max(map(len, code.splitlines())) <= 60
+    choice = '"cuda" if cuda else "cpu"'
+    loop = "range(first, epochs)"
+    assert code.count(choice) == code.count(loop) == 1
+    code = code.replace(choice, repr(device))
+    monkeypatch.setattr(tools, "audit", functools.partial(audit, draws=2))
 
-    def few_draws(*inputs):
-        return audit(*inputs, draws=2)
-
-    def started():
-        torch.manual_seed(0)
-        model = nn.Sequential(*(Residual() for _ in range(12)))
-        names = {"torch": torch, "device": device, "images": images, "steps": 32}
-        names |= {"build_model": lambda: model, "LinearRamp": LinearRamp}
-        names |= {"replace_layers": replace_layers, "audit": few_draws}
-        names |= {"drop_path_rates": drop_path_rates, "set_generator": set_generator}
-        exec(begin, names)
-        names["optimizer"] = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    def run(folder, until="epochs"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        names: dict[str, Any] = {}
+        exec(code.replace(loop, f"range(first, {until})"), names)
         return names
 
-    def train(names, count):
-        for _ in range(count):
-            chosen = torch.randperm(8, generator=names["order"])[:5]
-            loss = names["net"].train()(images[chosen.to(device)]).square().mean()
-            names["optimizer"].zero_grad()
-            loss.backward()
-            names["optimizer"].step()
-            names["ramp"].step()
-
-    whole, half, resumed = started(), started(), started()
+    whole, half = run("whole"), run("half", until="2")
     assert any(isinstance(m, DropPath) for m in half["net"].modules())
-    train(whole, 12)
-    train(half, 6)
-    exec(save, half)
     if forgotten is not None:  # as if it had not been stored
-        states = torch.load("checkpoint.pt", weights_only=True)
-        fresh = [started()[k] for k in ("net", "optimizer", "ramp", "masks", "order")]
+        stored = torch.load("checkpoint.pt", weights_only=True)
+        names = run("fresh", until="0")
+        fresh = [names[k] for k in ("net", "optimizer", "ramp", "masks", "order")]
         part = fresh[forgotten]
         get = getattr(part, "state_dict", None) or part.get_state
-        states[forgotten] = get()
-        torch.save(states, "checkpoint.pt")
-    exec(go_on, resumed)
-    train(resumed, 6)
+        assert list(stored) == ["net", "optimizer", "ramp", "masks", "order", "epoch"]
+        stored[list(stored)[forgotten]] = get()
+        torch.save(stored, tmp_path / "half" / "checkpoint.pt")
+    resumed = run("half")
+    assert resumed["first"] == 2
     pairs = zip(whole["net"].parameters(), resumed["net"].parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs) == (forgotten is None)
+
+
+def test_the_whole_recipe_of_chapter_6_runs_as_a_file(tmp_path):
+    """Copied into an empty script, it ends, and says that there is no warning."""
+    notebook = json.loads((BOOK / "06_in_practice.ipynb").read_text("utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"]]
+    (text,) = (c for c in cells if "## The whole recipe" in c)
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "recipe.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "recipe.py"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.rstrip().endswith("no warnings")
+    assert (tmp_path / "checkpoint.pt").exists()
