@@ -32,7 +32,7 @@ SECONDS = {
     "tests/course/check/test_chapter_4.py": 44,
     "book/reference/study.ipynb": 43,
     "book/reference/study_variants.ipynb": 39,
-    "book/01_spatial_dropout.ipynb": 35,
+    "book/01_spatial_dropout.ipynb": 25,
     "book/02d_implicit_ensembles_flatness.ipynb": 20,
     "book/03c_drop_path_gradients.ipynb": 35,
     "book/06b_export_time_doubt.ipynb": 26,
