@@ -56,6 +56,7 @@ SECONDS = {
     "tests/layers/test_common.py": 9,
     "book/03_drop_path.ipynb": 8,
     "book/03b_drop_path_details.ipynb": 8,
+    "book/03d_drop_path_in_a_net.ipynb": 10,
 }
 
 # The first page of each chapter is always tested. Further pages, exercises, the study

@@ -16,6 +16,7 @@
 
 import inspect
 import re
+from collections.abc import Iterator
 from html import escape, unescape
 from pathlib import Path
 from textwrap import shorten
@@ -25,6 +26,7 @@ from urllib.parse import urlparse
 from bs4 import BeautifulSoup, Tag
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.ext.autodoc import DataDocumenter
 from sphinx.search.en import SearchEnglish
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -184,11 +186,18 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     return [(what, name) for what, name in way if name != page]
 
 
+def in_order(env: BuildEnvironment, page: str) -> Iterator[str]:
+    """The pages below a page, in the order of the table of contents."""
+    for name in env.toctree_includes.get(page, []):
+        yield name
+        yield from in_order(env, name)
+
+
 def add_way_on(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Tell the template "way-on.html" where to go from here."""
-    pages = sorted(app.env.found_docs)
+    pages = list(in_order(app.env, app.config.root_doc))
     context["way_on"] = [
         (what, context["pathto"](name), app.env.titles[name].astext())
         for what, name in find_way_on(pages, page)

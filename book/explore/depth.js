@@ -137,7 +137,7 @@ function render(place) {
         table.el)),
   );
   finish(place, show, [
-    ["Per mini-batch", "One coin for all: does the expected depth change? Does the spread of a step?", { mode: "batch", draws: 1 }],
+    ["Per mini-batch", "One coin for all: does the expected depth change? And the spread of a mini-batch’s mean?", { mode: "batch", draws: 1 }],
     ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
   ]);
 }

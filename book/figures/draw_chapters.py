@@ -464,6 +464,10 @@ def kept_rows() -> str:
     def rows_of(k: int, top: float) -> float:
         return top + 25.0 * k
 
+    def doubled(k: int) -> str:
+        """What the branch says about a row, twice."""
+        return f"2F{'₁₂₃₄₅₆₇₈'[k]}"
+
     top = 54.0
     lines += [
         text(8, 20, "Mask: compute eight, erase four", 16, bold=True),
@@ -477,7 +481,7 @@ def kept_rows() -> str:
         lines.append(arrow(52, y + 10, 176, y + 10))
         lines.append(arrow(260, y + 10, 402, y + 10))
         lines.append(text(331, y + 6, "× 2" if kept else "× 0", 14, anchor="middle"))
-        lines += row(402, y, f"{k + 1}" if kept else "0", kept=kept)
+        lines += row(402, y, doubled(k) if kept else "0", kept=kept)
     lines.append(shape(line(8, 268, 472, 268), stroke=MUTED))
     top = 328.0
     lines += [
@@ -494,7 +498,7 @@ def kept_rows() -> str:
             inner = rows_of(KEPT_ROWS.index(k), top + 50) + 10
             lines.append(arrow(52, y + 10, 176, inner))
             lines.append(arrow(260, inner, 402, y + 10))
-            lines += row(402, y, f"{k + 1}", kept=True)
+            lines += row(402, y, doubled(k), kept=True)
     return svg(top + 202, *lines)
 
 

@@ -5,6 +5,7 @@ from faults import Fault
 MAIN = "03_drop_path"
 DETAILS = "03b_drop_path_details"
 GRADIENTS = "03c_drop_path_gradients"
+NET = "03d_drop_path_in_a_net"
 KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
 SHAPE = "shape = [1] * input.dim()"
 SCALE = "inverse_keep(p, input.dtype) if scale_by_keep else 1.0"
@@ -172,7 +173,7 @@ FAULTS = [
         "course/models/nets.py",
         "    return iter(layers)\n",
         "    return iter(layers[::-1])\n",
-        DETAILS,
+        NET,
         "the schedule reaches the blocks in order",
     ),
     Fault(
@@ -183,7 +184,7 @@ FAULTS = [
         "            self.head = nn.Linear(channels, num_classes)\n"
         "        seed += int(10 * p)\n"
         '        initialise(self.to(dtype), make_generator(seed, "weights"))\n',
-        DETAILS,
+        NET,
         "the same initial weights at every rate",
     ),
     Fault(
@@ -223,7 +224,7 @@ FAULTS = [
         "drop_residual.py",
         "return input.clone()",
         "return input + 0.0 * branch(input)",
-        GRADIENTS,
+        DETAILS,
         "an uncalled branch has no gradient at all",
     ),
     Fault(
@@ -231,7 +232,7 @@ FAULTS = [
         "schedules.py",
         "share = min(self._step / self.num_steps, 1.0)",
         "share = min(max(self._step - 1, 0) / self.num_steps, 1.0)",
-        DETAILS,
+        NET,
         "in a line, and no further than the end",
     ),
     Fault(
@@ -239,7 +240,7 @@ FAULTS = [
         "schedules.py",
         "share = min(self._step / self.num_steps, 1.0)",
         "share = self._step / self.num_steps",
-        DETAILS,
+        NET,
         "in a line, and no further than the end",
     ),
     Fault(
@@ -247,7 +248,7 @@ FAULTS = [
         "schedules.py",
         'self._step = state.pop("step")',
         'state.pop("step")',
-        DETAILS,
+        NET,
         "a resumed run goes on where it was",
     ),
     Fault(
@@ -256,7 +257,7 @@ FAULTS = [
         "return uniform(shape, device, generator) >= p",
         "u = torch.rand(shape, dtype=torch.bfloat16, generator=generator)\n"
         "    return u >= p",
-        DETAILS,
+        NET,
         "the rate is p in every dtype",
     ),
 ]
