@@ -320,7 +320,7 @@ def test_numbers_of_choices_and_samples_are_right():
         alone = sum(weight for mask, weight in masks([p, p]) if sum(mask) == 1)
         assert alone == pytest.approx(2 * p * (1 - p)) and alone <= 0.5
     assert (
-        "exactly one of the two falls in a share $2pq$"
+        "exactly one of the two is dropped in a share $2pq$"
         in BANKS[2].questions[0].options[1].why
     )
 
