@@ -333,6 +333,8 @@ def sort_table(table: Tag) -> None:
 
 def mark_lines(block: Tag) -> None:
     """Put each line of long code into a span that knows by how much it is indented."""
+    if block.select_one(".code-line"):  # by another build
+        return
     lines = block.decode_contents().removeprefix("<span></span>").split("\n")
     plain = [unescape(re.sub("<[^>]*>", "", line)) for line in lines]
     whole = all(line.count("<span") == line.count("</span>") for line in lines)
@@ -343,8 +345,10 @@ def mark_lines(block: Tag) -> None:
     for line, text, end in zip(lines, plain, ends, strict=True):
         deep = len(text) - len(text.lstrip())
         style = f' style="--in:{deep}"' if deep else ""
+        # Inside the span a newline makes a blank line as high as the others.
+        inner, outer = ("", end) if text.strip() else (end, "")
         if line or end:
-            html += f'<span class="code-line"{style}>{line}{end}</span>'
+            html += f'<span class="code-line"{style}>{line}{inner}</span>{outer}'
     block.clear()
     block.extend(BeautifulSoup(f"{html}</pre>", "html.parser").pre.contents[:])
 

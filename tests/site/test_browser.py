@@ -44,6 +44,83 @@ def test_page_works_in_a_browser(server, visit, page):
     assert [url for url in visit.requests if not url.startswith(own)] == []
 
 
+WIDE_TABLES = """
+[...document.querySelectorAll("article table")].map(table => {
+  const place = table.parentElement;
+  const kind = ["stack", "marks", "chosen"].find(c => table.classList.contains(c));
+  return [table.textContent.trim().slice(0, 40), table.scrollWidth - place.clientWidth,
+          kind ?? "", place.tabIndex];
+}).filter(([, out]) => out > 1)
+"""
+
+
+@pytest.mark.parametrize(
+    "page", ["reference/conformance", "reference/api", "teach/guide", "teach/chapter_2"]
+)
+def test_tables_of_words_fit_a_phone(server, visit, page):
+    """As cards, with upright heads, or because a long name breaks."""
+    width, height = PHONE
+    visit.page.set_viewport_size({"width": width, "height": height})
+    visit.go(f"{server}/book/{page}.html")
+    assert visit.page.locator("article table").count()
+    assert visit.page.evaluate(WIDE_TABLES) == []
+
+
+def test_a_wide_table_of_numbers_takes_the_focus(server, visit):
+    """It scrolls; a shadow says so, and the keyboard reaches it."""
+    width, height = PHONE
+    visit.page.set_viewport_size({"width": width, "height": height})
+    visit.go(f"{server}/book/exercises/06_in_practice_exercises.html")
+    visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = 1)")
+    wide = visit.page.evaluate(WIDE_TABLES)
+    assert wide and all(kind == "" and focus == 0 for _, _, kind, focus in wide), wide
+
+
+def test_a_wrapped_line_of_code_goes_on_further_right(server, visit):
+    """On a phone; and what is copied is the code."""
+    width, height = PHONE
+    visit.page.set_viewport_size({"width": width, "height": height})
+    visit.go(f"{server}/book/reference/conformance.html")
+    wrapped = visit.page.evaluate("""
+      [...document.querySelectorAll("article .code-line")].map(line => {
+        const range = document.createRange();
+        range.selectNodeContents(line);
+        const boxes = [...range.getClientRects()].filter(box => box.width);
+        const top = Math.min(...boxes.map(box => box.top));
+        const left = first => Math.min(...boxes
+          .filter(box => (box.top < top + 3) === first).map(box => box.left));
+        const blanks = line.textContent.search(/\\S|$/) * 7;
+        return [left(true) + blanks, left(false)];
+      }).filter(([, rest]) => Number.isFinite(rest))
+    """)
+    assert len(wrapped) > 20
+    assert [pair for pair in wrapped if pair[1] < pair[0] + 5] == []
+    block = visit.page.locator("article pre", has_text="class DropPath").first
+    copied, code = block.inner_text(), block.text_content()
+    assert re.sub("\n+", "\n", copied) == re.sub("\n+", "\n", code.strip())
+    assert "\n        super().__init__()\n        self.p = p\n" in code
+
+
+def test_no_root_leaves_a_gap_and_no_square_stands_alone(server, visit):
+    """Chromium keeps room for a wider root; a proof's end could go to a new line."""
+    visit.go(f"{server}/book/01_spatial_dropout.html")
+    visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = 1)")
+    visit.page.wait_for_timeout(200)
+    gaps = visit.page.evaluate("""
+      [...document.querySelectorAll("msqrt")].map(root => {
+        const end = part => part.getBoundingClientRect().right;
+        const room = parseFloat(getComputedStyle(root).marginRight);
+        return end(root) + room - end(root.lastElementChild);
+      })
+    """)
+    assert gaps and max(map(abs, gaps)) < 1, gaps
+    squares = visit.page.locator("article math", has_text=re.compile("^[□◻]$"))
+    assert squares.count() >= 2
+    for square in squares.all():
+        kept = square.locator("xpath=ancestor::*[contains(@class, 'glued')]").first
+        assert len(kept.text_content()) > 2
+
+
 def test_what_goes_wrong_in_a_page_is_noticed(server, visit):
     """Whoever watches has to see: an error, a warning, a missing file."""
     visit.go(f"{server}/{PAGES[0]}.html")

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler
@@ -104,6 +105,34 @@ def test_a_chapter_keeps_its_budget(compressed, visit):
         scale = Scale(context.new_page())
         requests, sent = scale.weigh(f"{compressed}/{page}.html", pictures=False)
         assert requests <= 25 and 5_000 < sent <= 60_000, (page, requests, sent)
+
+
+class SlowFonts(Compressed):
+    """Fonts come late, as over a slow network."""
+
+    def do_GET(self) -> None:
+        if self.path.endswith(".woff2"):
+            time.sleep(0.9)
+        super().do_GET()
+
+
+def test_nothing_moves_when_the_fonts_come(site, browser):
+    """The shifts of a page with many formulas, of which 0.1 is called good."""
+    context = browser.new_context(viewport={"width": DESK[0], "height": DESK[1]})
+    context.add_init_script("""
+      window.shifts = [];
+      new PerformanceObserver(list => {
+        for (const entry of list.getEntries()) shifts.push(entry.value);
+      }).observe({type: "layout-shift", buffered: true});
+    """)
+    page = context.new_page()
+    with serving(site, SlowFonts) as address:
+        page.goto(f"{address}/book/04_drop_block.html", wait_until="load")
+        page.wait_for_function("document.fonts.status === 'loaded'")
+        page.wait_for_timeout(500)
+    assert page.evaluate("document.fonts.check('18px \\'Source Serif 4\\'')")
+    assert sum(page.evaluate("shifts")) < 0.03
+    context.close()
 
 
 @pytest.mark.parametrize("address", ["not-there", "book/a/b/not-there.html"])

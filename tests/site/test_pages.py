@@ -133,6 +133,20 @@ def test_the_reference_has_every_public_name(site):
         assert "Args:" not in body.get_text(), f"{name}: a section was not understood"
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if "course_api/" in p])
+def test_a_page_of_the_reference_has_sections_and_short_headings(site, page):
+    html = soup(built(site, page))
+    assert len(html.select("article h2")) >= 2
+    values = html.select("dt.sig > em.property")
+    assert [v.get_text() for v in values if len(v.get_text()) > 100] == []
+
+
+@every_page
+def test_no_table_has_an_empty_head(site, page):
+    for head in soup(built(site, page)).select("article thead tr"):
+        assert head.get_text(strip=True), head.find_parent("table").get_text()[:80]
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if SOURCES[p].suffix == ".ipynb"])
 def test_notebook_can_be_launched(site, page):
     """Every button leads to the plain edition, which holds no solution."""

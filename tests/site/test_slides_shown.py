@@ -29,7 +29,7 @@ LOOK = """async () => {
       const box = tag.getBoundingClientRect();
       const out = box.left < -1 || box.right > innerWidth + 1 || box.top < -1;
       const long = tag.scrollWidth > tag.clientWidth + 1 && tag.tagName === "PRE";
-      if (out || box.bottom > end + 1 || (long && innerWidth > 600)) {
+      if (out || box.bottom > end + 1 || long) {
         found.push(`${i + 1}: ${tag.tagName} ${tag.textContent.slice(0, 30)}`);
       }
     }
