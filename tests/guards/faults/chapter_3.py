@@ -3,9 +3,9 @@
 from faults import Fault
 
 MAIN = "03_drop_path"
-DETAILS = "03b_drop_path_details"
-GRADIENTS = "03c_drop_path_gradients"
-NET = "03d_drop_path_in_a_net"
+DETAILS = "03c_drop_path_computing_less"
+GRADIENTS = "03d_drop_path_gradients"
+NET = "03b_drop_path_in_a_net"
 KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
 SHAPE = "shape = [1] * input.dim()"
 SCALE = "inverse_keep(p, input.dtype) if scale_by_keep else 1.0"
