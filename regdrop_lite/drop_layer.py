@@ -87,8 +87,8 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
 
     Raises:
         TypeError: ``generator`` is neither a generator nor ``None``.
-        ValueError: a generator is given, and ``model`` has no layer of this package
-            that could draw from it.
+        ValueError: a generator is given, and all dropping layers of ``model`` are of
+            other packages: none would draw from it.
 
     The layers share the generator, they do not copy it: the order of their calls
     decides who gets which numbers. A deep copy of the model gets a generator of its
@@ -113,9 +113,19 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
     check_generator_type(generator)
     layers = [module for module in model.modules() if isinstance(module, DropLayer)]
     if generator is not None and not layers:
-        raise ValueError(
-            f"expected layers of regdrop_lite, but {type(model).__name__} has none: "
-            "regdrop_lite.tools.replace_layers swaps those of other libraries"
-        )
+        _refuse_layers_of_others(model)
     for layer in layers:
         layer.generator = generator
+
+
+def _refuse_layers_of_others(model: nn.Module) -> None:
+    """Raise if something in ``model`` drops by random numbers of its own."""
+    from regdrop_lite.tools import drop_layers  # the tools are built on this module
+
+    if others := [name or "the model" for name, _ in drop_layers(model)]:
+        some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        raise ValueError(
+            f"expected layers of regdrop_lite, but {type(model).__name__} has only "
+            f"those of other libraries ({some}), which use PyTorch's generators: "
+            "regdrop_lite.tools.replace_layers swaps them"
+        )

@@ -106,8 +106,7 @@ def draw_masks_from(generator: torch.Generator, model: nn.Module) -> Iterator[No
     the model is in eval mode.
     """
     before = [(m, m.generator) for m in model.modules() if isinstance(m, DropLayer)]
-    if before:  # a control without a mask has no layers
-        set_generator(model, generator)
+    set_generator(model, generator)
     try:
         yield
     finally:

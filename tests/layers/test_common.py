@@ -515,9 +515,13 @@ def test_set_generator_wants_a_generator(wrong) -> None:
 def test_a_generator_that_nobody_would_use_is_refused() -> None:
     """Layers of other libraries have no generator: silence would hide that."""
     net = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
-    with pytest.raises(ValueError, match=r"Sequential has none: .*replace_layers"):
+    with pytest.raises(ValueError, match=r"other libraries \(1\).*replace_layers"):
         set_generator(net, seeded())
     set_generator(net, None)  # nothing to give back
+    set_generator(nn.Linear(6, 6), seeded())  # a control without a mask
+    both = nn.Sequential(net, DropPath(0.5))
+    set_generator(both, g := seeded())
+    assert both[1].generator is g
 
 
 # ------------------------------------------------------------------------------ errors
