@@ -172,18 +172,20 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
     number = next(iter(re.findall(r"/(\d\d)", page)), "")
     later = [name for name in chapters if name.split("/")[1][:2] > number]
-    further = [name for name in pages if re.fullmatch(rf"book/{number}[b-d]_\w+", name)]
+    further = [name for name in pages if re.fullmatch(rf"book/{number}[b-z]_\w+", name)]
     if not number:
         return []
     first = [name for name in chapters if name.startswith(f"book/{number}_")]
-    places = ("First page", "Second page", "Third page", "Fourth page")
+    places = ("First page", "Second page", "Third page", "Fourth page", "Fifth page")
     way = list(zip(places, first + further, strict=False))
     for kind in ("exercises", "quiz"):
         if (number, kind) in tasks:
             way.append((kind.capitalize(), tasks[number, kind]))
     way += [("Next chapter", name) for name in later[:1]]
     way += [("Reference", "book/reference/api")]
-    return [(what, name) for what, name in way if name != page]
+    here = [name for _, name in way].index(page)
+    rest = [(what, name) for what, name in way if name not in (page, way[here + 1][1])]
+    return [("Next", way[here + 1][1]), *rest]
 
 
 def in_order(env: BuildEnvironment, page: str) -> Iterator[str]:

@@ -81,7 +81,7 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `Four training photographs, and two nets, whatever p is above: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p}`;
+    title.textContent = `An example, whatever p is above: a net without dropout, and one with ${nets[1][0]} at p = ${nets[1][1].p}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;

@@ -282,6 +282,7 @@ export function finish({ model, el }, show, asks) {
     change(model, values);
     answer = below;
     answer.textContent = show();
+    if (el.getBoundingClientRect().top < 0) el.scrollIntoView();
   };
   el.append(tries(asks, press), said.el);
   model.on("change", update);

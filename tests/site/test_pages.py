@@ -237,24 +237,33 @@ NUMBER = re.compile(r"/(\d\d)")
 
 @pytest.mark.parametrize("page", [p for p in PAGES if NUMBER.search(p)])
 def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
-    way = {
-        link.select_one(".way-on-what").get_text(): link["href"]
+    (first, target), *rest = (
+        (
+            link.select_one(".way-on-what").get_text(),
+            (built(site, page).parent / link["href"]).resolve(),
+        )
         for link in soup(built(site, page)).select(".way-on a")
-    }
-    assert "Reference" in way
+    )
     number = NUMBER.search(page)[1]
-    own = [p for p in PAGES if re.match(rf"book/{number}[b-d]?_", p)]
-    places = ("First page", "Second page", "Third page", "Fourth page")
+    own = [p for p in PAGES if re.match(rf"book/{number}[b-z]?_", p)]
+    places = ("First", "Second", "Third", "Fourth", "Fifth")
+    names = [f"{place} page" for place in places[: len(own)]]
     for what, pattern in {
-        **dict(zip(places, own + ["no such page"] * (4 - len(own)), strict=True)),
         "Exercises": rf"book/exercises/{number}_\w+_exercises$",
         "Quiz": rf"book/exercises/{number}_\w+_quiz$",
         "Next chapter": rf"book/{int(number) + 1:02}_",
+        "Reference": "book/reference/api$",
     }.items():
-        pages = [p for p in PAGES if re.match(pattern, p) and p != page]
-        targets = {(built(site, page).parent / way[what]).resolve()} if pages else set()
-        assert targets == {built(site, p).resolve() for p in pages}
-        assert pages or what not in way
+        if found := [p for p in PAGES if re.match(pattern, p)]:
+            own, names = own + found, [*names, what]
+    here = own.index(page)
+    assert first == "Next" and target == built(site, own[here + 1]).resolve()
+    expected = {w: built(site, p).resolve() for w, p in zip(names, own, strict=True)}
+    assert dict(rest) == {
+        what: place
+        for what, place in expected.items()
+        if what not in (names[here], names[here + 1])
+    }
 
 
 def test_exercises_and_solutions_are_titled_by_their_task(site):
