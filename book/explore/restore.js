@@ -10,7 +10,7 @@ const parameters = {
   rho: { label: "ρ, correlation of neighbours", value: 0.9, min: 0, max: 0.95, step: 0.05 },
   tau: { label: "τ, correlation with another map", value: 0, min: 0, max: 0.95, step: 0.05 },
   p: { label: "p, probability to drop a value", value: 0.3, min: 0.05, max: 0.95, step: 0.05 },
-  gone: { value: "0120a0440840c01600c0a0280", pattern: /^[0-9a-f]{25}$/ }, // four squares to a digit
+  gone: { value: "2120518f008cd4001e7226008", pattern: /^[0-9a-f]{25}$/ }, // four squares to a digit
   at: { value: "4.4", pattern: /^\d\.\d$/ },
   seed: { label: "seed", value: 1, min: 1, max: 999, step: 1 },
 };
@@ -80,7 +80,8 @@ export function remains(gone, rho) {
 export const expected = (remaining, tau) => 1 - (1 - tau ** 2) * remaining;
 
 function render(place) {
-  const { model, el, table, formula, input, read } = begin(place, parameters);
+  const { model, el, table, input, read } = begin(place, parameters);
+  const another = input("tau");
   const cursor = svg("path", { class: "cursor" });
   const [truth, gaps, guessed, other] = ["the truth", "what is left: click to erase", "the best guess", "another map, kept"].map((title, i) => {
     const id = unique();
@@ -129,6 +130,7 @@ function render(place) {
     guessed.show(best, none);
     other.show(kept, none);
     other.figure.hidden = !tau;
+    another.hidden = !tau && list.length < ALL; // it is asked when nothing else is left
     const [row, column] = at();
     trace(cursor, `M${column} ${row}h1v1h-1z`);
     const share = expected(remains(gone, rho), tau);
@@ -138,7 +140,6 @@ function render(place) {
     trace(curve, chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
     trace(dot, ring(chart.x(rho), chart.y(share)));
     const i = row * SIZE + column;
-    formula.replaceChildren(h("span", {}, `8 neighbours: 1 − ((1 − ρ²)/(1 + ρ²))² = `, h("b", {}, fixed(ceiling(rho), 3))));
     table.show([
       ["values that are gone", `${list.length} of ${ALL}`],
       ["restored of them on average, R²", fixed(share, 3)],
@@ -146,7 +147,7 @@ function render(place) {
       [`row ${row + 1}, column ${column + 1}: truth`, fixed(map[i])],
       [gone[i] ? "its guess" : "it was not dropped", fixed(best[i])],
     ]);
-    const words = `${list.length} of ${ALL} values are gone; at ρ ${fixed(rho)} and τ ${fixed(tau)} the best guess restores ${fixed(share, 3)} of their variance on average.`;
+    const words = `${list.length} of ${ALL} values are gone; at ρ ${fixed(rho)}${tau ? ` and τ ${fixed(tau)}` : ""} the best guess restores ${fixed(share, 3)} of their variance on average.`;
     label(gaps.view, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter erases a value or brings it back. ${words}`);
     label(chart.el, `Restored share against the correlation. ${words}`);
     return words;
@@ -154,9 +155,9 @@ function render(place) {
   el.append(
     box("photos four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
     box("columns",
-      h("div", {}, input("rho"), input("p"), input("tau"),
+      h("div", {}, input("rho"), input("p"), another,
         box("buttons", button("Drop values", drop),
-          button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) }))), formula),
+          button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) })))),
       h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all eight neighbours are there, far from the border. Dot: now."), table.el)),
   );
   finish(place, show, [

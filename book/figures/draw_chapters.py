@@ -432,6 +432,50 @@ def two_places() -> str:
     return svg(346, *lines)
 
 
+# --- where the maps of a trained net are caught ---------------------------------------
+
+
+def caught_maps() -> str:
+    """The stem and the first blocks of stages 1 and 2, a dot where maps are caught."""
+
+    def wire(data: str) -> str:
+        return shape(data, stroke=TEXT, more="stroke-width: 2")
+
+    def catch(x: float, y: float, name: str, to_x: float, to_y: float) -> list[str]:
+        dot = f'<circle cx="{x:g}" cy="{y:g}" r="6" style="fill: {DROPPED}"/>'
+        return [dot, text(to_x, to_y, name, 14, fill=DROPPED, anchor="middle")]
+
+    lines = [
+        text(8, 91, "image"),
+        wire(line(56, 86, 74, 86)),
+        shape(box(74, 70, 52, 32), fill=KEPT),
+        text(100, 91, "stem", fill=PAPER, anchor="middle"),
+        wire(line(126, 86, 166, 86)),
+        *catch(142, 86, "stem", 142, 112),
+    ]
+    for number, left in enumerate((166, 326), start=1):
+        plus = left + 98
+        lines += [
+            text(left + 49, 20, f"stage {number}", 17, bold=True, anchor="middle"),
+            wire(line(left, 86, plus - 10, 86)),
+            wire(f"M{left + 6} 86V50H{left + 12}"),
+            shape(box(left + 12, 34, 58, 32), fill=KEPT),
+            text(left + 41, 55, "branch", 14, fill=PAPER, anchor="middle"),
+            wire(f"M{left + 70} 50H{plus}V76"),
+            *catch(left + 84, 50, "branch", left + 104, 40),
+            f'<circle cx="{plus}" cy="86" r="10" '
+            f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
+            text(plus, 91, "+", anchor="middle"),
+            wire(line(plus + 10, 86, plus + 26, 86)),
+            *catch(plus + 26, 86, "sum", plus + 26, 112),
+            wire(line(plus + 32, 86, plus + 36, 86)),
+            text(plus + 38, 91, "…"),
+        ]
+        if number == 1:
+            lines.append(wire(line(plus + 54, 86, 326, 86)))
+    return svg(122, *lines)
+
+
 # --- only the kept rows ---------------------------------------------------------------
 
 KEPT_ROWS = (0, 2, 3, 6)  # of eight
@@ -721,6 +765,7 @@ def eight_paths() -> str:
 def files() -> dict[str, str]:
     """What is stored, by name."""
     return {
+        "caught-maps.svg": caught_maps(),
         "closed-branch.svg": closed_branch(),
         "eight-paths.svg": eight_paths(),
         "four-masks.svg": four_masks(),

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "explore"
-CHANNELS, P, MEAN = 8, 0.5, 1.0
+CHANNELS, P, MEAN = 8, 0.5, 0.0
 
 
 def variance(p: float) -> float:
@@ -33,7 +33,7 @@ def draw() -> str:
     kept, dropped = "var(--fig-kept, #0072b2)", "var(--fig-dropped, #b34e00)"
     mean, sd = math.sqrt(CHANNELS) * MEAN, math.sqrt(variance(P))
     panels = [
-        ("The norm’s input", -5.0, 11.0, 1.0, 0.0, (variance(P), 1.0)),
+        ("The norm’s input", -6.0, 6.0, 1.0, 0.0, (variance(P), 1.0)),
         ("The norm’s output", -4.0, 4.0, sd, mean, (1.0, 1 / variance(P))),
     ]
     lines = [

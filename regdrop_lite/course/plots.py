@@ -18,6 +18,7 @@ with needs("course", "Matplotlib"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.markers import MarkerStyle
+    from matplotlib.patches import Rectangle
     from matplotlib.path import Path
     from matplotlib.transforms import Affine2D, ScaledTranslation
 
@@ -144,6 +145,35 @@ def _cross_out(axis: Axes) -> None:
             linestyle="-",
             linewidth=1,
             marker="",
+        )
+
+
+def hatch(axis: Axes, dropped: Tensor) -> None:
+    """Hatch what was dropped of a map that ``imshow`` has drawn, place by place.
+
+    Args:
+        axis: where the map is.
+        dropped: True where a value is missing, (H, W).
+
+    Example:
+        >>> import torch
+        >>> from regdrop_lite.course import plots
+        >>> figure, axis = plots.plt.subplots()
+        >>> plots.hatch(axis, torch.eye(3) == 1)
+        >>> len(axis.patches)
+        3
+    """
+    for row, column in dropped.nonzero().tolist():
+        axis.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5),
+                1,
+                1,
+                fill=False,
+                hatch="//////",
+                edgecolor=VERMILION,
+                linewidth=0,
+            )
         )
 
 
