@@ -172,11 +172,11 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
     number = next(iter(re.findall(r"/(\d\d)", page)), "")
     later = [name for name in chapters if name.split("/")[1][:2] > number]
-    further = [name for name in pages if re.fullmatch(rf"book/{number}[b-d]_\w+", name)]
+    further = [name for name in pages if re.fullmatch(rf"book/{number}[b-e]_\w+", name)]
     if not number:
         return []
     first = [name for name in chapters if name.startswith(f"book/{number}_")]
-    places = ("First page", "Second page", "Third page", "Fourth page")
+    places = ("First page", "Second page", "Third page", "Fourth page", "Fifth page")
     way = list(zip(places, first + further, strict=False))
     for kind in ("exercises", "quiz"):
         if (number, kind) in tasks:

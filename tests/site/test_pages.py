@@ -243,10 +243,10 @@ def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
     }
     assert "Reference" in way
     number = NUMBER.search(page)[1]
-    own = [p for p in PAGES if re.match(rf"book/{number}[b-d]?_", p)]
-    places = ("First page", "Second page", "Third page", "Fourth page")
+    own = [p for p in PAGES if re.match(rf"book/{number}[b-e]?_", p)]
+    places = ("First page", "Second page", "Third page", "Fourth page", "Fifth page")
     for what, pattern in {
-        **dict(zip(places, own + ["no such page"] * (4 - len(own)), strict=True)),
+        **dict(zip(places, own + ["no such page"] * (5 - len(own)), strict=True)),
         "Exercises": rf"book/exercises/{number}_\w+_exercises$",
         "Quiz": rf"book/exercises/{number}_\w+_quiz$",
         "Next chapter": rf"book/{int(number) + 1:02}_",
