@@ -136,12 +136,13 @@ function render(place) {
     });
     words.replaceChildren(h("strong", {}, data.classes[real]), `: ${title}. The net of your switches says ${data.classes[member.best]}.`);
     const loss = (v) => fixed(-Math.log(v), 3);
+    const most = ` (theorem: at most ${fixed(all.loss, 3)})`;
     table.show([
       ["probability of this mask", short(member.chance)],
       ["loss of this net, −log P", fixed(member.loss, 3)],
       ["mean loss of all 4,096 nets", fixed(all.loss, 3)],
-      ["arithmetic mean: at most that (theorem)", loss(values.arithmetic)],
-      ["geometric mean: at most that (theorem)", loss(values.geometric)],
+      ["arithmetic mean" + most, loss(values.arithmetic)],
+      ["geometric mean" + most, loss(values.geometric)],
       ["one pass: no theorem", loss(values.plain)],
     ]);
     const text = `p ${fixed(p)}: ${Object.entries(values).map(([kind, v]) => `${MARKS[kind][0]} ${fixed(v, 3)}`).join(", ")}.`;

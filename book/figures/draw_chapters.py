@@ -137,7 +137,8 @@ def four_masks(*, averages: bool = True) -> str:
         x = left + width * tick
         lines += [
             shape(
-                line(x, 46, x, 358 if averages else 222),
+                # That of 1 is short: it would run through a number.
+                line(x, 46, x, 52 if tick == 1 else 358 if averages else 222),
                 stroke=MUTED,
                 more="stroke-width: 0.5",
             ),
@@ -271,6 +272,8 @@ def levels() -> str:
             lines.append(shape(area, fill=KEPT, more="fill-opacity: 0.3"))
         for c in range(2):
             x = x0 + c * (size + gap)
+            if title == "Block" and c == 1:
+                continue  # its counts are no second map
             if title == "Element":
                 cells = "".join(
                     box(x + 3 + side * j, y0 + 3 + side * i, side - 6, side - 6)
@@ -296,12 +299,34 @@ def levels() -> str:
                 count = (1, 2, 2, 1)[i] * (1, 2, 2, 1)[j]
                 where = x0 + size + gap + side * (j + 0.5), y0 + side * (i + 0.5) + 5
                 lines.append(text(*where, f"{count}", 14, anchor="middle"))
-            for x, words in ((x0, "3 of the 9"), (x0 + size + gap, "cover counts")):
-                lines.append(text(x, y0 + size + 17, words, 14, fill=MUTED))
+            lines.append(text(x0, y0 + size + 17, "three of nine", 14, fill=MUTED))
+            for k, words in enumerate(("how many of", "the nine cover it")):
+                where = x0 + size + gap, y0 + size + 17 + 16 * k
+                lines.append(text(*where, words, 14, fill=MUTED))
     return svg(334, *lines)
 
 
 # --- valleys --------------------------------------------------------------------------
+
+
+def contrast() -> str:
+    """A map that is read with a plus on the left and a minus on the right."""
+    side, x0, y0 = 24, 144, 30
+    lines = [
+        text(x0 + 2 * side, 20, "added", anchor="middle", bold=True),
+        text(x0 + 6 * side, 20, "subtracted", anchor="middle", bold=True),
+    ]
+    half = box(x0 + 4 * side, y0, 4 * side, 8 * side)
+    lines.append(shape(half, fill=DROPPED, more="fill-opacity: 0.18"))
+    for i, j in itertools.product(range(8), repeat=2):
+        where = x0 + side * (j + 0.5), y0 + side * (i + 0.5) + 6
+        lines.append(text(*where, "+" if j < 4 else "−", 17, anchor="middle"))
+    for i, j in ((1, 0), (4, 5), (3, 2)):  # left of the edge, right of it, across it
+        area = box(x0 + side * j + 2, y0 + side * i + 2, 3 * side - 4, 3 * side - 4)
+        lines.append(shape(area, stroke=KEPT, more="stroke-width: 3"))
+    edge = line(x0 + 4 * side, y0 - 4, x0 + 4 * side, y0 + 8 * side + 4)
+    lines.append(shape(edge, stroke=TEXT, more="stroke-width: 2"))
+    return svg(y0 + 8 * side + 10, *lines)
 
 
 def valleys() -> str:
@@ -773,6 +798,7 @@ def files() -> dict[str, str]:
         "inputs.svg": inputs(),
         "kept-rows.svg": kept_rows(),
         "levels.svg": levels(),
+        "contrast.svg": contrast(),
         "norm-sees.svg": norm_sees(),
         "rim-tiles.svg": rim_tiles(),
         "seed-grows.svg": seed_grows(),
