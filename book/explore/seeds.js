@@ -1,7 +1,7 @@
 // DropBlock's seeds by hand: where blocks overlap, and which places are dropped most often.
 
 import { coverCounts, covered, dropBlockGamma, generator, starts, sumOf, times } from "./laws.js";
-import { begin, box, button, change, finish, fixed, h, hatching, label, note, paths, raised, short, squares, svg, trace, unique, walk } from "./shared.js";
+import { begin, box, button, change, finish, fixed, h, hatching, label, note, paths, short, squares, svg, trace, unique, walk } from "./shared.js";
 
 const SIZE = 14; // the map is SIZE × SIZE
 
@@ -111,11 +111,11 @@ function render(where) {
       ["lost to overlaps", String(area - dropped)],
       ...(border === "clip" ? [(["lost over the border", String(seeds.length * k ** 2 - area)])] : []),
       ["γ that drops p on average", short(known.gamma)],
-      [`seeds that can drop (${row}, ${column})`, String(known.covers)],
-      ["its P(drop) = 1 − (1 − γ)" + raised(known.covers), fixed(known.drop, 3)],
+      [`seed places that can drop (${row}, ${column})`, String(known.covers)],
+      [h("span", {}, "its P(drop) = 1 − (1 − γ)", h("sup", {}, String(known.covers))), fixed(known.drop, 3)],
       ["its weight, 1 / P(keep)", short(known.weight)],
     ]);
-    const words = `${many}; ${dropped} of ${SIZE ** 2} elements dropped, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seed${known.covers === 1 ? "" : "s"} can drop it, with probability ${fixed(known.drop)}.` +
+    const words = `${many}; ${dropped} of ${SIZE ** 2} elements dropped, ${area - dropped} lost to overlaps. Row ${row}, column ${column}: ${known.covers} seed place${known.covers === 1 ? "" : "s"} can drop it, with probability ${fixed(known.drop)}.` +
       (Math.min(i, j) < first || Math.max(i, j) > last ? " No block may begin here: it would not lie inside the map." : "");
     label(board, `A map of ${SIZE} by ${SIZE}. Arrow keys move, Enter sets a seed or takes it away. ${words}`);
     return words;
@@ -130,7 +130,7 @@ function render(where) {
         table.el)),
   );
   finish(where, show, [
-    ["Go to the corner", "How many seeds can drop it now, and how many the middle? Which is dropped more?", { at: "0.0", border: "valid", k: 5 }],
+    ["Go to the corner", "How many seed places can drop it now, and how many the middle? Which is dropped more?", { at: "0.0", border: "valid", k: 5 }],
     ["Cut at the border", "Blocks may hang over. Compare the same two places again.", { at: "0.0", border: "clip", k: 5 }],
   ]);
 }

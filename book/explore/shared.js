@@ -203,7 +203,7 @@ export function numbers() {
   const el = h("div", { class: "numbers", role: "group", "aria-label": "Numbers of this setting" }, list);
   return {
     el,
-    /** @param {string[][]} rows */
+    /** @param {(string | Node)[][]} rows */
     show(rows) {
       list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     },

@@ -693,11 +693,11 @@ def seed_places() -> str:
 
 def seed_grows() -> str:
     """Two seeds among the 16 places of a map of 6 x 6, and their blocks of 3."""
-    cell, seeds, lines = 28, ((0, 1), (2, 2)), [hatching("seed-grows-fell")]
+    cell, seeds, lines = 28, ((0, 1), (2, 3)), [hatching("seed-grows-fell")]
     fell = sorted(
         {(i + a, j + b) for i, j in seeds for a in range(3) for b in range(3)}
     )
-    for x, title, n in ((44, "16 places", 4), (268, "16 elements fall", 6)):
+    for x, title, n in ((44, "2 seeds, 16 places", 4), (268, "17 elements fall", 6)):
         side, y = n * cell, 34
         lines.append(text(x + side / 2, 20, title, 16, bold=True, anchor="middle"))
         for i, j in itertools.product(range(n), repeat=2):
@@ -712,6 +712,12 @@ def seed_grows() -> str:
             left, top = x + j * cell + 7, y + i * cell + 7
             arms = f"M{left} {top}l14 14M{left} {top + 14}l14 -14"
             lines.append(shape(arms, stroke=TEXT, more="stroke-width: 3"))
+    # The window of places whose seeds drop element (3, 3), and that element.
+    dashed = "stroke-width: 3; stroke-dasharray: 6 4"
+    for x, first, n in ((44, 1, 3), (268, 3, 1)):
+        frame = box(x + first * cell, 34 + first * cell, n * cell, n * cell)
+        lines.append(shape(frame, stroke=PAPER, more="stroke-width: 5"))
+        lines.append(shape(frame, stroke=TEXT, more=dashed))
     lines.append(
         shape("M176 90h66m-9 -7l9 7l-9 7", stroke=TEXT, more="stroke-width: 2")
     )

@@ -88,7 +88,7 @@ FAULTS = [
         PLACE,
         PLACE.replace("line", "max(line - 1, 1)"),
         MAIN,
-        "one mask comes as often as the law says",
+        "one mask comes as often as it should",
     ),
     Fault(
         "blocks one element too large",
@@ -97,8 +97,8 @@ FAULTS = [
         PLACE.replace("line", "line + (line > 1)")
         + "        place = place.clamp(max=n - 1 + (k - 1) * clip)\n",
         INSIDE,
-        "every mask comes as often as the law says",
-        cell="no mask comes that the law forbids",
+        "every mask comes as often as it should",
+        cell="no mask comes that cannot occur",
     ),
     Fault(
         "seeds twice as often as the rate says",
@@ -106,7 +106,7 @@ FAULTS = [
         "sample_seeds(math.prod(grid), miss,",
         "sample_seeds(math.prod(grid), 2.0 * miss,",
         INSIDE,
-        "every mask comes as often as the law says",
+        "every mask comes as often as it should",
     ),
     Fault(
         "one mask for the whole batch",
