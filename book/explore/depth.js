@@ -1,7 +1,7 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
 import { depthLaw, dropPathRates, generator, sumOf, times } from "./laws.js";
-import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, raised, svg, trace } from "./shared.js";
+import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
@@ -11,7 +11,7 @@ const parameters = {
   p: { label: "p_max, largest rate", value: 0.5, min: 0, max: 0.9, step: 0.05 },
   schedule: {
     label: "Rates by depth", value: "linear",
-    options: { linear: "linear", linear1: "linear, from p_max/L", constant: "constant" },
+    options: { linear: "linear", linear1: "linear1", constant: "constant" },
   },
   mode: { label: "One coin per", value: "row", options: { row: "sample", batch: "mini-batch" } },
   // Block by block: "." by its coin, "x" closed, "o" open.
@@ -32,8 +32,7 @@ export const rates = (p, schedule, blocks) =>
 export function moments(rate, mode) {
   const mean = rate.reduce((sum, p) => sum + 1 - p, 0);
   const spread = Math.sqrt(rate.reduce((sum, p) => sum + p * (1 - p), 0));
-  const paths = rate.reduce((product, p) => product * (2 - p), 1);
-  return { mean, spread, paths, ofMean: mode === "row" ? spread / Math.sqrt(N) : spread };
+  return { mean, spread, ofMean: mode === "row" ? spread / Math.sqrt(N) : spread };
 }
 
 /** Which sample (row) takes which branch, in the mini-batch with this number.
@@ -50,7 +49,7 @@ const [STEP, ROW, LEFT, TOP] = [22, 16, 8, 44];
 
 function render(place) {
   const { model, el, table, input, read } = begin(place, parameters, ANEW);
-  const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: blocks that a sample passes");
+  const chart = histogram([0, 2, 4, 6, 8, 10, 12], "depth: branches that a sample takes");
   const right = LEFT + L * STEP + 6;
   const depths = times(N, (n) =>
     svg("text", { x: right + 24, y: TOP + n * ROW + 12, "text-anchor": "end" }));
@@ -100,7 +99,7 @@ function render(place) {
       label(head, `Block ${l}: ${{ ".": `dropped with ${fixed(rate[l])}`, x: "always closed", o: "always open" }[blocks[l]]}`);
     });
 
-    const { mean, spread, paths, ofMean } = moments(rate, mode);
+    const { mean, spread, ofMean } = moments(rate, mode);
     const all = seen.flat();
     const average = sumOf(all) / all.length;
     const batchMean = sumOf(depth) / N;
@@ -113,8 +112,6 @@ function render(place) {
       ["expected depth, Σ q", fixed(mean)],
       ["spread of a sample’s depth (s.d.)", fixed(spread)],
       ["spread of a mini-batch’s mean", fixed(ofMean)],
-      [`paths of sample 0: 2${raised(depth[0])}`, String(2 ** depth[0])],
-      ["paths on average, Π(1 + q)", fixed(paths, 0)],
     ]);
     chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
     const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: ${least === most ? `depth ${least}` : `depths ${least} to ${most}`} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
@@ -131,7 +128,7 @@ function render(place) {
         h("div", { class: "heads", role: "group", "aria-label": "Blocks" }, heads),
         note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
-        note("Bars: all samples so far. Dots: the exact law. Line: Σ q. Triangle: sample 0 now.")),
+        note("Bars: all samples so far. Dots: the exact distribution. Line: Σ q. Triangle: sample 0 now.")),
       h("div", {}, input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
         table.el)),

@@ -557,7 +557,7 @@ def kept_rows() -> str:
         text(8, 294, "Kept rows: compute four", 16, bold=True),
         text(30, 318, "x", anchor="middle"),
         text(114, 318, "x[chosen]", 14, anchor="middle"),
-        text(331, 318, "y[chosen] +=, × 2", 14, anchor="middle"),
+        text(331, 318, "y[chosen] += 2F", 14, anchor="middle"),
         *branch(176, top + 50, 95, "4 rows"),
     ]
     for k in range(8):
