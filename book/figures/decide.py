@@ -14,8 +14,8 @@ PLACE = ("where-does-it-stand", "place", "Where does it stand?")
 RATE = ("how-strong-and-when", "rate", "How strong, and when?")
 ADDS = ("what-does-a-mask-add", "gains", "What does a mask add?")
 
-# A question (a line for each string), what to do after "yes" (two lines; "*": a mask takes part),
-# what that rests on, and where that stands.
+# A question, what to do after "yes" (two lines; "*": a mask takes part), what that
+# rests on, and where that stands.
 QUESTIONS = [
     (
         ("Pre-trained", "weights?"),

@@ -106,13 +106,13 @@ def sample(x: float, y: float, dropped: bool) -> list[str]:
 
 
 def ranks(x: float, y: float) -> list[str]:
-    """One seed for the weights of both ranks; two ways to seed their masks."""
+    """The same weights on both ranks; two ways to seed their masks."""
     parts = []
     for rank in range(2):
         middle = x + 240 + 170 * rank
         parts.append(text(middle, y + 14, f"rank {rank}", more=MIDDLE + BOLD))
     y += 28
-    parts.append(text(x, y + 22, "weights: seed", more=BOLD))
+    parts.append(text(x, y + 22, "weights: rank 0’s", more=BOLD))
     for rank in range(2):
         parts += box(x + 170 + 170 * rank, y, 140, "the same")
     y += LINE + 10
