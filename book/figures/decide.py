@@ -14,8 +14,8 @@ PLACE = ("where-does-it-stand", "place", "Where does it stand?")
 RATE = ("how-strong-and-when", "rate", "How strong, and when?")
 ADDS = ("what-does-a-mask-add", "gains", "What does a mask add?")
 
-# A question (two lines), what to do after "yes" (two lines; "*": a mask takes part),
-# what that rests on, and where that stands.
+# A question, what to do after "yes" (two lines; "*": a mask takes part), what that
+# rests on, and where that stands.
 QUESTIONS = [
     (
         ("Pre-trained", "weights?"),
@@ -28,7 +28,12 @@ QUESTIONS = [
         ("reported", RATE),
     ),
     (
-        ("Training accuracy as", "low as validation?"),
+        (
+            "Training accuracy (eval",
+            "mode, no augmentation)",
+            "as low as validation,",
+            "and both too low?",
+        ),
         ("No mask: it underfits", "(a ViT: early DropPath)"),
         ("reported", ROW),
     ),
@@ -116,17 +121,25 @@ def leaf(
     return [*parts, link(middle, y + 70, rests, section)]
 
 
+def taller(question: tuple[str, ...]) -> int:
+    """By how much a question is taller than one of two lines."""
+    return 21 * (len(question) - 2)
+
+
 def tree(x: float, y: float) -> list[str]:
     """Questions below one another; "yes" leads to the right, "no" down."""
     parts = []
     middle, right = x + LEFT / 2, x + LEFT + 46
     for question, words, (rests, section) in QUESTIONS:
-        box = f"M{x:g} {y + 10:g}h{LEFT}v62h{-LEFT}z"
+        more = taller(question)  # than a box of two lines
+        half = y + 41 + more / 2
+        box = f"M{x:g} {y + 10:g}h{LEFT}v{62 + more}h{-LEFT}z"
         parts.append(stroke(box))
         parts += lines(middle, y + 36, question, 0)
-        parts.append(text(x + LEFT + 22, y + 34, "yes", MUTED, MIDDLE))
-        parts.append(stroke(f"M{x + LEFT:g} {y + 41:g}H{right:g}m-6 -4l6 4l-6 4"))
-        parts += leaf(right, y, words, rests, section)
+        parts.append(text(x + LEFT + 22, half - 7, "yes", MUTED, MIDDLE))
+        parts.append(stroke(f"M{x + LEFT:g} {half:g}H{right:g}m-6 -4l6 4l-6 4"))
+        parts += leaf(right, half - 41, words, rests, section)
+        y += more
         last = question is QUESTIONS[-1][0]
         parts.append(arrow(middle, y + 72, y + ROWS + (4 if last else 10)))
         parts.append(text(middle + 10, y + 92, "no", MUTED))
@@ -150,7 +163,8 @@ def if_a_mask(x: float, y: float) -> list[str]:
 
 def draw() -> dict[str, str]:
     """The picture, by the name of its file."""
-    end = 10 + len(QUESTIONS) * ROWS + 4 + HIGH
+    rows = sum(ROWS + taller(question) for question, *_ in QUESTIONS)
+    end = 10 + rows + 4 + HIGH
     parts = tree(10, 10), if_a_mask(10, end + 34)
     return {"decide.svg": svg(end + 34 + 14 + len(IF_A_MASK) * (HIGH + 8), *parts)}
 

@@ -22,10 +22,10 @@ BOLD, MIDDLE = ' font-weight="700"', ' text-anchor="middle"'
 
 # The steps of a training, whether it begins or goes on.
 STEPS = {
-    "build": "the net, the optimizer",
+    "build": "the net (timm: with drop_path_rate)",
     "swap": "replace_layers(…, fill=True)",
-    "audit": "until no warning is left",
-    "ramp": "optional: LinearRamp, to “present”",
+    "audit": "until you can explain each warning",
+    "optimizer": "and, if you want one, LinearRamp",
     "load": "only to go on: net, optimizer, ramp",
     "generators": "seeds; to go on: states, last of all",
     "train": "ramp.step(), each step; then save",
@@ -59,6 +59,12 @@ def order(x: float, y: float) -> list[str]:
             parts.append(arrow(x + 75, y + BOX, y + LINE))
         y += LINE
     return parts
+
+
+def past_swap(x: float, y: float) -> list[str]:
+    """A way from "build" to "audit": for a net that was built with its rate."""
+    way = f"M{x:g} {y + 16:g}h-24v{2 * LINE:g}h24m-8 -5l8 5l-8 5"
+    return [stroke(way, TEXT, 2.5)]
 
 
 def resume(x: float, y: float) -> list[str]:
@@ -100,13 +106,13 @@ def sample(x: float, y: float, dropped: bool) -> list[str]:
 
 
 def ranks(x: float, y: float) -> list[str]:
-    """One seed for the weights of both ranks; two ways to seed their masks."""
+    """The same weights on both ranks; two ways to seed their masks."""
     parts = []
     for rank in range(2):
         middle = x + 240 + 170 * rank
         parts.append(text(middle, y + 14, f"rank {rank}", more=MIDDLE + BOLD))
     y += 28
-    parts.append(text(x, y + 22, "weights: seed", more=BOLD))
+    parts.append(text(x, y + 22, "weights: rank 0’s", more=BOLD))
     for rank in range(2):
         parts += box(x + 170 + 170 * rank, y, 140, "the same")
     y += LINE + 10
@@ -157,7 +163,7 @@ def skipped(x: float, y: float) -> list[str]:
 def draw() -> dict[str, str]:
     """The pictures, by the names of their files."""
     return {
-        "order.svg": svg(336, order(40, 10)),
+        "order.svg": svg(336, order(40, 10), past_swap(40, 10)),
         "resume.svg": svg(420, resume(10, 0)),
         "ranks.svg": svg(270, ranks(10, 6)),
         "skipped.svg": svg(250, skipped(16, 24)),

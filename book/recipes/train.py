@@ -103,7 +103,9 @@ def main() -> None:
     images, labels = (part.to(DEVICE) for part in as_tensors(data.train, torch.float32))
     unseen = as_tensors(data.validation, torch.float32)
 
-    torch.manual_seed(0)  # the same weights on every rank
+    torch.manual_seed(0)  # to repeat a run; DDP copies the weights of rank 0
+    # Fine-tuning: timm.create_model("vit_base_patch16_224.mae", pretrained=True,
+    #     num_classes=10, drop_path_rate=0.1); replace_layers(net) keeps its rates.
     net = ViT().to(DEVICE)  # yours
     replace_layers(net, drop_path_rates(0.2, 4), fill=True)  # yours: one rate a block
 

@@ -134,7 +134,8 @@ def test_figures_typed_into_card_and_tree_are_those_of_the_study():
     )
     card = (BOOK / "05b_card.md").read_text("utf-8")
     assert f"{path:.0%}" == f"{spatial:.0%}"
-    assert f"{100 * both:.0f} %, either alone (0.5; 0.2) {100 * path:.0f} %" in card
+    alone = f"one mask at its tuned rate (0.5; 0.2) reached {100 * path:.0f} %"
+    assert f"{100 * both:.0f} %, where {alone}" in card
     gain = f"+{100 * (augmented.values('none', 'accuracy').mean() - none):.0f}"
     tree = (BOOK / "figures" / "decide.py").read_text("utf-8")
     assert f"{gain} points with wrong labels" in card
@@ -202,3 +203,28 @@ def test_the_whole_recipe_of_chapter_6_runs_as_a_file(tmp_path):
     )
     assert done.stdout.rstrip().endswith("no warnings")
     assert (tmp_path / "checkpoint.pt").exists()
+
+
+def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(capsys):
+    """Logits that are twice too large: the function says so, and T is about 2."""
+    notebook = json.loads((BOOK / "06b_export_time_doubt.ipynb").read_text("utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"]]
+    (text,) = (c for c in cells if "def reliability" in c)
+    codes = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(codes) == 2 and max(map(len, "".join(codes).splitlines())) <= 60
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(2000, 5, generator=g, dtype=torch.float64)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=g).flatten()
+    names: dict[str, Any] = {
+        "net": torch.nn.Identity(),
+        "device": "cpu",
+        "loader": list(zip((2 * logits).split(500), labels.split(500), strict=True)),
+    }
+    for code in codes:
+        exec(code, names)
+    assert 1.8 < names["T"].item() < 2.2
+    lines = capsys.readouterr().out.splitlines()
+    before, after = (
+        [float(x.split()[-1]) for x in part] for part in (lines[:4], lines[5:])
+    )
+    assert min(before[1:]) > 0.05 and max(map(abs, after)) < 0.05

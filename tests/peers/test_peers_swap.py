@@ -106,6 +106,70 @@ def test_what_chapter_6_says_of_a_vit_of_timm(capsys) -> None:
     assert capsys.readouterr().out == printed
 
 
+@pytest.mark.parametrize("net", ["ViT", "ResNet-50"])
+def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -> None:
+    """As printed, but without weights, for one epoch, with a small net of its kind."""
+    for name in ("timm", "torchvision"):
+        peer(name)
+    from PIL import Image
+
+    book = Path(__file__).parents[2] / "book" / "06_in_practice.ipynb"
+    cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(c["source"]) for c in cells if c["id"] == "finetune-script")
+    code, resnet = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert max(map(len, (code + resnet).splitlines())) <= 60
+    changes = {
+        "vit_base_patch16_224.mae": "vit_tiny_patch16_224",
+        "pretrained=True": "pretrained=False",
+        "epochs, rate, seed = 20,": "epochs, rate, seed = 1,",
+        "draws=30": "draws=2",
+        '"cuda" if cuda else "cpu"': '"cpu"',
+    }
+    if net == "ResNet-50":
+        start, end = code.index("    net = timm"), code.index("    if p:")
+        lines = "".join(f"    {line}\n" for line in resnet.splitlines())
+        code = code[:start] + lines + code[end:]
+        code = code.replace("for p in (0, 0.1):", "for p in (0, 0.25):")
+        del changes["vit_base_patch16_224.mae"]
+    for old, new in changes.items():
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    for folder in ("train", "valid"):
+        for k in range(6):
+            file = tmp_path / "photos" / folder / f"class{k % 2}" / f"{k}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (40 * k, 99, 0)).save(file)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    said = capsys.readouterr().out
+    p = names["p"]
+    assert f"p = {p}: " in said and "p = 0: " in said and "no warnings" in said
+    (head,) = (
+        k for k in names["net"].state_dict() if re.fullmatch("fc.*bias|head.*bias", k)
+    )
+    assert head == {"ViT": "head.bias", "ResNet-50": "fc.1.bias"}[net]
+
+
+def test_what_chapter_6_says_of_functions_and_of_a_control() -> None:
+    """timm's `drop_rate` is named by the audit; at rate 0 there is nothing to audit."""
+    timm, x = peer("timm"), torch.rand(4, 3, 64, 64)
+    (warning,) = audit(
+        timm.create_model("resnet18", drop_rate=0.25), x, draws=3
+    ).warnings
+    assert warning.startswith("calls dropout with p=0.25")
+    with pytest.raises(ValueError, match="has no layer that drops"):
+        audit(timm.create_model("resnet18"), x, draws=3)
+
+
+def test_the_weights_that_chapters_5_and_6_name_are_those_of_timm() -> None:
+    """Without a tag timm takes AugReg's weights; `.mae` are MAE's."""
+    timm = peer("timm")
+    name = "vit_base_patch16_224"
+    assert timm.get_pretrained_cfg(name).tag.startswith("augreg"), CHANGED
+    assert "mae_pretrain" in timm.get_pretrained_cfg(f"{name}.mae").url, CHANGED
+
+
 def test_a_model_of_timm_takes_our_drop_block() -> None:
     timm = peer("timm")
     model = timm.create_model("resnet18", drop_block_rate=0.1).eval()
