@@ -29,9 +29,9 @@ QUESTIONS = [
     ),
     (
         (
-            "Training accuracy (eval",
-            "mode, no augmentation)",
-            "as low as validation,",
+            "Training accuracy (eval,",
+            "no augmentation) as",
+            "low as validation,",
             "and both too low?",
         ),
         ("No mask: it underfits", "(a ViT: early DropPath)"),
