@@ -317,6 +317,8 @@ def sort_table(table: Tag) -> None:
     sorted_before = {"marks", "stack"} & {*table["class"]}  # by another build
     if sorted_before or len(heads) < 3 or table.find_parent(class_=DATA_TABLES):
         return
+    if table.select_one("thead .math"):  # a label is text, and no formula
+        return
     if max(len(text) for row in texts for text in row[1:]) <= 2:
         table["class"] = [*table["class"], "marks"]
     elif max(len(text) for row in texts for text in row) > 40:

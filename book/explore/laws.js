@@ -73,7 +73,7 @@ export const textbookGamma = (size, block, p) => (p * size ** 2) / block ** 2 / 
 
 /**
  * The seed probability at which the expected share of dropped elements is p.
- * Newton's method on mean(1 - exp(c x)) = p for x = log(1 - gamma), as in the package.
+ * Newton's method on mean(1 - exp(c x)) = p, x = log(1 - gamma), as in the package.
  * @param {number} height @param {number} width @param {number} block
  * @param {number} p @param {string} border "valid" or "clip"
  */

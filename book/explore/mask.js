@@ -60,7 +60,7 @@ export function law(method, p, spread) {
     binomial(n, p).forEach((chance, i) => (bins[Math.round((i / n) * 40)][1] += chance));
     return bins;
   }
-  // No closed form is known for blocks: a normal curve with the exact mean and spread.
+  // Blocks have no closed form: a normal curve with the exact mean and spread.
   for (const bin of bins)
     bin[1] = spread && (0.025 * Math.exp(-(((bin[0] - p) / spread) ** 2) / 2)) / (spread * Math.sqrt(2 * Math.PI));
   return bins;

@@ -1,4 +1,4 @@
-// Put each interactive figure in the place of its picture, and its state in the address.
+// Put each figure in the place of its picture, and its state in the address.
 
 import { announcer, button, change, h, readAddress, readState, stateOf, writeAddress, writeState } from "./shared.js";
 

@@ -1,4 +1,4 @@
-// What dropout gives and what it costs: stored trainings with wrong and with right labels.
+// What dropout gives and costs: stored trainings with wrong and right labels.
 
 import { sumOf } from "./laws.js";
 import { axes, begin, box, finish, fixed, h, heading, label, METHOD, NAMES, note, paths, picture, ring, svg, trace } from "./shared.js";

@@ -4,6 +4,7 @@ import { times } from "./laws.js";
 import { axes, begin, box, finish, fixed, h, label, paths, ring, trace } from "./shared.js";
 
 const parameters = {
+  p: { label: "p", value: 0.5, min: 0.1, max: 0.5, step: 0.1, digits: 1 },
   relu: { label: "What reads v", value: "on", options: { on: "ReLUs", off: "no ReLU" } },
 };
 
@@ -12,8 +13,8 @@ const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 /** The logit of the true class, for v ≥ 0. @param {number} v @param {boolean} relu */
 const logit = (v, relu) => (relu ? -5 * (v - 2 * Math.max(v - 1, 0)) : 5 * (v - 2));
 
-/** What the two thinned nets (v = 0 and 1/q), their averages and one pass (v = 1) give to
- * the true class. @param {number} p @param {boolean} relu */
+/** The true class's share: nets (v = 0, 1/q), averages, one pass.
+ * @param {number} p @param {boolean} relu */
 export function twoUnits(p, relu) {
   const z = [0, 1 / (1 - p), 1].map((v) => logit(v, relu));
   const [dropped, kept, plain] = z.map(sigmoid);
@@ -22,16 +23,17 @@ export function twoUnits(p, relu) {
 
 function render(place) {
   const { el, table, input, read } = begin(place, parameters);
-  const chart = axes([0, 1, 2], [0, 5, 10], "the hidden unit v (up: loss, p = 0.5)");
+  const chart = axes([0, 1, 2], [0, 5, 10], "the hidden unit v (up: loss)");
   const [curve, nets, mean, one] = paths(chart.el, "line line-1 mean", "mark line-1", "mark line-2", "mark line-0");
 
   function show() {
-    const relu = read().relu === "on";
-    const lost = Object.values(twoUnits(0.5, relu)).map((share) => -Math.log(share));
+    const { p, ...now } = read();
+    const relu = now.relu === "on";
+    const lost = Object.values(twoUnits(p, relu)).map((share) => -Math.log(share));
     const { x: across, y: up } = chart;
     const x = across(1);
     trace(curve, chart.line(times(81, (i) => [i / 40, -Math.log(sigmoid(logit(i / 40, relu)))])));
-    trace(nets, ring(across(0), up(lost[0])) + ring(across(2), up(lost[1])));
+    trace(nets, ring(across(0), up(lost[0])) + ring(across(1 / (1 - p)), up(lost[1])));
     trace(mean, `M${x - 8} ${up(lost[3]) - 8}h16v16h-16z`);
     trace(one, `M${x} ${up(lost[4]) - 6}l6 6l-6 6l-6 -6z`);
     const rows = ["dropped (ring)", "kept (ring)", "", "geometric mean (square)", "one pass (diamond)"].map((name, i) => [name, fixed(lost[i])]);
@@ -41,8 +43,11 @@ function render(place) {
     label(chart.el, words);
     return words;
   }
-  el.append(input("relu"), box("columns", h("div", {}, chart.el), table.el));
-  finish(place, show, [["No ReLU", "Now the logit is linear in v. Where has the diamond gone?", { relu: "off" }]]);
+  el.append(input("relu"), input("p"), box("columns", h("div", {}, chart.el), table.el));
+  finish(place, show, [
+    ["No ReLU", "Now the logit is linear in v. Where has the diamond gone?", { relu: "off" }],
+    ["A small rate", "p = 0.1: how far is the diamond from the square now?", { p: 0.1 }],
+  ]);
 }
 
 export default { parameters, render };
