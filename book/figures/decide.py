@@ -19,7 +19,7 @@ ADDS = ("what-does-a-mask-add", "gains", "What does a mask add?")
 QUESTIONS = [
     (
         ("Pre-trained", "weights?"),
-        ("*ViT: 0.1 to 0.3, or 0.", "ResNet: none at first"),
+        ("*ViT: the published rate", "ResNet: none at first"),
         ("reported; heuristic", ROW),
     ),
     (
@@ -29,9 +29,9 @@ QUESTIONS = [
     ),
     (
         (
-            "Training accuracy (eval,",
-            "no augmentation) as",
-            "low as validation,",
+            "Training accuracy",
+            "(eval, unaugmented)",
+            "as low as validation,",
             "and both too low?",
         ),
         ("No mask: it underfits", "(a ViT: early DropPath)"),
@@ -81,7 +81,7 @@ IF_A_MASK = [
     ),
 ]
 
-LEFT, LEAF, HIGH, ROWS = 208, 246, 82, 102
+LEFT, LEAF, HIGH, ROWS = 200, 254, 82, 102
 
 
 def lines(x: float, y: float, words: tuple[str, ...], bold: int) -> list[str]:

@@ -23,6 +23,7 @@ from regdrop_lite.tools import audit, replace_layers
 
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 DTYPE = torch.bfloat16  # float16 needs the scaler below, bfloat16 does not
+LR = 3e-3  # yours: this is from scratch; to fine-tune a ViT-B, begin with 5e-5
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if CUDA else "cpu")
 
@@ -102,28 +103,25 @@ def main() -> None:
     data = load_data()  # yours, and the next two lines
     images, labels = (part.to(DEVICE) for part in as_tensors(data.train, torch.float32))
     unseen = as_tensors(data.validation, torch.float32)
-
     torch.manual_seed(0)  # to repeat a run; DDP copies the weights of rank 0
-    # Fine-tuning: timm.create_model("vit_base_patch16_224.mae", pretrained=True,
-    #     num_classes=10, drop_path_rate=0.1); replace_layers(net) keeps its rates.
+    # Fine-tuning? Replace the next two lines (12 blocks keep timm's rates), and LR:
+    #   net = timm.create_model("vit_base_patch16_224.mae", pretrained=True,
+    #       num_classes=10, drop_path_rate=0.1).to(DEVICE); replace_layers(net)
     net = ViT().to(DEVICE)  # yours
     replace_layers(net, drop_path_rates(0.2, 4), fill=True)  # yours: one rate a block
-
     torch.manual_seed(1 + RANK)  # other masks on every rank
     for text in audit(net, images[:8], draws=20).warnings:  # it compares the ranks
         print("warning:", text)
-    ramp = LinearRamp(net, 0.0, "present", max(args.steps // 4, 1))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
-    curve = OneCycleLR(optimizer, 3e-3, total_steps=args.steps)
+    ramp = LinearRamp(net, 0.0, "present", max(args.steps // 4, 1))  # yours
+    optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.05)  # yours
+    curve = OneCycleLR(optimizer, LR, total_steps=args.steps)
     scaler = torch.amp.GradScaler(DEVICE.type, enabled=DTYPE is torch.float16)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.98))
-    # DropPath calls every branch, so that all weights get gradients. Who skips branches
-    # (drop_residual) adds always_call=True there; find_unused_parameters is not needed.
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.98))  # yours
+    # All weights get gradients (with drop_residual by its always_call=True).
     model = DistributedDataParallel(net) if WORLD > 1 else net
     parts = {"net": net, "average": average, "optimizer": optimizer, "scaler": scaler}
     parts |= {"curve": curve, "ramp": ramp}
     start = load(args.file, parts) if args.file.exists() else 0
-
     stop = args.until or args.steps
     for step in range(start, stop):
         chosen = batch_at(step, len(images))

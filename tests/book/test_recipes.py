@@ -213,7 +213,7 @@ def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(capsys)
     codes = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert len(codes) == 2 and max(map(len, "".join(codes).splitlines())) <= 60
     g = torch.Generator().manual_seed(0)
-    logits = torch.randn(2000, 5, generator=g, dtype=torch.float64)
+    logits = torch.randn(8000, 5, generator=g, dtype=torch.float64)
     labels = torch.multinomial(logits.softmax(1), 1, generator=g).flatten()
     names: dict[str, Any] = {
         "net": torch.nn.Identity(),

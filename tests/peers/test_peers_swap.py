@@ -123,6 +123,7 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
         "pretrained=True": "pretrained=False",
         "epochs, rate, seed = 20,": "epochs, rate, seed = 1,",
         "draws=30": "draws=2",
+        "workers = 8": "workers = 0",
         '"cuda" if cuda else "cpu"': '"cpu"',
     }
     if net == "ResNet-50":
