@@ -262,7 +262,7 @@ def levels() -> str:
         ("Path", "all maps of a sample"),
     ]
     for k, (title, words) in enumerate(panels):
-        x0, y0 = 8 + k % 2 * 246, 56 + k // 2 * 174
+        x0, y0 = 8 + k % 2 * 246, 56 + k // 2 * 188
         lines += [
             text(x0, y0 - 30, title, 17, bold=True),
             text(x0, y0 - 10, words, 15, fill=MUTED),
@@ -303,7 +303,7 @@ def levels() -> str:
             for k, words in enumerate(("how many of", "the nine cover it")):
                 where = x0 + size + gap, y0 + size + 17 + 16 * k
                 lines.append(text(*where, words, 14, fill=MUTED))
-    return svg(334, *lines)
+    return svg(348, *lines)
 
 
 # --- valleys --------------------------------------------------------------------------
