@@ -1,9 +1,9 @@
-// All thinned nets of a small net, their two averages, and one pass without masks.
+// All thinned nets of a small net, two averages, and one pass.
 
 import { generator, sumOf, times } from "./laws.js";
 import { axes, begin, box, button, change, finish, fixed, h, heading, label, note, paths, picture, PLAIN, short, svg, trace } from "./shared.js";
 
-const C = 6; // channels behind each of two convolutions
+const C = 6; // channels after each convolution
 const S = 25; // values in a map of the second
 
 const parameters = {
@@ -161,6 +161,7 @@ function render(place) {
   );
   finish(place, show, [
     ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
+    ["A small rate", "p = 0.1: how far apart are the marks?", { p: 0.1 }],
   ]);
 }
 

@@ -112,7 +112,7 @@ export const fetching = (all, beside, version) => (name) =>
     document.head.append(h("script", { src: new URL(`${name}.js?v=${version}`, beside), onload, onerror: reject }));
   }));
 
-/** Mount the figures of the page: those that the address names at once, the others when
+/** Mount figures: those that the address names at once, the others when
  * they come near. @param {(name: string) => any} get a module @param {Record<string, any>} data */
 export function mountAll(get, data) {
   /** @type {Map<Element, Element>} */

@@ -64,10 +64,10 @@ export function restore(map, gone, rho) {
   return { list, guess, left: list.map((_, r) => rows[r][n + 1 + r]) };
 }
 
-/** The share that all eight neighbours restore, on average over maps. @param {number} rho */
+/** What eight neighbours restore, on average over maps. @param {number} rho */
 export const ceiling = (rho) => 1 - ((1 - rho ** 2) / (1 + rho ** 2)) ** 2;
 
-/** The variance that is left of what is gone, on average over the gaps and all maps.
+/** The variance left of what is gone, on average over gaps and maps.
  * @param {number[]} gone @param {number} rho */
 export function remains(gone, rho) {
   const { left } = restore(gone, gone, rho);

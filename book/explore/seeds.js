@@ -1,4 +1,4 @@
-// DropBlock's seeds by hand: where blocks overlap, which places drop most often.
+// Seeds by hand: where blocks overlap, which places drop most often.
 
 import { coverCounts, covered, dropBlockGamma, generator, starts, sumOf, times } from "./laws.js";
 import { begin, box, button, change, finish, fixed, h, hatching, label, note, paths, short, squares, svg, trace, unique, walk } from "./shared.js";

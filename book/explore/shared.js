@@ -237,7 +237,7 @@ export function announcer() {
   };
 }
 
-/** Draws that come one after another, or at once for those who ask for less motion.
+/** Draws one after another, or at once for those who ask for less motion.
  * @param {Model} model its "draws" and "seed" count @param {number} most
  * @param {number} step how many come with a frame */
 export function drawing(model, most, step) {
