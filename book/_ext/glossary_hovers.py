@@ -118,7 +118,8 @@ class LinkFirstUse(SphinxPostTransform):
         """Tell whether a word has to stay as it is."""
         while node.parent is not None:
             node = node.parent
-            if isinstance(node, CLOSED):
+            page = "on-one-page" in node.get("classes", ())  # the card is all one
+            if isinstance(node, CLOSED) and not page:
                 return True
         return False
 
