@@ -450,7 +450,7 @@ def test_the_order_of_the_nets_does_not_matter():
     ("answer", "expected"),
     [
         ({"a": False}, {"a": "the masks are independent"}),
-        ({"b": False}, {"b": "what comes behind the mask"}),
+        ({"b": False}, {"b": "what comes after the mask"}),
         ({"c": False}, {"c": "c is not what it seems"}),
         ({"d": True}, {"d": "the mean of (m/q)^2"}),
         ({"e": True}, {"e": "expected a counterexample"}),
