@@ -95,7 +95,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the cells of slow notebooks; `-m` is judged later."""
+    """Mark the cells of slow notebooks; `-m` is judged later. Compare no pictures."""
     named = {Path(name.split("::")[0]).resolve() for name in item.config.args}
+    if (skipped := getattr(item.parent, "skip_compare", None)) is not None:
+        # nbval knows PNG as what is not compared. SVG depends on Matplotlib as much.
+        item.parent.skip_compare = tuple({*skipped, "image/svg+xml"})
     if SLOW.match(_source(item.nodeid)) and item.path.resolve() not in named:
         item.add_marker("slow")

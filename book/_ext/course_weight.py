@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ USES = {
 }
 # Scripts that wait for the whole page anyway: its drawing need not wait for them.
 DEFERRED = ("clipboard", "copybutton", "sphinx-book-theme")
+VIEW = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 
 def leave_out_what_is_not_used(
@@ -49,9 +51,17 @@ def leave_out_what_is_not_used(
             file.attributes["defer"] = "defer"
 
 
+def find_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of an image in pixels, where its file tells them."""
+    if path.suffix == ".svg":
+        box = VIEW.search(path.read_text(encoding="utf-8")[:1000])
+        return (round(float(box[1])), round(float(box[2]))) if box else None
+    return get_image_size(str(path))
+
+
 def visit_image(self: HTML5Translator, node: nodes.image) -> None:
     """Load an image when it comes into view; its place is kept free until then."""
-    size = get_image_size(posixpath.join(self.builder.srcdir, node["uri"]))
+    size = find_size(Path(self.builder.srcdir) / node["uri"])
     if size is None:
         HTML5Translator.visit_image(self, node)
         return

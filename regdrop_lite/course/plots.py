@@ -5,6 +5,7 @@ their colours are those of Okabe and Ito that do so too, and every colour comes 
 marker or a line style of its own, so that a figure survives greyscale.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ with needs("course", "Matplotlib"):
     from matplotlib.patches import Rectangle
     from matplotlib.path import Path
     from matplotlib.transforms import Affine2D, ScaledTranslation
+
+    from regdrop_lite.course.svg import to_svg
 
 if TYPE_CHECKING:  # SciPy is slow to import, and few pictures need it
     from regdrop_lite.course.study.statistics import Comparison
@@ -54,12 +57,14 @@ _STYLE = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "image.cmap": "cividis",
-    "image.interpolation": "nearest",
+    "image.interpolation": "none",  # in SVG a picture has as many pixels as its array
 }
 
 
 def use_style() -> None:
     """Give all figures that follow the style of the course.
+
+    A notebook shows and stores them as SVG, see :func:`~regdrop_lite.course.svg.to_svg`.
 
     Example:
         >>> from regdrop_lite.course import plots
@@ -68,6 +73,20 @@ def use_style() -> None:
         'cividis'
     """
     plt.style.use(_STYLE)
+    if "IPython" in sys.modules:
+        _show_as_svg()
+
+
+def _show_as_svg() -> None:
+    """Where a notebook runs, let it show figures as SVG, and not as PNG."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None and hasattr(shell, "kernel"):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg")
+        shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, to_svg)
 
 
 def show_maps(

@@ -15,6 +15,7 @@ import argparse
 import mimetypes
 import os
 import posixpath
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -201,6 +202,9 @@ def _title_page(course: Course, picture: str) -> str:
 
 # PDF: one page of HTML, printed by a browser.
 
+# How one part of a drawing names another; a picture inside has an address of its own.
+_PART = re.compile(r"(^#|url\(#)")
+
 
 def _one_page(course: Course) -> str:
     """All pages as one, with the site's looks."""
@@ -221,6 +225,11 @@ def _one_page(course: Course) -> str:
             for key in ("id", "for", "aria-describedby", "aria-labelledby"):
                 if key in element.attrs:
                     element[key] = target(page.name, str(element[key]))
+        prefix = f"{page.name.replace('/', '-')}--"
+        for element in page.article.select("svg *:not(a)"):
+            for key, value in element.attrs.items():
+                if isinstance(value, str) and (key == "href" or "url(#" in value):
+                    element[key] = _PART.sub(rf"\g<1>{prefix}", value)
         for fold in page.article.select("details"):
             fold["open"] = ""
         page.article["id"] = target(page.name)
@@ -284,7 +293,11 @@ def write_pdf(course: Course, out: Path) -> None:
 
 # EPUB: the pages as they are, in a format that allows less.
 
-_CAMEL = {"viewbox": "viewBox", "patternunits": "patternUnits"}
+# HTML does not tell small letters from capitals in a drawing's names; XHTML does.
+_CAMEL = {
+    name.lower(): name
+    for name in ("viewBox", "patternUnits", "clipPath", "clipPathUnits")
+}
 _FRAMED = ("displaystyle", "scriptlevel")
 _NAMESPACES = {
     "svg": "http://www.w3.org/2000/svg",
@@ -315,6 +328,7 @@ def _strict(page: Page) -> None:
             summary.name = "p" if not summary.find(["p", "div"]) else "div"
             summary["class"] = "fold-title"
     for element in article.find_all(True):
+        element.name = _CAMEL.get(element.name, element.name)
         for key in list(element.attrs):
             if key.startswith("data-"):
                 del element[key]

@@ -38,6 +38,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from regdrop_lite.course.author.pictures import inside, size_of
 from regdrop_lite.course.extras import needs
 from regdrop_lite.course.teach.paper import formula
 from regdrop_lite.course.teach.plans import Course, Section
@@ -297,7 +298,8 @@ class _Pictures:
         if not found:
             raise LookupError(f"{page} has no cell {cell!r}")
         outputs = found[0].get("outputs", ())
-        drawn = [data for o in outputs if (data := o.get("data", {}).get("image/png"))]
+        data = [o.get("data", {}) for o in outputs]
+        drawn = [d for d in data if "image/svg+xml" in d or "image/png" in d]
         if not drawn:
             return self._printed(outputs, match)
         alt = found[0]["metadata"].get("mystnb", {}).get("image", {}).get("alt")
@@ -305,7 +307,14 @@ class _Pictures:
             raise LookupError(
                 f"expected one picture with an alternative text in {page}#{cell}"
             )
-        whole = Image.open(io.BytesIO(base64.b64decode(drawn[0])))
+        if "image/svg+xml" in drawn[0]:
+            svg = "".join(drawn[0]["image/svg+xml"])
+            left, top, right, bottom = part = _crop(
+                size_of(svg), match["end"], match["part"]
+            )
+            shown = inside(svg, alt, f"{page}-{cell}", part if match["end"] else None)
+            return shown, _shape(right - left, bottom - top)
+        whole = Image.open(io.BytesIO(base64.b64decode(drawn[0]["image/png"])))
         image = whole.crop(_crop(whole.size, match["end"], match["part"]))
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{page}-{cell}.png"
