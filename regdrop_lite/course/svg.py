@@ -6,6 +6,7 @@ Here a figure is saved so that its text keeps its place in any font, its parts h
 short names in their order, and nothing in it tells when and where it was drawn.
 """
 
+import base64
 import io
 import re
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from xml.etree import ElementTree as ET
 from regdrop_lite.course.extras import needs
 
 with needs("course", "Matplotlib"):
+    import numpy as np
     from matplotlib import rc_context
     from matplotlib.artist import Artist
     from matplotlib.collections import PathCollection
@@ -22,8 +24,10 @@ with needs("course", "Matplotlib"):
     from matplotlib.font_manager import FontProperties
     from matplotlib.lines import Line2D
     from matplotlib.textpath import text_to_path
+    from PIL import Image
 
 FONTS = "DejaVu Sans, Verdana, sans-serif"
+SMALLEST = 9.3  # letters of a formula, in points
 MANY = 1500  # marks, from which on they are drawn as one picture
 
 _SETTINGS = {
@@ -96,7 +100,7 @@ def _clean(root: ET.Element) -> None:
         for key in list(element.attrib):
             if key.startswith("{"):  # xlink:href
                 value = "".join(element.attrib.pop(key).split())
-                element.set(key.partition("}")[2], value)
+                element.set(key.partition("}")[2], _small(value))
         element.text = (element.text or "").strip() or None
         element.tail = None
     size = {key: _shorter(root.get(key, "")) for key in ("width", "height", "viewBox")}
@@ -118,9 +122,36 @@ def _clean(root: ET.Element) -> None:
     for element in root.iter():
         for key, value in element.attrib.items():
             if key == "d":
-                element.set(key, _COMMAND.sub(r"\1", _shorter(value)))
+                element.set(key, _COMMAND.sub(r"\1", _shorter(value)).strip())
             elif key not in ("href", "id", "font-family"):
                 element.set(key, _shorter(value))
+
+
+def _small(address: str) -> str:
+    """Write a picture inside with as few bytes as hold the same colours."""
+    kind, _, code = address.partition(",")
+    if kind != "data:image/png;base64":
+        return address
+    image = Image.open(io.BytesIO(base64.b64decode(code)))
+    if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
+        image = image.convert("RGB")
+    forms = [image]
+    if image.mode == "RGB":
+        pixels = np.asarray(image)
+        if (pixels == pixels[..., :1]).all():
+            forms.append(image.convert("L"))
+        colours, order = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        if len(colours) <= 256:
+            numbers = order.reshape(pixels.shape[:2]).astype(np.uint8)
+            indexed = Image.fromarray(numbers, "P")
+            indexed.putpalette(colours.ravel().tolist())
+            forms.append(indexed)
+    packed = []
+    for form in forms:
+        written = io.BytesIO()
+        form.save(written, "png", optimize=True)
+        packed.append(written.getvalue())
+    return f"{kind},{base64.b64encode(min(packed, key=len)).decode()}"
 
 
 def _shorter(value: str) -> str:
@@ -220,15 +251,21 @@ def _set_formula(group: ET.Element) -> None:
     if text is None or not len(text) or "transform" not in group.attrib:
         return
     letters = sorted(text, key=lambda part: float(part.get("x", 0)))
+    for letter in letters:  # an exponent is to be read on a phone
+        style = {"font-size": "10px", **_style(letter)}
+        size = max(float(style["font-size"].removesuffix("px")), SMALLEST)
+        style["font-size"] = f"{size}px"
+        letter.set("style", "; ".join(f"{k}: {v}" for k, v in style.items()))
     widths = [_width(part) for part in letters]
     end = 0.0
     runs: list[ET.Element] = []
     above = 0.0  # how far up the run before stands
     for letter, width in zip(letters, widths, strict=True):
         x, y, style = float(letter.get("x", 0)), letter.get("y", "0"), _style(letter)
-        gap = "\N{THIN SPACE}" if runs and x - end > 0.8 else ""
+        gap = x - end if runs else 0.0
+        blank = " " if gap > 2.4 else "\N{THIN SPACE}" if gap > 0.8 else ""
         end = x + width
-        words = gap + (letter.text or "").replace("\xa0", " ")
+        words = blank + (letter.text or "").replace("\xa0", " ")
         if runs and runs[-1].get("y") == y and _style(runs[-1]) == style:
             runs[-1].text = (runs[-1].text or "") + words
             continue

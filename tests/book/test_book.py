@@ -9,6 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+
+from regdrop_lite.course.author.pictures import LETTERS, size_of
+from regdrop_lite.course.svg import to_svg
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -77,6 +81,12 @@ def toc_files() -> set[str]:
     return set(re.findall(r"^\s*(?:-\s*)?(?:file|root):\s*(\S+)", toc, flags=re.M))
 
 
+def pictures(cell: dict) -> list[dict]:
+    """What a cell draws: outputs with a figure, as SVG or as PNG."""
+    data = [output.get("data", {}) for output in cell["outputs"]]
+    return [d for d in data if {"image/svg+xml", "image/png"} & set(d)]
+
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
@@ -103,21 +113,48 @@ def test_errors_are_announced_by_a_tag(path):
 @every_notebook
 def test_every_figure_has_a_name_a_caption_and_an_alternative_text(path):
     for cell in code_cells(path):
-        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
+        if pictures(cell):
             meta = cell["metadata"].get("mystnb", {})
             assert len(meta.get("image", {}).get("alt", "")) > 60, source(cell)
             assert len(meta.get("figure", {}).get("caption", "")) > 40, source(cell)
             assert meta["figure"]["name"].startswith("fig-")
 
 
+def letters_on_a_phone(svg: str) -> float:
+    """The smallest letters of a figure in a fold, in pixels."""
+    sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', svg)]
+    return min(sizes, default=10) * LETTERS * 332 / max(size_of(svg)[0], 249)
+
+
+def test_small_letters_are_found():
+    """As wide as a page: 10 points are large enough there, 8 are not."""
+    figure = Figure(figsize=(5, 3))
+    figure.add_axes((0, 0, 1, 1))
+    assert letters_on_a_phone(to_svg(figure)) >= 9
+    figure.text(0.5, 0.5, "small", fontsize=8)
+    assert letters_on_a_phone(to_svg(figure)) < 9
+
+
+@every_notebook
+def test_a_stored_drawing_is_small(path):
+    """It stands in the page: the text of the page waits for it."""
+    for cell in code_cells(path):
+        for data in pictures(cell):
+            svg = "".join(data.get("image/svg+xml", ""))
+            assert len(svg) <= 64_000, source(cell)
+            assert "<metadata" not in svg and ' style="' not in svg
+
+
 @every_notebook
 def test_the_letters_of_a_figure_can_be_read_on_a_phone(path):
     """A fold leaves it 332 pixels there, and its letters 9 if it is 5 inches wide."""
     for cell in code_cells(path):
-        for output in cell["outputs"]:
-            if png := output.get("data", {}).get("image/png"):
-                width = int.from_bytes(base64.b64decode(png)[16:20], "big")
-                assert width <= 740, (width, source(cell))
+        for data in pictures(cell):
+            if "image/svg+xml" in data:
+                assert letters_on_a_phone("".join(data["image/svg+xml"])) >= 9
+                continue
+            width = int.from_bytes(base64.b64decode(data["image/png"])[16:20], "big")
+            assert width <= 740, (width, source(cell))
         sizes = re.findall(r"(?:fontsize|labelsize|font\.size\W+)=(\d+)", source(cell))
         assert min(map(int, sizes), default=10) >= 10, source(cell)
 
@@ -126,7 +163,7 @@ def test_the_letters_of_a_figure_can_be_read_on_a_phone(path):
 def test_a_cell_that_draws_also_prints_or_asserts(path):
     """nbval never compares images: a wrong figure has to show in words."""
     for cell in code_cells(path):
-        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
+        if pictures(cell):
             words = r"^\s*(print|assert|show\w*)\b"  # show() prints comparisons
             assert re.search(words, source(cell), flags=re.M)
 

@@ -51,7 +51,7 @@ def test_slides_show_their_figures_and_say_what_these_show(out, chapter):
             drawn += 1
             assert (out / picture["src"]).stat().st_size > 1000
             assert len(picture["alt"]) > 40
-        for drawing in slide.select("svg.drawing"):
+        for drawing in slide.select("svg:is(.drawing, .plot)"):
             drawn += 1
             assert len(drawing["aria-label"]) > 40
         ids = [tag["id"] for tag in slide.select("[id]")]
@@ -143,7 +143,7 @@ def test_a_picture_is_cut_where_the_source_says(out):
     whole = printed("06_in_practice", "audit").splitlines()
     shown = frozen[4].select_one("pre.printed").text.splitlines()
     assert shown == whole[:6], "two layers, with three lines each"
-    image = slides_of(out, 1)[1].img
+    image = slides_of(out, 1)[1].select_one("img, svg.plot")
     assert 1.2 < int(image["width"]) / int(image["height"]) < 1.5, "one half"
 
 

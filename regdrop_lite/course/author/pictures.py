@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 __all__ = ["LETTERS", "inside", "size_of"]
 
 # A serif as wide as the sans for which Matplotlib laid out the text is larger by this.
-LETTERS = 1.12
+LETTERS = 1.08
 _PIXELS = 4 / 3  # in a point
 _SPACE = "{http://www.w3.org/2000/svg}"
 _NAMED = re.compile(r"#(p\d+)")
