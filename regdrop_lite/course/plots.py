@@ -64,7 +64,8 @@ _STYLE = {
 def use_style() -> None:
     """Give all figures that follow the style of the course.
 
-    A notebook shows and stores them as SVG, see :func:`~regdrop_lite.course.svg.to_svg`.
+    A notebook shows and stores them as SVG, by
+    :func:`~regdrop_lite.course.svg.to_svg`.
 
     Example:
         >>> from regdrop_lite.course import plots
@@ -85,7 +86,7 @@ def _show_as_svg() -> None:
     if shell is not None and hasattr(shell, "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("svg")
+        set_matplotlib_formats("svg")  # type: ignore[no-untyped-call]
         shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, to_svg)
 
 

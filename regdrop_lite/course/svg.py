@@ -9,8 +9,9 @@ short names in their order, and nothing in it tells when and where it was drawn.
 import base64
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import cos, radians, sin
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from regdrop_lite.course.extras import needs
@@ -30,7 +31,7 @@ FONTS = "DejaVu Sans, Verdana, sans-serif"
 SMALLEST = 9.3  # letters of a formula, in points
 MANY = 1500  # marks, from which on they are drawn as one picture
 
-_SETTINGS = {
+_SETTINGS: Any = {  # the stubs name every key of Matplotlib
     "svg.fonttype": "none",
     "svg.hashsalt": "course",
     "image.composite_image": False,  # each of its own, as small as its array
@@ -87,10 +88,10 @@ def to_svg(figure: Figure) -> str:
 
 def _is_crowded(artist: Artist) -> bool:
     if isinstance(artist, PathCollection):
-        return len(artist.get_offsets()) > MANY
+        return len(np.asarray(artist.get_offsets())) > MANY
     if isinstance(artist, Line2D):
         marked = artist.get_marker() not in ("", " ", "None", "none", None)
-        return marked and len(artist.get_xdata()) > MANY
+        return marked and np.size(artist.get_xdata()) > MANY
     return False
 
 
@@ -132,24 +133,24 @@ def _small(address: str) -> str:
     kind, _, code = address.partition(",")
     if kind != "data:image/png;base64":
         return address
-    image = Image.open(io.BytesIO(base64.b64decode(code)))
-    if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
-        image = image.convert("RGB")
-    forms = [image]
-    if image.mode == "RGB":
-        pixels = np.asarray(image)
-        if (pixels == pixels[..., :1]).all():
-            forms.append(image.convert("L"))
-        colours, order = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-        if len(colours) <= 256:
-            numbers = order.reshape(pixels.shape[:2]).astype(np.uint8)
-            indexed = Image.fromarray(numbers, "P")
-            indexed.putpalette(colours.ravel().tolist())
-            forms.append(indexed)
+    image = Image.open(io.BytesIO(base64.b64decode(code))).convert("RGBA")
+    pixels = np.asarray(image)
+    forms: list[tuple[Image.Image, dict[str, bytes]]] = [(image, {})]
+    if (pixels[..., 3] == 255).all():
+        forms = [(image.convert("RGB"), {})]
+        if (pixels[..., :3] == pixels[..., :1]).all():
+            forms.append((image.convert("L"), {}))
+    colours, order = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
+    if len(colours) <= 256:
+        numbers = order.reshape(pixels.shape[:2]).astype(np.uint8)
+        indexed = Image.fromarray(numbers, "P")
+        indexed.putpalette(colours[:, :3].ravel().tolist())
+        seen = (colours[:, 3] == 255).all()
+        forms.append((indexed, {} if seen else {"transparency": bytes(colours[:, 3])}))
     packed = []
-    for form in forms:
+    for form, more in forms:
         written = io.BytesIO()
-        form.save(written, "png", optimize=True)
+        form.save(written, "png", optimize=True, **more)
         packed.append(written.getvalue())
     return f"{kind},{base64.b64encode(min(packed, key=len)).decode()}"
 
@@ -190,7 +191,6 @@ def _width(text: ET.Element) -> float:
     font = FontProperties(
         size=float(style["font-size"].removesuffix("px")),
         weight=int(style.get("font-weight", 400)),
-        style=style.get("font-style", "normal"),
     )
     words = text.text or ""
     return float(text_to_path.get_text_width_height_descent(words, font, False)[0])
@@ -259,33 +259,33 @@ def _set_formula(group: ET.Element) -> None:
     widths = [_width(part) for part in letters]
     end = 0.0
     runs: list[ET.Element] = []
-    above = 0.0  # how far up the run before stands
     for letter, width in zip(letters, widths, strict=True):
-        x, y, style = float(letter.get("x", 0)), letter.get("y", "0"), _style(letter)
-        gap = x - end if runs else 0.0
+        start = float(letter.get("x", 0))
+        gap = start - end if runs else 0.0
         blank = " " if gap > 2.4 else "\N{THIN SPACE}" if gap > 0.8 else ""
-        end = x + width
+        end = start + width
         words = blank + (letter.text or "").replace("\xa0", " ")
-        if runs and runs[-1].get("y") == y and _style(runs[-1]) == style:
+        looks = {"y": letter.get("y", "0"), "style": letter.get("style", "")}
+        if runs and runs[-1].attrib == looks:
             runs[-1].text = (runs[-1].text or "") + words
-            continue
-        run = ET.Element("tspan", {"y": y, "style": letter.get("style", "")})
-        run.text = words
-        runs.append(run)
+        else:
+            runs.append(ET.Element("tspan", looks))
+            runs[-1].text = words
+    above = 0.0  # where the run before stands
     for run in runs:
-        y = float(run.attrib.pop("y"))
-        if abs(y - above) > 0.005:
-            run.set("dy", str(y - above))
-        above = y
+        line = float(run.attrib.pop("y"))
+        if abs(line - above) > 0.005:
+            run.set("dy", str(line - above))
+        above = line
     text[:] = runs
     x, y, degrees = _place(group)
     turn = radians(degrees)
-    moved, style = group.attrib.pop("transform"), group.attrib.pop("style", "")
+    moved, ink = group.attrib.pop("transform"), group.attrib.pop("style", "")
     for part in group:  # the bar of a fraction
-        part.attrib |= {"transform": moved, "style": style}
+        part.attrib |= {"transform": moved, "style": ink}
     x, y = x + end / 2 * cos(turn), y + end / 2 * sin(turn)
     text.attrib |= {"x": str(x), "y": str(y), "transform": f"rotate({degrees} {x} {y})"}
-    text.set("style", f"{style}; text-anchor: middle")
+    text.set("style", f"{ink}; text-anchor: middle")
 
 
 def _children(element: ET.Element) -> Iterator[ET.Element]:
@@ -300,8 +300,7 @@ def _children(element: ET.Element) -> Iterator[ET.Element]:
 
 def _unwrap(root: ET.Element) -> None:
     """Leave out groups that only have a name, and empty ones."""
-    inner: Iterable[ET.Element] = list(root)
-    for element in inner:
+    for element in root:
         _unwrap(element)
     root[:] = list(_children(root))
 

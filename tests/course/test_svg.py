@@ -65,7 +65,9 @@ def test_nothing_reaches_beyond_the_figure(svg):
     """Neither a style sheet for all elements, nor an image that is fetched."""
     assert "<style" not in svg and ' style="' not in svg
     assert all(h.startswith(("#", "data:")) for h in re.findall(r'href="(.*?)"', svg))
-    assert re.search(r'^<svg xmlns="\S+" width="[\d.]+pt" height="[\d.]+pt" viewBox', svg)
+    assert re.search(
+        r'^<svg xmlns="\S+" width="[\d.]+pt" height="[\d.]+pt" viewBox', svg
+    )
     assert svg.count("font-family") == 1, "of the whole"
 
 
