@@ -127,8 +127,8 @@ def letters_on_a_phone(svg: str) -> float:
 
 
 def test_small_letters_are_found():
-    """As wide as a page: 10 points are large enough there, 8 are not."""
-    figure = Figure(figsize=(5, 3))
+    """As wide as most figures: 10 points are large enough there, 8 are not."""
+    figure = Figure(figsize=(4.5, 3))
     figure.add_axes((0, 0, 1, 1))
     assert letters_on_a_phone(to_svg(figure)) >= 9
     figure.text(0.5, 0.5, "small", fontsize=8)

@@ -151,8 +151,8 @@ def look(page, size: tuple[int, int]) -> list[dict]:
 
 
 def good(figure: dict, size: tuple[int, int]) -> bool:
-    """Letters of 9 pixels on a phone; on a desk none larger than the text's 18."""
-    least, most = (9, 14) if size == PHONE else (12, 18)
+    """Letters of at least 9 pixels on a phone; on a desk none like a heading's."""
+    least, most = (9, 17) if size == PHONE else (12, 24)
     fits = figure["width"] <= figure["room"] + 1 and not figure["out"]
     return fits and figure["least"] >= least - 0.05 and figure["most"] <= most
 

@@ -334,6 +334,8 @@ def _strict(page: Page) -> None:
                 del element[key]
             elif key in _CAMEL:
                 element[_CAMEL[key]] = element.attrs.pop(key)
+            elif key == "image-rendering":  # "pixelated" is newer than the format
+                element["style"] = f"{key}: {element.attrs.pop(key)}"
         if element.name in _NAMESPACES:
             element["xmlns"] = _NAMESPACES[element.name]
         # MathML 3, which EPUB asks for, knows these as attributes of a frame alone.
