@@ -54,8 +54,11 @@ def leave_out_what_is_not_used(
 def find_size(path: Path) -> tuple[int, int] | None:
     """Width and height of an image in pixels, where its file tells them."""
     if path.suffix == ".svg":
-        box = VIEW.search(path.read_text(encoding="utf-8")[:1000])
-        return (round(float(box[1])), round(float(box[2]))) if box else None
+        text = path.read_text(encoding="utf-8")[:1000]
+        scale = 4 / 3 if 'pt"' in text.partition(">")[0] else 1  # pixels of a point
+        if box := VIEW.search(text):
+            return round(scale * float(box[1])), round(scale * float(box[2]))
+        return None
     return get_image_size(str(path))
 
 

@@ -1,10 +1,11 @@
 """Figures that a notebook has stored as SVG stand in the page, not beside it.
 
 Their letters are then those of the page, and what is grey in them follows light and
-dark mode (``svg.plot`` in ``course.css``). One that is heavy stays a file, which is
-loaded when it comes into view: its text would hold up that of the page.
+dark mode (``svg.plot`` in ``course.css``). A heavy one, which consists of pictures, stays
+a file, loaded when it comes into view: the text of the page would wait for it.
 """
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from regdrop_lite.course.author.pictures import inside
 
-HEAVY = 150_000  # bytes
+HEAVY = 8_500  # bytes, compressed as a server sends them
 
 
 class plot(nodes.General, nodes.Element):
@@ -31,7 +32,7 @@ def inline_plots(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if path.suffix != ".svg" or "jupyter_execute" not in path.parts:
             continue
         svg = path.read_text(encoding="utf-8")
-        if len(svg) <= HEAVY:
+        if len(zlib.compress(svg.encode())) <= HEAVY:
             number += 1
             image.replace_self(
                 plot(svg=inside(svg, image.get("alt", ""), f"f{number}"))

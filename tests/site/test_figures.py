@@ -111,6 +111,7 @@ def test_a_figure_stands_in_the_page_and_a_heavy_one_beside_it(example):
     (image,) = html.select("figure > img")
     assert image["loading"] == "lazy" and image["alt"] == "A heavy <figure>"
     assert (example / image["src"]).is_file()
+    assert float(image["width"]) == pytest.approx(float(first["width"]), rel=0.05)
     assert float(image["width"]) / float(image["height"]) == pytest.approx(
         wide / high, rel=0.05
     )
