@@ -1,8 +1,8 @@
 """Figures that a notebook has stored as SVG stand in the page, not beside it.
 
 Their letters are then those of the page, and what is grey in them follows light and
-dark mode (``svg.plot`` in ``course.css``). A heavy one, which consists of pictures, stays
-a file, loaded when it comes into view: the text of the page would wait for it.
+dark mode (``svg.plot`` in ``course.css``). A heavy one, which consists of pictures,
+stays a file, loaded when it comes into view: the page's text would wait for it.
 """
 
 import zlib
