@@ -24,6 +24,7 @@ SECONDS = {
     "tests/layers/test_state.py": 150,
     "tests/layers/test_transforms.py": 150,
     "tests/course/check/test_chapter_3.py": 111,
+    "tests/site/test_figures.py": 100,
     "tests/site/test_looks.py": 100,
     "tests/site/test_pdf_epub.py": 100,
     "tests/site/test_pages.py": 100,
