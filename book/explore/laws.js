@@ -1,4 +1,4 @@
-// The mathematics of the masks: rates, laws, and draws from a seeded generator.
+// The mathematics of the masks: rates, probabilities, draws from a seeded generator.
 // Nothing here knows of a page. The tests compare it with the package, regdrop_lite.
 
 /** A list of so many values. @template T @param {number} n
@@ -124,7 +124,7 @@ export function shareVariance(size, block, gamma, border) {
   return Math.max(both / size ** 4 - (1 - droppedShare(coverCounts(size, k, border), gamma)) ** 2, 0);
 }
 
-/** The binomial law: the probabilities of 0 ... n.
+/** The binomial probabilities of 0 ... n.
  * @param {number} n @param {number} p */
 export function binomial(n, p) {
   if (p <= 0 || p >= 1)
@@ -146,7 +146,7 @@ export function dropPathRates(pMax, L, schedule) {
   });
 }
 
-/** The law of the number of open blocks: the probabilities of 0 ... L.
+/** The probabilities of 0 ... L open blocks.
  * @param {number[]} rates */
 export function depthLaw(rates) {
   let law = [1];

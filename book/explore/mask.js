@@ -169,17 +169,17 @@ function render(place) {
       ["draws with exactly p", `${exact} of ${draws}`],
       ["spread of a draw around p (s.d.)", fixed(spread, 3)],
     ]);
-    maps.show(mask, method, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent fell.`);
+    maps.show(mask, method, `${N} samples of ${C} feature maps under the mask of ${name}: ${fixed(100 * dropped, 0)} percent dropped.`);
     chart.show(shares, law(amounts(now), p, spread), p, dropped);
     places.show(keep);
     key.textContent = `Bars: draws so far. Dots: ${
-      amounts(now) === "block" ? "a normal curve with the exact mean and spread; the law itself has no closed form" : "the binomial law, exact"
+      amounts(now) === "block" ? "a normal curve with the exact mean and spread; the distribution itself has no closed form" : "the binomial distribution, exact"
     }. Line: p. Triangle: this draw.`;
     return `${name}, p ${fixed(p)}: ${fixed(dropped, 3)} dropped now, ${fixed(mean, 3)} in the mean of ${draws}, exactly p in ${exact}.`;
   }
 
   const { more, stop } = drawing(model, MOST, 4);
-  // Another setting begins anew: draws of different laws have no common mean.
+  // Another setting begins anew: other draws have another mean.
   for (const key of ["method", "p", "k", "border"])
     model.on(`change:${key}`, () => {
       stop();

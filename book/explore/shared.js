@@ -107,7 +107,7 @@ export function gauge(name, ...words) {
   };
 }
 
-/** A number with so many digits behind the point, and a true minus sign.
+/** A number with so many digits, and a true minus sign.
  * @param {number} value */
 export function fixed(value, digits = 2) {
   const text = value.toFixed(digits);
@@ -289,7 +289,7 @@ export function finish({ model, el }, show, asks) {
   update();
 }
 
-/** The diagonal strokes that mark what fell. @param {string} id */
+/** The diagonal strokes that mark what is dropped. @param {string} id */
 export function hatching(id, size = 4) {
   return svg(
     "pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" },
@@ -398,7 +398,7 @@ export function histogram(ticks, title) {
       peak.setAttribute("y", y(shares[highest]) - 3);
       peak.textContent = `${counts[highest]} of ${draws.length}`;
       trace(now, `M${x(last)} ${height}l4-6h-8z`);
-      el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their law as dots.`);
+      el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their distribution as dots.`);
     },
   };
 }

@@ -1,4 +1,4 @@
-// What a norm sees behind dropout, in training and in evaluation.
+// What a norm sees after dropout, in training and in evaluation.
 
 import { binomial, sumOf, times } from "./laws.js";
 import { axes, begin, box, finish, fixed, h, label, note, paths, PLAIN, trace } from "./shared.js";
@@ -70,7 +70,7 @@ function render(place) {
     input("mode"),
     box("columns",
       h("div", {}, charts.map(({ el: chart }) => chart),
-        note("Bars: the mode chosen above. Dashed: the other one. The law is exact. At a high p it has a peak where all eight channels fell.")),
+        note("Bars: the mode chosen above. Dashed: the other one. The curves are exact. At a high p it has a peak where all eight channels are dropped.")),
       h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
   finish(place, show, [

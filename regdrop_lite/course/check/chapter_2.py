@@ -54,6 +54,7 @@ from regdrop_lite.course.ensembles import all_masks
 
 __all__ = [
     "average_two",
+    "averaging_rows",
     "channel_penalty",
     "ensemble_mean",
     "exact_pass",
@@ -1106,3 +1107,99 @@ def keeps_the_mean(function: Callable[..., bool]) -> Report:
             **{name: partial(check_wrong, name) for name in _WRONG},
         }
     )
+
+
+# --- exercise 9: read the rows --------------------------------------------------------
+
+_CONCLUSIONS = (
+    "averaging adds three points",
+    "averaging mostly makes up for the masks",
+    "it is as good as trained nets",
+)
+_ROWS: dict[str, tuple[float, dict[float, str]]] = {
+    "over_masked": (
+        2.787,
+        {
+            0.02787: "a share: a point is 0.01, so multiply by 100",
+            -2.787: "the other way round: sixteen passes minus one",
+            0.573: "the gain over the plain pass",
+            41.8: "a sum: divide by the 15 nets",
+        },
+    ),
+    "over_plain": (
+        0.573,
+        {
+            0.00573: "a share: a point is 0.01, so multiply by 100",
+            -0.573: "the other way round: sixteen passes minus the plain one",
+            2.787: "the gain over one masked pass",
+            8.6: "a sum: divide by the 15 nets",
+            -2.213: "one masked pass minus the plain one",
+        },
+    ),
+    "better": (
+        11,
+        {
+            13: "nets that are equal are counted as better",
+            2: "the nets that are equal, or those that are worse",
+            4: "the nets that are not better",
+            14: "the comparison with one masked pass",
+            15: "all nets, though two of them are worse",
+        },
+    ),
+}
+
+
+def averaging_rows(
+    over_masked: float | None,
+    over_plain: float | None,
+    better: float | None,
+    conclusion: str | None,
+) -> Report:
+    """Check the exercise "Read the rows: what does averaging add?".
+
+    Args:
+        over_masked: points that sixteen masked passes gain over one.
+        over_plain: points that they gain over one pass without masks.
+        better: in how many nets they are better than that.
+        conclusion: what follows, one of the three sentences.
+
+    Example:
+        >>> from regdrop_lite.course.check import chapter_2 as check
+        >>> answer = "averaging mostly makes up for the masks"
+        >>> check.averaging_rows(2.8, 2.8, 11, answer)
+        public checks 3/4
+        - over_plain: expected the mean gain in points, got the gain over one masked
+          pass
+    """
+    numbers = dict(zip(_ROWS, (over_masked, over_plain, better), strict=True))
+
+    def check_number(name: str) -> None:
+        require_written(*numbers.values(), conclusion)
+        got, (right, slips) = as_number(numbers[name]), _ROWS[name]
+        if math.isclose(got, right, abs_tol=0.06):
+            return
+        what = "the number of nets" if name == "better" else "the mean gain in points"
+        for number, cause in slips.items():
+            near = 0.06 if abs(number) > 0.1 else 0.001
+            require(
+                not math.isclose(got, number, abs_tol=near),
+                f"expected {what}, got {cause}",
+            )
+        raise Wrong(f"expected {what}, got {got:.4g}: subtract net by net")
+
+    def check_conclusion() -> None:
+        require_written(*numbers.values(), conclusion)
+        got = choice(conclusion, _CONCLUSIONS)
+        require(
+            got != _CONCLUSIONS[0],
+            "three points are the gain over one masked pass: which pass would you use "
+            "otherwise?",
+        )
+        require(
+            got == _CONCLUSIONS[1], "no net that was trained apart is in these rows"
+        )
+
+    checks: dict[str, Callable[[], None]] = {
+        name: partial(check_number, name) for name in _ROWS
+    }
+    return judge(checks | {"conclusion": check_conclusion})

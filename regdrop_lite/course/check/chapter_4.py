@@ -39,6 +39,7 @@ from regdrop_lite.course.check.core import (
     signed,
 )
 from regdrop_lite.course.check.core import generator as _generator
+from regdrop_lite.course.check.places import place_and_train
 from regdrop_lite.course.check.properties import (
     Hidden,
     as_number,
@@ -69,6 +70,7 @@ __all__ = [
     "drop_block",
     "drop_one_block",
     "looks_right",
+    "place_and_train",
     "solve",
     "trace",
 ]

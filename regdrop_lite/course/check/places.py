@@ -1,11 +1,11 @@
-"""Where a mask stands: the checkers of chapter 5's second and third exercise.
+"""Where a mask stands: chapter 5's second and third exercise, chapter 4's seventh.
 
 The modules are judged by what comes out of them. A branch is known from the learner's
 own weights, so that each sample tells exactly which of its branches fell.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regdrop_lite import DropBlock2d
 from regdrop_lite.course.check.core import (
     Hopeless,
     Report,
@@ -26,9 +27,9 @@ from regdrop_lite.course.check.core import (
     signed,
     the_class,
 )
-from regdrop_lite.course.check.properties import require_blocks
+from regdrop_lite.course.check.properties import as_list, as_number, require_blocks
 
-__all__ = ["place_block", "place_path"]
+__all__ = ["place_and_train", "place_block", "place_path"]
 
 # --- exercise 2: DropPath in a block --------------------------------------------------
 
@@ -377,5 +378,158 @@ def place_block(my_unet: Callable[..., Any]) -> Report:
             "blocks in the decoder": partial(check_blocks, "up1", 2 * k),
             "rate": check_rate,
             "evaluation": check_evaluation,
+        }
+    )
+
+
+# --- chapter 4, exercise 7: DropBlock in a net that is trained ------------------------
+
+
+def _recorded(net: nn.Module) -> tuple[dict[str, Tensor], list[tuple[float, ...]]]:
+    """Tensors of the last pass by the parts' names; the rates of all passes."""
+    seen: dict[str, Tensor] = {}
+    rates: list[tuple[float, ...]] = []
+    parts = dict(net.named_modules())
+    drops = [part for part in parts.values() if isinstance(part, DropBlock2d)]
+    for name, part in parts.items():
+        if name in ("conv1", "conv2", "head") or isinstance(part, DropBlock2d):
+
+            def hook(_: nn.Module, args: Any, y: Tensor, name: str = name) -> None:
+                seen[f"{name} in"], seen[f"{name} out"] = args[0].detach(), y.detach()
+
+            part.register_forward_hook(hook)
+    net.register_forward_hook(lambda *_: rates.append(tuple(d.p for d in drops)))
+    return seen, rates
+
+
+def place_and_train(my_net: Callable[..., Any], train: Callable[..., Any]) -> Report:
+    """Check the exercise "Put it into a net, and train it".
+
+    Args:
+        my_net: the class, made as ``my_net(p, k)``, with the parts ``conv1``, ``conv2``
+            and ``head``.
+        train: called as ``train(net, images, labels, steps)``; returns the rate of each
+            step.
+    """
+    p, k, steps, x = 0.2, 6, 12, signed(16, 1, 28, 28)
+    labels = torch.arange(16) % 10
+
+    def made() -> tuple[nn.Module, dict[int, str]]:
+        """The net, and the names of its DropBlocks by the width of their maps."""
+        net = _made(my_net, "MyNet", p, k)
+        parts = net.named_modules()
+        names = [name for name, part in parts if isinstance(part, DropBlock2d)]
+        if not names:
+            raise Hopeless("not written yet: there is no DropBlock2d in the net")
+        missing = {"conv1", "conv2", "head"} - {name for name, _ in net.named_modules()}
+        if missing:
+            raise Hopeless(f"expected the parts {sorted(missing)} under their names")
+        seen, _ = _recorded(net)
+        ask(net.train(), x)
+        used = [name for name in names if f"{name} in" in seen]
+        return net, {seen[f"{name} in"].shape[-1]: name for name in used}
+
+    def check_place(conv: str, width: int) -> None:
+        net, drops = made()
+        require(
+            width in drops,
+            f"expected a DropBlock2d on the maps that are {width} wide, got none",
+        )
+        seen, _ = _recorded(net)
+        ask(net.train(), x)
+        require(
+            torch.equal(seen[f"{drops[width]} in"], F.relu(seen[f"{conv} out"])),
+            f"expected that the mask gets what the ReLU after {conv} gives",
+        )
+        masked = seen[f"{drops[width]} out"]
+        if width == 14:
+            arrived = torch.equal(seen["conv2 in"], masked)
+        else:
+            arrived = torch.allclose(seen["head in"], masked.mean(dim=(2, 3)))
+        require(
+            arrived, f"expected that the masked maps of {conv} are used, got others"
+        )
+
+    def check_sizes() -> None:
+        net, drops = made()
+        require(len(drops) == 2, "expected a DropBlock2d in each of the two stages")
+        sizes = {w: net.get_submodule(name).block_size for w, name in drops.items()}
+        right = {14: k, 7: k // 2}
+        require(
+            sizes != {14: k, 7: k},
+            f"expected a smaller block on the maps that are 7 wide, got {k} on both: "
+            "there it covers twice as much of the image",
+        )
+        require(sizes == right, f"expected sides {right} by width, got {sizes}")
+
+    def check_evaluation() -> None:
+        net, _ = made()
+        with torch.no_grad():
+            y = ask(net.eval(), x)
+            first = F.relu(net.get_submodule("conv1")(x))
+            maps = F.relu(net.get_submodule("conv2")(first))
+            plain = net.get_submodule("head")(maps.mean(dim=(2, 3)))
+        require(torch.allclose(y, plain), "expected that in evaluation nothing changes")
+
+    def trained() -> tuple[Any, list[tuple[float, ...]]]:
+        net, _ = made()
+        _, used = _recorded(net)
+        rates = ask(train, net.train(), x, labels, steps)
+        require(
+            len(used) == steps,
+            f"expected {steps} passes of the net for {steps} steps, got {len(used)}",
+        )
+        return rates, used
+
+    def same(got: Sequence[tuple[float, ...]], right: Sequence[float]) -> bool:
+        pairs = zip(got, right, strict=True)
+        return all(math.isclose(a, b, abs_tol=1e-9) for r, b in pairs for a in r)
+
+    def check_ramp() -> None:
+        _, used = trained()
+        half, times = steps // 2, range(steps)
+        if same(used, [p * min(t / half, 1) for t in times]):
+            return
+        known = {
+            "the rate does not move: is ramp.step() called?": [0.0] * steps,
+            "the full rate all the time: is there a ramp?": [p] * steps,
+            "one step early: the first step is trained at rate 0, so the ramp moves "
+            "after it": [p * min((t + 1) / half, 1) for t in times],
+            "the ramp takes all steps, not the first half": [
+                p * t / steps for t in times
+            ],
+        }
+        for cause, slip in known.items():
+            require(not same(used, slip), cause)
+        shown = [round(rates[0], 3) for rates in used[:3]]
+        raise Wrong(
+            f"expected the rates 0, {p / half:.3f}, …, got {shown} at the start"
+        )
+
+    def check_log() -> None:
+        answer, used = trained()
+        rates = as_list(answer, "a list of rates")
+        require(
+            len(rates) == steps, f"expected {steps} rates in the log, got {len(rates)}"
+        )
+        log = [(as_number(rate),) for rate in rates]
+        right = [one[0] for one in used]
+        require(
+            not (same(log[:-1], right[1:]) and not same(log, right)),
+            "the log has the rate of the next step: read it before the ramp moves",
+        )
+        require(
+            same(log, right),
+            "expected in the log the rates with which the steps were trained",
+        )
+
+    return judge(
+        {
+            "first stage": partial(check_place, "conv1", 14),
+            "second stage": partial(check_place, "conv2", 7),
+            "block sizes": check_sizes,
+            "evaluation": check_evaluation,
+            "ramp": check_ramp,
+            "log": check_log,
         }
     )

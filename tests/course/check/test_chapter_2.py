@@ -6,6 +6,7 @@ with one slip, and each has to be caught by the named checks and by no other.
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +17,10 @@ from regdrop_lite import spatial_dropout
 from regdrop_lite.course import ensembles
 from regdrop_lite.course.check import chapter_2 as check
 from regdrop_lite.course.check import core
+from regdrop_lite.course.study.report import load_study
 
 CELLS = cells_of("02")
+PLANS = Path(__file__).parents[3] / "book/results/plans"
 UNWRITTEN = "not written yet"
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
@@ -1028,3 +1031,63 @@ def test_the_implementations_have_their_fault_and_no_other(fault):
     error = ((mean / x).view(2, 2) - ratio).abs()
     assert error.max() < 5 * (p / (1 - p) / n) ** 0.5
     assert function.__name__ == "dropout"
+
+
+# --- exercise 9: read the rows --------------------------------------------------------
+
+ROWS = {name: right for name, (right, _) in check._ROWS.items()}
+ROWS["conclusion"] = check._CONCLUSIONS[1]
+
+
+def test_the_solution_of_the_rows_is_what_the_rows_say():
+    names = {}
+    for cell in ("imports", "rows-data", "rows-answer"):
+        run(CELLS[cell]["source"], names, f"<{cell}>")
+    for name, right in ROWS.items():
+        got = names[name]
+        assert (
+            got == right
+            if name in ("better", "conclusion")
+            else abs(got - right) < 1e-3
+        )
+    assert_found(check.averaging_rows(**{name: names[name] for name in ROWS}), 4, {})
+
+
+def test_the_rows_are_those_of_the_study():
+    names = {}
+    run(CELLS["rows-data"]["source"], names, "<rows-data>")
+    study = load_study(PLANS / "compare.toml")
+    masked = study.values("noisy: spatial", "mc_accuracy")
+    stored = {"one_masked": masked[:, 0], "sixteen": masked[:, 4]}
+    stored["plain"] = study.values("noisy: spatial", "mc_off_accuracy")
+    for name, values in stored.items():
+        assert values.round(3).tolist() == names[name]
+
+
+def test_every_slip_of_the_rows_has_a_sentence_of_its_own():
+    for name, (_, slips) in check._ROWS.items():
+        told = []
+        for number, words in slips.items():
+            report = check.averaging_rows(**ROWS | {name: number})
+            assert_found(report, 4, {name: words[:40]})
+            told.append(report.diagnoses[name])
+        assert len(told) == len(set(told))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"over_masked": 2.8, "over_plain": 0.6}, {}),
+        ({"better": torch.tensor(11)}, {}),
+        ({"over_plain": 1.7}, {"over_plain": "got 1.7: subtract net by net"}),
+        ({"better": "eleven"}, {"better": "expected a number, got a str"}),
+        (
+            {"conclusion": check._CONCLUSIONS[0]},
+            {"conclusion": "which pass would you use"},
+        ),
+        ({"conclusion": check._CONCLUSIONS[2]}, {"conclusion": "trained apart"}),
+        ({"conclusion": "nothing"}, {"conclusion": "not one of the 3 answers"}),
+    ],
+)
+def test_other_answers_on_the_rows(answer, expected):
+    assert_found(check.averaging_rows(**ROWS | answer), 4, expected)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from answers import assert_found, cells_of, run, with_slips
 from scipy.optimize import brentq
 
-from regdrop_lite import drop_block, drop_block_gamma, drop_block_keep_prob
+from regdrop_lite import DropBlock2d, drop_block, drop_block_gamma, drop_block_keep_prob
 from regdrop_lite.course.check import chapter_4 as check
 from regdrop_lite.course.check import core
 
@@ -34,6 +34,7 @@ def solution(cell, *slips):
     source = with_slips(CELLS[cell]["source"], slips)
     names = {"drop_block": drop_block}
     run(CELLS["imports"]["source"], names, "<imports>")
+    run(CELLS["train-given"]["source"], names, "<given>")
     run(source, names, "<wrong>")
     return names
 
@@ -1037,3 +1038,78 @@ def test_rows_and_columns_are_drawn_apart():
 
     report = check.drop_one_block(diagonal)
     assert "got none at 20 of them" in report.diagnoses["equal chances"]
+
+
+# --- exercise 7: place and train ------------------------------------------------------
+
+AFTER1 = "x = self.drop1(F.relu(self.conv1(x)))"
+AFTER2 = "x = self.drop2(F.relu(self.conv2(x)))"
+RAMP, STEP = (
+    'ramp = LinearRamp(net, 0.0, "present", steps // 2)',
+    "        ramp.step()\n",
+)
+READ = "        rates.append(net.drop1.p)\n"
+
+
+def judged(*slips):
+    names = solution("train-answer", *slips)
+    return check.place_and_train(names["MyNet"], names["train"])
+
+
+@pytest.mark.parametrize(
+    "slips",
+    [
+        [],
+        [("DropBlock2d(p, k // 2)", "DropBlock2d(p, (k + 1) // 2)")],
+        [('"present", steps // 2', "net.drop2.p, steps // 2")],
+    ],
+)
+def test_right_ways_to_place_and_train(slips):
+    assert_found(judged(*slips), 6, {})
+
+
+@pytest.mark.parametrize(
+    ("slips", "expected"),
+    [
+        (
+            [(AFTER1, "x = F.relu(self.conv1(x))"), (READ, READ.replace("1", "2"))],
+            {"first stage": "14 wide", "block sizes": "each of the two stages"},
+        ),
+        (
+            [(AFTER2, "x = F.relu(self.drop2(self.conv2(x)))")],
+            {"second stage": "what the ReLU after conv2 gives"},
+        ),
+        (
+            [(AFTER2, "x = F.relu(self.conv2(x))\n        self.drop2(x)")],
+            {"second stage": "the masked maps of conv2 are used"},
+        ),
+        ([("(p, k // 2)", "(p, k)")], {"block sizes": "twice as much"}),
+        ([("(p, k // 2)", "(p, k // 3)")], {"block sizes": "expected sides"}),
+        (
+            [("self.head(x.mean", "self.head(2 * x.mean")],
+            {"second stage": "are used", "evaluation": "nothing changes"},
+        ),
+        ([(STEP, "")], {"ramp": "does not move"}),
+        ([(RAMP, ""), (STEP, "")], {"ramp": "is there a ramp"}),
+        ([("steps // 2", "steps")], {"ramp": "takes all steps"}),
+        (
+            [(STEP, ""), (READ, READ + STEP)],
+            {"ramp": "one step early", "log": "the rates with which"},
+        ),
+        ([(READ, ""), (STEP, STEP + READ)], {"log": "before the ramp moves"}),
+        ([(READ, "")], {"log": "expected 12 rates in the log, got 0"}),
+    ],
+)
+def test_wrong_ways_to_place_and_train(slips, expected):
+    assert_found(judged(*slips), 6, expected)
+
+
+def test_a_net_without_its_parts_or_a_training_without_its_steps_is_told():
+    renamed = solution("train-answer")
+    other = type("MyNet", (renamed["MyNet"],), {})
+    broken = lambda p, k: torch.nn.Sequential(DropBlock2d(p, k))  # noqa: E731
+    report = check.place_and_train(broken, renamed["train"])
+    assert report.passed == 0
+    short = lambda net, x, y, steps: renamed["train"](net, x, y, steps - 2)  # noqa: E731
+    report = check.place_and_train(other, short)
+    assert_found(report, 6, {"ramp": "12 passes", "log": "12 passes"})
