@@ -146,10 +146,10 @@ def frozen(x: float, y: float) -> list[str]:
     return parts
 
 
-def svg(height: int, *parts: list[str]) -> str:
+def svg(height: int, *parts: list[str], width: int = WIDTH) -> str:
     """A picture of these parts."""
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">",
         *(line for part in parts for line in part),
         "</svg>",
