@@ -119,6 +119,7 @@ addEventListener("DOMContentLoaded", () => {
       back.setAttribute("aria-label", `${step}. Go back to this question`);
       return make("li", {}, back);
     }));
+    if (steps.length) crumbs.prepend(make("li", { class: "walk-small" }, "So far:"));
     if (steps.length) crumbs.append(make("li", {}, button("Start again", () => go([], 0))));
     if (at === undefined) return; // at first nothing takes the focus from the reader
     const said = answer ? `Your answer: ${answer.do}` : (ask ?? "");
