@@ -15,6 +15,7 @@ from sphinx.writers.html5 import HTML5Translator
 USES = {
     "clipboard": "highlight",
     "copybutton": "highlight",
+    "decide": "walk",
     "design-tabs": "sd-tab-",
     "doctools": "search",
     "exercise": "exercise",

@@ -51,8 +51,8 @@ addEventListener("afterprint", () => {
 });
 
 // The tables of chapter 5: menus above them, and the rows that fit as cards. Before a
-// choice is made a few show what a row looks like; the others would be a wall.
-const FIRST = 3;
+// choice is made one shows what a row looks like; the others would be a wall.
+const FIRST = 1;
 /** @param {HTMLTableElement | null} table @param {number} count of columns with a menu */
 function chooser(table, count) {
   if (!table?.tHead) return [];
@@ -95,7 +95,7 @@ function chooser(table, count) {
     const shown = few ? rows.slice(0, FIRST) : fits.length ? fits : near;
     more.hidden = !few;
     for (const row of rows) row.hidden = !shown.includes(row);
-    if (few) status.textContent = `${FIRST} of ${rows.length} rows are shown. Choose, or see them all.`;
+    if (few) status.textContent = `One of ${rows.length} rows is shown. Choose, or see them all.`;
     else if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
     else {
       const nearest = `The nearest: ${near.length} that agree in ${count - 1} of ${count} choices.`;

@@ -15,11 +15,13 @@ WIDTH = 520
 BOX, LINE = 32, 46  # height of a box, distance of two
 
 # What a block does behind its last sum.
-BEHIND = {"ResNet": "ReLU", "Frozen BatchNorm": "ReLU"}
+BEHIND = {"ResNet-50": "ReLU", "Frozen BatchNorm": "ReLU"}
 
 # A block: its branches, each from the input to the sum. A mask is marked by "*".
 BLOCKS = {
-    "ResNet": [["3 × 3, norm", "ReLU", "3 × 3, norm", "*any mask"]],
+    "ResNet-50": [
+        ["1 × 1, norm, ReLU", "3 × 3, norm, ReLU", "1 × 1, norm", "*any mask"]
+    ],
     "ConvNeXt": [
         [
             "7 × 7 by channel",
@@ -146,10 +148,10 @@ def frozen(x: float, y: float) -> list[str]:
     return parts
 
 
-def svg(height: int, *parts: list[str]) -> str:
+def svg(height: int, *parts: list[str], width: int = WIDTH) -> str:
     """A picture of these parts."""
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">",
         *(line for part in parts for line in part),
         "</svg>",
@@ -162,7 +164,7 @@ def draw() -> dict[str, str]:
     return {
         "places.svg": svg(
             940,
-            block(10, 24, "ResNet"),
+            block(10, 24, "ResNet-50"),
             block(270, 24, "ConvNeXt"),
             block(10, 440, "Transformer, pre-norm"),
             u_net(280, 440),

@@ -1,4 +1,4 @@
-"""Draw chapter 6: the order of a resume, what it repeats, ranks, and what is skipped.
+"""Draw chapter 6: the steps, a swap, four faults, a resume, ranks, what is skipped.
 
 Run ``python book/figures/practice.py`` from the root of the repository after a change;
 a test compares the stored files with what this script makes.
@@ -67,6 +67,66 @@ def past_swap(x: float, y: float) -> list[str]:
     return [stroke(way, TEXT, 2.5)]
 
 
+def place(x: float, y: float, words: str) -> list[str]:
+    """A place for a layer: empty (dashed), a layer at rate 0, or one that drops."""
+    if words != "Identity":
+        return box(x, y, 100, words)
+    line = stroke(f"M{x:g} {y:g}h100v{BOX}h-100z")
+    dashed = line.replace("fill: none;", "fill: none; stroke-dasharray: 6 5;")
+    return [dashed, text(x + 50, y + 22, words, MUTED, MIDDLE)]
+
+
+def swap(x: float, y: float) -> list[str]:
+    """Three blocks with two places each: built at rate 0, and after the swap."""
+    parts = []
+    columns = {"built at rate 0": 74, "DropPath, with p": 304}
+    for title, left in columns.items():
+        parts.append(text(x + left + 100, y, title, more=MIDDLE + BOLD))
+    y += 14
+    for k, rate in enumerate(("0", "*0.125", "*0.25")):
+        parts.append(text(x, y + 55, f"block {k}", more=BOLD))
+        high = 2 * LINE + 6
+        for left, layer in zip(columns.values(), ("Identity", rate), strict=True):
+            parts.append(stroke(f"M{x + left:g} {y:g}h200v{high}h-200z"))
+            for j, branch in enumerate(("attention", "MLP")):
+                top = y + 10 + j * LINE
+                parts.append(text(x + left + 8, top + 22, branch))
+                parts += place(x + left + 92, top, layer)
+        way = f"M{x + 278:g} {y + high / 2:g}h22m-8 -5l8 5l-8 5"
+        parts.append(stroke(way, TEXT, 2.5))
+        y += high + 16
+    return parts
+
+
+# A careless module from top to bottom: what it calls, and what the audit says of it.
+FAULTS = {
+    "attention": (),
+    "*1  DropPath": ("time steps instead of", "samples"),
+    "sum": (),
+    "*3  Dropout": ("in a plain list, which", "eval() does not reach"),
+    "*4  F.dropout": ("no layer; and it works", "in evaluation"),
+}
+
+
+def faults(x: float, y: float) -> list[str]:
+    """Four faults where they stand; the layer that nobody calls hangs beside."""
+    parts = [arrow(x + 85, y, y + 14)]
+    y += 14
+    for name, says in FAULTS.items():
+        parts += box(x, y, 170, name)
+        for k, line in enumerate(says):
+            parts.append(text(x + 250, y + 12 + 21 * k, line))
+        if says:
+            parts.append(stroke(f"M{x + 244:g} {y + 16:g}H{x + 176:g}m8 -5l-8 5l8 5"))
+        parts.append(arrow(x + 85, y + BOX, y + BOX + 26))
+        y += BOX + 26
+    y += 20
+    parts += box(x, y, 170, "*2  DropPath")
+    parts.append(text(x + 250, y + 22, "never called: no arrow"))
+    parts.append(text(x + 250, y + 43, "leads to it"))
+    return parts
+
+
 def resume(x: float, y: float) -> list[str]:
     """Bars as high as the rate of a step; the letter below names its mask."""
     parts = []
@@ -112,7 +172,7 @@ def ranks(x: float, y: float) -> list[str]:
         middle = x + 240 + 170 * rank
         parts.append(text(middle, y + 14, f"rank {rank}", more=MIDDLE + BOLD))
     y += 28
-    parts.append(text(x, y + 22, "weights: rank 0’s", more=BOLD))
+    parts.append(text(x, y + 22, "weights", more=BOLD))
     for rank in range(2):
         parts += box(x + 170 + 170 * rank, y, 140, "the same")
     y += LINE + 10
@@ -164,6 +224,8 @@ def draw() -> dict[str, str]:
     """The pictures, by the names of their files."""
     return {
         "order.svg": svg(336, order(40, 10), past_swap(40, 10)),
+        "swap.svg": svg(386, swap(6, 24)),
+        "faults.svg": svg(400, faults(20, 6)),
         "resume.svg": svg(420, resume(10, 0)),
         "ranks.svg": svg(270, ranks(10, 6)),
         "skipped.svg": svg(250, skipped(16, 24)),

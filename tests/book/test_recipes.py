@@ -1,6 +1,7 @@
 """The decisions and recipes of chapter 5: complete, sourced, and what the plans say."""
 
 import functools
+import html
 import importlib
 import itertools
 import json
@@ -22,6 +23,7 @@ from regdrop_lite.tools import audit
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 STORED = tomllib.loads((BOOK / "recipes" / "recipes.toml").read_text("utf-8"))
+TREE = json.loads((BOOK / "figures" / "decide.json").read_text("utf-8"))
 CHOSEN_BY = ("net", "data", "see")
 STATUS = re.compile(
     r"\[measured\]\((?P<page>[^)]+)\)|\[reported\]\(https://\S+?\)|\*heuristic\*"
@@ -105,6 +107,62 @@ def test_the_drawings_are_what_their_script_draws(name, monkeypatch):
         assert stored == content, f"run book/figures/{name}.py"
 
 
+def leaves() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Each box of the drawn tree, with the answers that the questions lead to there."""
+    parts = [*TREE["questions"], TREE["else"]]
+    return [
+        (
+            part["leaf"],
+            part["which"]["options"] if "which" in part else [part["answer"]],
+        )
+        for part in parts
+    ]
+
+
+def test_a_drawn_answer_is_what_its_questions_lead_to():
+    """A mask or none, and what it rests on: what is drawn sums up what is said."""
+    assert len(leaves()) == 8
+    for drawn, answers in leaves():
+        assert drawn["mask"] == any(answer["mask"] for answer in answers)
+        rests = {word for answer in answers for word in answer["rests"]}
+        assert set(drawn["rests"]) == rests <= set(TREE["rests"]), drawn["drawn"]
+        assert drawn["section"] in TREE["sections"]
+    text = (BOOK / "_static" / "decide.svg").read_text("utf-8")
+    (data,) = re.findall(r"<metadata>(.*)</metadata>", text)
+    assert json.loads(html.unescape(data)) == TREE
+    shown = re.sub(r"<metadata>.*</metadata>", "", text)
+    for part in [*TREE["questions"], TREE["else"]]:
+        for line in part.get("drawn", []) + part["leaf"]["drawn"]:
+            assert f">{line}</text>" in shown
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [answer for _, answers in leaves() for answer in answers],
+    ids=lambda answer: answer["do"],
+)
+def test_an_answer_of_the_tree_has_its_rows(answer):
+    """They are in the table, and hold its rates and what it rests on."""
+    fitting = [
+        decision
+        for decision in STORED["decision"]
+        if all(
+            not wanted or decision[key] in (wanted, "any")
+            for key, wanted in zip(CHOSEN_BY, answer["rows"], strict=True)
+        )
+    ]
+    exact = {
+        key: {d[key] for d in STORED["decision"]} - {"any"} | {""} for key in CHOSEN_BY
+    }
+    assert all(w in exact[k] for k, w in zip(CHOSEN_BY, answer["rows"], strict=True))
+    assert fitting, "the menus of the table lead to no row"
+    cells = " ".join(" ".join(d["do"].split() + d["beside"].split()) for d in fitting)
+    for word in answer["rests"]:
+        assert f"[{word}]" in cells or f"*{word}*" in cells, word
+    rates = set(re.findall(r"\b0\.\d+", answer["do"]))
+    assert rates <= set(re.findall(r"0\.\d+", cells)), "a rate that no row has"
+
+
 def test_a_mask_is_the_last_of_its_branch(monkeypatch):
     monkeypatch.syspath_prepend(BOOK / "figures")
     module = importlib.import_module("places")
@@ -137,9 +195,10 @@ def test_figures_typed_into_card_and_tree_are_those_of_the_study():
     alone = f"one mask at its tuned rate (0.5; 0.2) reached {100 * path:.0f} %"
     assert f"{100 * both:.0f} %, where {alone}" in card
     gain = f"+{100 * (augmented.values('none', 'accuracy').mean() - none):.0f}"
-    tree = (BOOK / "figures" / "decide.py").read_text("utf-8")
     assert f"{gain} points with wrong labels" in card
+    tree = json.dumps(TREE)
     assert f"{gain} with wrong labels" in tree
+    assert f"lifted our plain net by {gain[1:]} points" in tree
 
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()

@@ -118,6 +118,8 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     (text,) = ("".join(c["source"]) for c in cells if c["id"] == "finetune-script")
     code, resnet = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     assert max(map(len, (code + resnet).splitlines())) <= 60
+    stored = book.parent / "recipes" / "fine_tune.py"
+    assert stored.read_text(encoding="utf-8").endswith(f"# fmt: off\n\n{code}")
     changes = {
         "vit_base_patch16_224.mae": "vit_tiny_patch16_224",
         "pretrained=True": "pretrained=False",

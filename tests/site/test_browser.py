@@ -1,9 +1,13 @@
 """What a browser shows of the built site: Chromium or Chrome of the system."""
 
+import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from pages import PAGES, built, every_page
+from pages import PAGES, ROOT, built, every_page
+from playwright.sync_api import Locator
 from window import DESK, PHONE
 
 pytestmark = pytest.mark.slow
@@ -200,15 +204,15 @@ def test_the_search_finds_a_word(server, visit):
 
 @pytest.mark.slow
 def test_the_tables_of_chapter_5_show_what_is_asked_for(server, visit):
-    """A few rows at first, all of them on request, those that fit after a choice."""
+    """One row at first, all of them on request, those that fit after a choice."""
     page = visit.page
     visit.go(f"{server}/book/05_which_one.html")
     area = page.locator(".tag_decisions")
     rows, status = area.locator("tbody tr"), area.get_by_role("status")
     shown = area.locator("tbody tr:visible")
     every = rows.count()
-    assert shown.count() == 3 < every
-    assert f"3 of {every} rows" in status.inner_text()
+    assert shown.count() == 1 < every
+    assert f"One of {every} rows" in status.inner_text()
     button = area.get_by_role("button", name=f"Show all {every}")
     button.press("Enter")
     assert shown.count() == every and not button.is_visible()
@@ -229,3 +233,118 @@ def test_the_tables_of_chapter_5_show_what_is_asked_for(server, visit):
     page.emulate_media(media="print")
     assert shown.count() == every, "on paper nothing is hidden"
     assert visit.complaints == []
+
+
+WALK = json.loads((ROOT / "book" / "figures" / "decide.json").read_text("utf-8"))
+
+
+def ways() -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Every way through the tree of chapter 5, button by button, and its answer."""
+    before: list[str] = []
+    for question in WALK["questions"]:
+        if "which" in question:
+            for option in question["which"]["options"]:
+                yield [*before, "Yes", option["say"]], option
+        else:
+            yield [*before, "Yes"], question["answer"]
+        before.append("No")
+    yield before, WALK["else"]["answer"]
+
+
+def press_all(live: Locator, names: list[str]) -> None:
+    for name in names:
+        live.get_by_role("button", name=name, exact=True).press("Enter")
+
+
+@pytest.mark.slow
+def test_every_way_through_the_tree_of_chapter_5_ends_in_its_answer(server, visit):
+    """By the keyboard; the answer is announced, and the table shows its rows."""
+    page = visit.page
+    visit.go(f"{server}/book/05_which_one.html")
+    live = page.locator(".walk-live")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    menus = page.locator(".tag_decisions select")
+    all_ways = list(ways())
+    assert len(all_ways) == 15
+    for names, answer in all_ways:
+        press_all(live, names)
+        heading = live.locator(".walk-answer .walk-ask")
+        assert heading.inner_text() == answer["do"]
+        assert heading.evaluate("e => e === document.activeElement")
+        assert live.get_by_role("status").text_content().endswith(answer["do"])
+        found = live.locator("dl strong").all_inner_texts()
+        assert found == answer["rests"]
+        assert [menu.input_value() for menu in menus.all()] == answer["rows"]
+        shown = page.locator(".tag_decisions tbody tr:visible")
+        assert shown.count()
+        assert "No row fits" not in page.locator(".tag_decisions form").inner_text()
+        assert live.locator(".walk-way button").count() == len(names) + 1
+        live.get_by_role("button", name="Start again").press("Enter")
+        assert page.evaluate("document.activeElement.textContent") == "Yes"
+    assert visit.complaints == []
+
+
+@pytest.mark.slow
+def test_in_the_tree_of_chapter_5_one_can_go_back(server, visit):
+    page = visit.page
+    visit.go(f"{server}/book/05_which_one.html")
+    live = page.locator(".walk-live")
+    press_all(live, ["No", "No", "Yes"])
+    short = WALK["questions"][1]["short"]
+    live.get_by_role("button", name=f"{short} No").press("Enter")
+    assert live.locator(".walk-ask").inner_text() == WALK["questions"][1]["ask"]
+    assert live.locator(".walk-way button").count() == 2
+    press_all(live, ["Yes"])
+    live.get_by_role("button", name="See its rows").press("Enter")
+    assert page.evaluate("document.activeElement.tagName") == "SELECT"
+    for link in live.locator("a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+
+
+@pytest.mark.slow
+def test_the_tree_of_chapter_5_on_a_phone_on_paper_and_without_a_script(
+    browser, server
+):
+    """Buttons for a finger; the drawing where nothing runs, and on paper."""
+    address = f"{server}/book/05_which_one.html"
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    page = context.new_page()
+    page.goto(address, wait_until="load")
+    live, drawn = page.locator(".walk-live"), page.locator("figure.walk svg")
+    wide = "document.documentElement.scrollWidth - innerWidth"
+    for names, _ in ways():
+        press_all(live, names)
+        boxes = [one.bounding_box() for one in live.locator("button").all()]
+        assert min(box["height"] for box in boxes) >= 43.9
+        assert max(box["x"] + box["width"] for box in boxes) <= 360
+        assert page.evaluate(wide) <= 0
+        live.get_by_role("button", name="Start again").click()
+    assert not drawn.is_visible()
+    page.locator(".walk-tree summary").click()
+    assert drawn.is_visible()
+    letters = drawn.evaluate(
+        "s => [...s.querySelectorAll('text')].map(t => t.getScreenCTM().a"
+        " * parseFloat(getComputedStyle(t).fontSize))"
+    )
+    assert min(letters) >= 9
+    out = drawn.evaluate(
+        "s => { const boxes = [...s.querySelectorAll('path')].filter(p =>"
+        " p.getAttribute('d').endsWith('z')).map(p => p.getBBox());"
+        " return [...s.querySelectorAll('text')].map(t => t.getBBox()).filter(t =>"
+        " !boxes.some(b => t.y < b.y || t.y > b.y + b.height ? false :"
+        " t.x >= b.x + 8 && t.x + t.width <= b.x + b.width - 8)).length }"
+    )
+    # "yes" and "no" beside the arrows, and a heading, stand in no box.
+    assert out == 2 * len(WALK["questions"]) + 1
+    page.locator(".walk-tree summary").click()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert drawn.is_visible() and not live.is_visible()
+    context.close()
+
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("figure.walk svg").is_visible()
+    assert not page.locator(".walk-live").count()
+    context.close()
