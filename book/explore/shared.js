@@ -107,7 +107,7 @@ export function gauge(name, ...words) {
   };
 }
 
-/** A number with so many digits behind the point, and a true minus sign.
+/** A number with so many digits after the point, and a true minus sign.
  * @param {number} value */
 export function fixed(value, digits = 2) {
   const text = value.toFixed(digits);

@@ -1,4 +1,4 @@
-// What a norm sees behind dropout, in training and in evaluation.
+// What a norm sees after dropout, in training and in evaluation.
 
 import { binomial, sumOf, times } from "./laws.js";
 import { axes, begin, box, finish, fixed, h, label, note, paths, PLAIN, trace } from "./shared.js";
