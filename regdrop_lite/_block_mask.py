@@ -71,7 +71,7 @@ def paint(output: Tensor, seeds: Tensor, blocks: Blocks) -> Tensor:
     sample, channel = _divide(plane, grid[1])
     places = sample * output.stride(0) + channel * output.stride(1)
     # A block that lies inside is painted by runs along its last dimension. With "clip"
-    # it may begin before the map and end behind it: coordinates are moved to the
+    # it may begin before the map and end beyond it: coordinates are moved to the
     # nearest one on the map, which the block covers as well.
     clip = blocks.border == "clip"
     run = 1 if clip else block[-1]
@@ -145,7 +145,7 @@ def _grid(
     """The places of seeds (N, C, ...), the size of blocks, log(1 - gamma).
 
     With "valid" a block may begin where it still fits, with "clip" up to k - 1 places
-    before that and behind.
+    before that and beyond.
     """
     size = tuple(shape[2:])
     block = fitted(blocks.block_size, size)

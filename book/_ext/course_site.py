@@ -412,7 +412,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(TitleExercises)
     app.add_post_transform(FoldObjectives)
     app.connect("autodoc-process-signature", plain_signature)
-    # Before the theme leaves out templates that are empty, and behind the handlers
+    # Before the theme leaves out templates that are empty, and after the handlers
     # that make its buttons.
     app.connect("html-page-context", plain_download, priority=100)
     app.connect("html-page-context", plain_buttons, priority=900)

@@ -83,6 +83,6 @@ def depart_image(self: HTML5Translator, node: nodes.image) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_node(nodes.image, override=True, html=(visit_image, depart_image))
-    # Behind all handlers that add files.
+    # After all handlers that add files.
     app.connect("html-page-context", leave_out_what_is_not_used, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

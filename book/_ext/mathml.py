@@ -38,7 +38,7 @@ def convert(node: nodes.Element, displaystyle: bool) -> str:
 
 
 def glue(formula: nodes.math) -> None:
-    """Keep a formula and the punctuation behind it on one line.
+    """Keep a formula and the punctuation after it on one line.
 
     A browser may break a line on either side of a formula, also before a comma.
     """

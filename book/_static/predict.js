@@ -134,7 +134,7 @@
     form.append(make("button", {}, result ? "Reveal" : "Check"));
     box.append(form);
 
-    // What the reader said stands beside the result, the other answers behind it.
+    // What the reader said stands beside the result, the other answers after it.
     const own = make("div", { className: "predict-own", tabIndex: -1 });
     if (result) summaryOf(result).after(own);
     else box.append(own);

@@ -81,7 +81,7 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `An example, whatever p is above: a net without dropout, and one with ${nets[1][0]} at p = ${nets[1][1].p}`;
+    title.textContent = `One pair of nets, whatever the slider says: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
@@ -89,7 +89,7 @@ function render(place) {
         ...nets.map(([, net], n) => h(n ? "strong" : "span", {}, `${n ? "with" : "without"}: ${answer(net.answers[i])}`)));
     });
     const [plain, masked] = nets.map(([, net]) => net.heart ?? count(net.answers, given, data.true).right);
-    verdict.textContent = labels === "noisy" ? `✗: the wrong label, learnt by heart. ✓: the true class. Of 200 wrong labels the first net learnt ${plain}, the other ${masked}.`
+    verdict.textContent = labels === "noisy" ? `✗: the wrong label, learnt by heart. ✓: the true class. Of 200 wrong labels the first learnt ${plain}, the other ${masked}.`
       : `✓: the true class; of twelve the first net names ${plain}, the other ${masked}.`;
     return words;
   }

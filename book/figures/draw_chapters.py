@@ -413,7 +413,7 @@ def closed_branch() -> str:
 
 
 def two_places() -> str:
-    """Behind the activation of a plain block, and in the branch of a residual one."""
+    """After the activation of a plain block, and in the branch of a residual one."""
     lines = [hatching("two-places-fell")]
 
     def wire(data: str) -> str:
@@ -455,6 +455,42 @@ def two_places() -> str:
         text(320, 60, "branch", 14, fill=MUTED, anchor="middle"),
     ]
     return svg(346, *lines)
+
+
+# --- a mask before a norm, and after it -----------------------------------------------
+
+
+def mask_and_norm() -> str:
+    """The branch of a residual block, with the mask at either side of its last norm."""
+    lines = [hatching("mask-and-norm-fell")]
+
+    def part(y: float, title: str, parts: tuple[str, ...]) -> list[str]:
+        found = [text(8, y, title, 16, bold=True)]
+        x = 8.0
+        for words in ("3 × 3, norm, ReLU", "3 × 3", *parts):
+            width = 148 if "," in words else 64
+            fell = words == "mask"
+            fill, edge = ("url(#mask-and-norm-fell)", DROPPED) if fell else (KEPT, KEPT)
+            found.append(shape(box(x, y + 14, width, 34), fill=fill, stroke=edge))
+            if fell:
+                found.append(shape(box(x + 7, y + 20, width - 14, 22), fill=PAPER))
+            ink = TEXT if fell else PAPER
+            found.append(text(x + width / 2, y + 36, words, fill=ink, anchor="middle"))
+            tip = x + width + 16
+            found.append(shape(line(x + width, y + 31, tip, y + 31), stroke=TEXT))
+            x = tip
+        found += [
+            f'<circle cx="{x + 11:g}" cy="{y + 31:g}" r="11" '
+            f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
+            text(x + 11, y + 36, "+", anchor="middle"),
+            shape(line(x + 11, y + 2, x + 11, y + 20), stroke=TEXT),
+            text(x + 11, y - 3, "skip", 14, fill=MUTED, anchor="middle"),
+        ]
+        return found
+
+    lines += part(22, "before the norm", ("mask", "norm"))
+    lines += part(112, "after the norm", ("norm", "mask"))
+    return svg(170, *lines)
 
 
 # --- where the maps of a trained net are caught ---------------------------------------
@@ -585,7 +621,7 @@ def normed(values: tuple[int, ...]) -> tuple[float, float, list[float]]:
 
 
 def norm_sees() -> str:
-    """BatchNorm of four rows, behind a mask, and of the two kept rows only."""
+    """BatchNorm of four rows, after a mask, and of the two kept rows only."""
     lines = [hatching("norm-sees-fell")]
 
     def row(x: float, y: float, words: str, *, kept: bool) -> list[str]:
@@ -806,6 +842,7 @@ def files() -> dict[str, str]:
         "levels.svg": levels(),
         "contrast.svg": contrast(),
         "norm-sees.svg": norm_sees(),
+        "mask-and-norm.svg": mask_and_norm(),
         "rim-tiles.svg": rim_tiles(),
         "seed-grows.svg": seed_grows(),
         "seed-places.svg": seed_places(),

@@ -1,4 +1,4 @@
-"""Draw the picture of the interactive figure "shift": what a norm sees behind dropout.
+"""Draw the picture of the interactive figure "shift": what a norm sees after dropout.
 
 Run ``python book/figures/explore_shift.py`` from the root of the repository after a
 change; a test compares the stored file with what this script makes.

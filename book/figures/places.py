@@ -14,7 +14,7 @@ MASK = "var(--fig-dropped, #b34e00)"
 WIDTH = 520
 BOX, LINE = 32, 46  # height of a box, distance of two
 
-# What a block does behind its last sum.
+# What a block does after its last sum.
 BEHIND = {"ResNet-50": "ReLU", "Frozen BatchNorm": "ReLU"}
 
 # A block: its branches, each from the input to the sum. A mask is marked by "*".

@@ -16,7 +16,7 @@ class Table:
         head: the names of the columns.
         rows: a row has a value for each column. Of numbers with a fraction ``digits``
             are shown; text and whole numbers are shown as they are.
-        digits: behind the point. A value that rounds to zero has no sign.
+        digits: after the point. A value that rounds to zero has no sign.
 
     Raises:
         ValueError: a row has more or fewer values than there are columns.

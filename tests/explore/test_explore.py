@@ -399,9 +399,10 @@ def test_the_first_page_says_how_typical_its_pair_is():
     heart = shown["said"]["noisy"]["channel"]["heart"]
     page = " ".join((ROOT / "book" / "intro.md").read_text(encoding="utf-8").split())
     assert len(shares) == 15 and heart == round(200 * shares[100])
-    assert f"{heart} wrong labels, {shares[100]:.2f} of 200, are more than most" in page
+    learnt = f"learnt {heart} of the 200 wrong labels ({shares[100]:.2f})"
+    assert f"{learnt}, more than most of fifteen such nets" in page
     least, most = min(shares.values()), max(shares.values())
-    assert f"fifteen such nets learnt {least:.2f} to {most:.2f}." in page
+    assert f"fifteen such nets, which learnt {least:.2f} to {most:.2f}." in page
     assert sum(share < shares[100] for share in shares.values()) > 15 / 2, "most"
 
 

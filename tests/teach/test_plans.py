@@ -170,7 +170,10 @@ FAULT = {"exercise": "ex-find-fault"}  # 20 minutes
         (plan_of(FAULT, ASK, REST | {"minutes": 10}), "ex-find-fault comes before 1.2"),
         (plan_of(SCALE | {"minutes": 45}), "45 minutes for 'Scale what is kept', but"),
         (
-            plan_of({"section": "1 Choose a rate"}, REST | {"minutes": 40}),
+            plan_of(
+                {"section": "1 Compare a narrow layer with a wide one"},
+                REST | {"minutes": 40},
+            ),
             "stands before its chapter",
         ),
         (

@@ -60,7 +60,7 @@ class Resolver:
 
 @dataclass(frozen=True)
 class Directive:
-    """A parsed directive: its name, what stands behind it, its options and its body."""
+    """A parsed directive: its name, what follows it, its options and its body."""
 
     name: str
     argument: str
@@ -251,7 +251,7 @@ class _Writer:
         if name == "dropdown" or (name in _BOXES and folded):
             return self._details(title or name.capitalize(), body)
         if name in _BOXES:
-            # Docutils takes what stands behind "{note}" for the first line of its text.
+            # Docutils takes what follows "{note}" for the first line of its text.
             if name not in ("admonition", "sidebar", "topic"):
                 title, body = name.capitalize(), "\n".join([title, body]).strip()
             heading = self.write(title) if title else name.capitalize()

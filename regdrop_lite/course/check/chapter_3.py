@@ -125,9 +125,9 @@ def trace(depth: float, training: float, evaluation: float) -> Report:
     outputs: dict[float, str] = {
         16: "expected 1/q on the kept branch of block 2, got 16, the output without "
         "it: what is kept is scaled in training",
-        64: "expected x alone behind block 1, got 64, the output of three open "
+        64: "expected x alone after block 1, got 64, the output of three open "
         "blocks: its u = 0.2 lies below its rate",
-        140: "expected x alone behind block 1, got 140, the output if block 1 is kept "
+        140: "expected x alone after block 1, got 140, the output if block 1 is kept "
         "and scaled: its u = 0.2 lies below its rate",
         5: "expected a branch to be kept where u >= p, got 5, the output if one is "
         "kept where u < p: p is the probability to drop",
@@ -196,7 +196,7 @@ _STAGES = (  # the right answer, and what is wrong with the two others
         "the more, the earlier",
         {
             "as before": "its own skips are cut, and each gradient has come through "
-            "the blocks behind",
+            "the blocks after it",
             "the same factor": "the gradient of its first block has come through seven "
             "cut blocks, that of its last one through none",
         },
@@ -963,7 +963,7 @@ def _placed(placement: str) -> Callable[[Any, Tensor], Tensor]:
 _PLACES = {  # and what a block is like whose DropPath stands there
     "branch": "about half of the samples of a right block are relu(skip(x)), to the "
     "last place; does your test ask for more, or for less?",
-    "before_norm": "the norm behind it makes something else of the zeros, so that no "
+    "before_norm": "the norm after it makes something else of the zeros, so that no "
     "sample is relu(skip(x))",
     "after_sum": "its dropped samples are zero, without the skip",
 }

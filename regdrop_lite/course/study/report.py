@@ -169,7 +169,7 @@ def show(
     Args:
         comparisons: from :meth:`Study.compare`.
         labels: one for each; without them, :func:`label`.
-        digits: behind the point.
+        digits: after the point.
     """
     names = [label(c) for c in comparisons] if labels is None else labels
     width = max(map(len, names))

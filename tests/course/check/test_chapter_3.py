@@ -686,7 +686,7 @@ def test_well_placed_layers_that_are_refused(slips, expected):
     ("slips", "expected"),
     [
         ([(SAME, "not (y == 0).flatten(1).all(dim=1).any().item()")],
-         {"before_norm": "the norm behind it makes something else of the zeros"}),
+         {"before_norm": "the norm after it makes something else of the zeros"}),
         ([(SAME, "torch.equal(((y == skip) | (y == 0)).flatten(1).all(dim=1), gone)")],
          {"after_sum": "are zero, without the skip"}),
         ([(SAME, "bool(gone.any())")], dict.fromkeys(check._PLACES, "True every time")),
