@@ -37,6 +37,7 @@ from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
+LONGEST_NAME = 14  # in a table, that stays in one line
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
@@ -254,6 +255,8 @@ def mend(html: str) -> str:
         del part["role"]
     for table in page.select("article .pst-scrollable-table-container > table"):
         sort_table(table)
+    for name in page.select("article :is(td, th) code .pre"):
+        offer_breaks(page, name)
     for block in page.select("article .highlight > pre"):
         mark_lines(block)
     return str(page)
@@ -283,6 +286,18 @@ def sort_table(table: Tag) -> None:
                 cell["role"] = "cell"
                 if head:
                     cell["data-label"] = head
+
+
+def offer_breaks(page: BeautifulSoup, name: Tag) -> None:
+    """Say where a long name in a table may break: after what joins its parts."""
+    parts = re.findall(r"[^._(,=/]*[._(,=/]+|[^._(,=/]+", name.get_text())
+    if len(name.get_text()) <= LONGEST_NAME or name.find(True):
+        return
+    name.clear()
+    for k, part in enumerate(parts):
+        if k:
+            name.append(page.new_tag("wbr"))
+        name.append(part)
 
 
 def mark_lines(block: Tag) -> None:

@@ -25,7 +25,9 @@
     while (parts.length && small(parts[parts.length - 1])) parts.pop();
     return parts.join(" ");
   };
-  const count = (text, part) => (part ? plain(text).split(part).length - 1 : 0);
+  /** How often a text holds a part, from the beginning of a word on. */
+  const count = (text, part) =>
+    part ? plain(text).split(new RegExp(`(?<!\\w)${_escapeRegExp(part)}`)).length - 1 : 0;
   let phrase = "";
 
   // The answers, best first: those with the most words of the query.
@@ -111,20 +113,24 @@
       }
       results.sort((a, b) => a[4] - b[4]); // the last is shown first
     }
-    _displayNextItem(results, results.length, terms, marked);
+    const places = results.map(([name, , anchor]) => name + anchor);
+    const once = results.filter((_, k) => places.lastIndexOf(places[k]) === k);
+    _displayNextItem(once, once.length, terms, marked);
   };
 
   Search.makeSearchSummary = (html, keywords, anchor) => {
     const page = new DOMParser().parseFromString(html, "text/html");
     const article = page.querySelector("article");
     if (!article) return null;
-    article.querySelectorAll(".headerlink, script, style, .way-on").forEach((e) => e.remove());
+    for (const part of article.querySelectorAll(".headerlink, script, style, .cell_input, details"))
+      if (!part.matches("details") || /^\s*What you will be able/.test(part.textContent) || part.matches(".cell > .hide"))
+        part.remove();
     const found = [...keywords].map((word) => word.toLowerCase());
     const holds = (text) =>
       100 * Math.min(count(text, phrase), 1) + found.filter((word) => text.includes(word)).length;
     const text = (/** @type {Element} */ section) => {
       const copy = /** @type {Element} */ (section.cloneNode(true));
-      copy.querySelectorAll("section").forEach((inner) => inner.remove());
+      copy.querySelectorAll("section, :scope > :is(h1, h2, h3, h4)").forEach((e) => e.remove());
       return copy.textContent.replace(/\s+/g, " ").trim();
     };
     const summary = document.createElement("p");
@@ -144,9 +150,10 @@
     const places = [phrase, ...found].map((word) => (word ? small.indexOf(word) : -1));
     const first = places[0] >= 0 ? places[0] : Math.min(...places.filter((n) => n >= 0), all.length);
     const start = first === all.length ? 0 : Math.max(all.lastIndexOf(" ", Math.max(first - 90, 0)) + 1, 0);
-    if (best && !anchor) {
+    const heading = best?.querySelector("h1, h2, h3, h4");
+    if (best && heading && !anchor) {
       const link = document.createElement("a");
-      link.textContent = best.querySelector("h1, h2, h3, h4")?.textContent ?? "";
+      link.textContent = heading.textContent;
       summary.append(link, ": ");
       queueMicrotask(() => {
         const result = summary.parentElement?.querySelector("a");

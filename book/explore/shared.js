@@ -197,7 +197,7 @@ export function button(text, onclick, attributes = {}) {
   return h("button", { type: "button", onclick, ...attributes }, text);
 }
 
-/** A list of names and numbers that can be filled again. On a phone three show at first. */
+/** A list of names and numbers that can be filled again; a phone shows three. */
 export function numbers() {
   const list = h("dl");
   const more = button("All numbers", () => more.setAttribute("aria-expanded", el.classList.toggle("explore-all")), { "aria-expanded": "false" });
@@ -256,9 +256,9 @@ export function begin({ model, el }, parameters, more) {
   };
 }
 
-/** What every figure ends with: things to try, each a question and a button that sets what
- * it asks for; and it is shown, now and whenever its state changes. What `show` returns is
- * said. The question that was tried stays in sight above the figure, with what is seen now.
+/** What every figure ends with: things to try, each a question and a button; and it is
+ * shown, now and whenever its state changes. What `show` returns is said, and stands above,
+ * below the question that was tried.
  * @param {Place} place @param {() => string} show
  * @param {[string, string, Record<string, any>][]} asks */
 export function finish({ model, el }, show, asks) {

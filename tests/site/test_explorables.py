@@ -67,7 +67,7 @@ def shown(figure: Locator) -> str:
     """All that a figure shows: its words, and its drawings; not what it announces."""
     return figure.locator(".explore-body").evaluate(
         "e => [...e.children].filter(c => c.role != 'status' &&"
-        " c.className != 'explore-tries').map(c => c.innerText)"
+        " !/explore-(tries|task)/.test(c.className)).map(c => c.innerText)"
         ".join() + [...e.querySelectorAll('svg *')].map(s =>"
         " ['d', 'fill-opacity', 'transform', 'class', 'x', 'y', 'width', 'height']"
         ".map(a => s.getAttribute(a)).join()).join()"
