@@ -157,7 +157,9 @@ def add_answers(
             raise ExtensionError(f"{ANSWERS.name}: there is no page {name}")
         url = context["pathto"](f"book/{name}") + (anchor and f"#{anchor}")
         title = one.get("title") or name_of(app.env, f"book/{name}")
-        answers.append({"ask": one["ask"], "url": url, "title": title, "say": one["say"]})
+        answers.append(
+            {"ask": one["ask"], "url": url, "title": title, "say": one["say"]}
+        )
     # A script's text must not end the script.
     context["search_answers"] = json.dumps(answers).replace("</", "<\\/")
 
