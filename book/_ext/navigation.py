@@ -1,6 +1,6 @@
 """How a reader finds the way: the sidebar, the way on, the search's best answers.
 
-All of it follows the table of contents. A chapter is ``book/NN_name``; its deeper pages,
+All of it follows the table of contents. A chapter is ``book/NN_name``; deeper pages,
 ``book/NNx_name``, are optional; exercises and quiz stand below their chapter.
 
 * The template "course-sidebar.html" gets the pages by parts; those of teachers and of

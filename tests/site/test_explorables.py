@@ -317,10 +317,10 @@ def test_a_try_keeps_its_question_in_sight(browser, server, width):
             visit.page.mouse.wheel(0, down)
             visit.page.wait_for_timeout(300)
             box = task.bounding_box()
-            assert 0 <= box["y"] and box["y"] + box["height"] <= 900
+            assert box["y"] >= 0 and box["y"] + box["height"] <= 900
             point = [box["x"] + 20, box["y"] + 12]
             assert visit.page.evaluate(
-                "([x, y]) => !!document.elementFromPoint(x, y).closest('.explore-task')",
+                "p => !!document.elementFromPoint(...p).closest('.explore-task')",
                 point,
             ), "nothing covers it"
 

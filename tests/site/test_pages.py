@@ -168,7 +168,7 @@ def test_notebook_can_be_launched(site, page):
     assert not [link for link in links if "_sources" in link and ".ipynb" in link]
     base = CONFIG["html"]["baseurl"]
     whole = [f"{base}{NAME}.{kind}" for kind in ("pdf", "epub")]
-    assert [a["href"] for a in menu.select('a[href^="%s"]' % base)] == whole
+    assert [a["href"] for a in menu.select(f"a[href^='{base}']")] == whole
 
 
 @every_page
