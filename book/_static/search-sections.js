@@ -55,7 +55,8 @@
       const box = document.createElement("div");
       box.className = "search-best";
       for (const { url, title, say } of best) {
-        const [name, text, link] = ["h2", "p", "a"].map((tag) => document.createElement(tag));
+        const [name, text] = ["h2", "p"].map((tag) => document.createElement(tag));
+        const link = document.createElement("a");
         link.href = url;
         link.textContent = title;
         text.textContent = say;
@@ -99,8 +100,9 @@
     const before = ([name, , , , score]) => score * weight(name);
     results.sort((a, b) => before(a) - before(b));
     if (!FILE) {
-      const names = [...new Set(results.slice(-FETCHED).map(([name]) => name))];
-      const articles = new Map(await Promise.all(names.map(async (n) => [n, await read(n)])));
+      const articles = new Map();
+      const names = new Set(results.slice(-FETCHED).map(([name]) => name));
+      await Promise.all([...names].map(async (name) => articles.set(name, await read(name))));
       for (const result of results) {
         const [name, title] = result;
         const article = articles.get(name);
