@@ -7,7 +7,7 @@
   name files of the machine that ran the notebook and tell the reader nothing.
 * Exercises and solutions are titled by their task, and a solution is folded; so are the
   objectives of a chapter, which opens with its question.
-* A page says what it is about, for searches and links, and ends with the way on.
+* A page says what it is about, for searches and links.
 * The plain edition of the notebooks is written into ``notebooks/`` of the site, and the
   buttons for Colab, Binder and download lead there.
 * What no template or option reaches, and a screen reader stumbles over, is mended;
@@ -16,7 +16,6 @@
 
 import inspect
 import re
-from collections.abc import Iterator
 from html import escape, unescape
 from pathlib import Path
 from textwrap import shorten
@@ -26,7 +25,6 @@ from urllib.parse import urlparse
 from bs4 import BeautifulSoup, Tag
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.ext.autodoc import DataDocumenter
 from sphinx.search.en import SearchEnglish
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -39,6 +37,7 @@ from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
+LONGEST_NAME = 14  # in a table, that stays in one line
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
@@ -162,52 +161,6 @@ def add_description(
     context["html_base"] = app.config.html_baseurl
 
 
-CHAPTER = re.compile(r"book/\d\d_\w+")
-TASKS = re.compile(r"book/exercises/(\d\d)_\w+_(exercises|quiz)")
-
-
-def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
-    """Where to go from a page, as (what, page): the table of contents says it."""
-    chapters = [name for name in pages if CHAPTER.fullmatch(name)]
-    tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
-    number = next(iter(re.findall(r"/(\d\d)", page)), "")
-    later = [name for name in chapters if name.split("/")[1][:2] > number]
-    further = [name for name in pages if re.fullmatch(rf"book/{number}[b-z]_\w+", name)]
-    if not number:
-        return []
-    first = [name for name in chapters if name.startswith(f"book/{number}_")]
-    places = ("First page", "Second page", "Third page", "Fourth page", "Fifth page")
-    way = list(zip(places, first + further, strict=False))
-    for kind in ("exercises", "quiz"):
-        if (number, kind) in tasks:
-            way.append((kind.capitalize(), tasks[number, kind]))
-    way += [("Next chapter", name) for name in later[:1]]
-    way += [("Reference", "book/reference/api")]
-    here = [name for _, name in way].index(page)
-    rest = [(what, name) for what, name in way if name not in (page, way[here + 1][1])]
-    return [("Next", way[here + 1][1]), *rest]
-
-
-def in_order(env: BuildEnvironment, page: str) -> Iterator[str]:
-    """The pages below a page, in the order of the table of contents."""
-    for name in env.toctree_includes.get(page, []):
-        yield name
-        yield from in_order(env, name)
-
-
-def add_way_on(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Tell the template "way-on.html" where to go from here."""
-    pages = list(in_order(app.env, app.config.root_doc))
-    context["way_on"] = [
-        (what, context["pathto"](name), app.env.titles[name].astext())
-        for what, name in find_way_on(pages, page)
-    ]
-    if context["way_on"]:  # which says it better than "previous" and "next"
-        context["theme_show_prev_next"] = False
-
-
 def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
     """Name all pages to search engines."""
     if exception is None and app.builder.name == "html":
@@ -228,6 +181,7 @@ class Questions(SearchEnglish):
 
     stopwords = SearchEnglish.stopwords | {
         *("can", "could", "do", "does", "how", "i", "me", "my", "should", "use"),
+        *("between", "get", "much", "need", "than", "versus", "vs", "want", "would"),
         *("what", "when", "where", "which", "why", "you"),
     }
 
@@ -291,9 +245,6 @@ def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
 def mend(html: str) -> str:
     """Mend a page: faults of the theme that readers or their tools stumble over."""
     page = BeautifulSoup(html, "html.parser")
-    for summary in page.select(".bd-links summary"):
-        above = summary.find_parent("li").find("a")
-        summary["aria-label"] = f"Pages under {above.get_text(strip=True)}"
     for summary in page.select("article summary[aria-label]"):
         del summary["aria-label"]
     # Lists that are none: parameters in a signature, entries of the bibliography.
@@ -304,6 +255,8 @@ def mend(html: str) -> str:
         del part["role"]
     for table in page.select("article .pst-scrollable-table-container > table"):
         sort_table(table)
+    for name in page.select("article :is(td, th) code .pre"):
+        offer_breaks(page, name)
     for block in page.select("article .highlight > pre"):
         mark_lines(block)
     return str(page)
@@ -333,6 +286,18 @@ def sort_table(table: Tag) -> None:
                 cell["role"] = "cell"
                 if head:
                     cell["data-label"] = head
+
+
+def offer_breaks(page: BeautifulSoup, name: Tag) -> None:
+    """Say where a long name in a table may break: after what joins its parts."""
+    parts = re.findall(r"[^._(,=/]*[._(,=/]+|[^._(,=/]+", name.get_text())
+    if len(name.get_text()) <= LONGEST_NAME or name.find(True):
+        return
+    name.clear()
+    for k, part in enumerate(parts):
+        if k:
+            name.append(page.new_tag("wbr"))
+        name.append(part)
 
 
 def mark_lines(block: Tag) -> None:
@@ -417,7 +382,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", plain_download, priority=100)
     app.connect("html-page-context", plain_buttons, priority=900)
     app.connect("html-page-context", add_description)
-    app.connect("html-page-context", add_way_on, priority=100)
     app.add_search_language(Questions)
     app.add_node(nodes.entry, override=True, html=(visit_entry, depart_entry))
     app.connect("build-finished", write_sitemap)

@@ -131,7 +131,9 @@
       const name = number ? "Your number" : "Your prediction";
       form.append(make("label", { className: "predict-typed" }, name, field, unit));
     }
-    form.append(make("button", {}, result ? "Reveal" : "Check"));
+    const button = make("button", {}, "Check");
+    const hint = make("p", { role: "status", className: "predict-hint" });
+    form.append(button, hint);
     box.append(form);
 
     // What the reader said stands beside the result, the other answers after it.
@@ -149,6 +151,20 @@
       const near = ({ dataset }) =>
         Math.abs(Number(dataset.value) - value) <= Number(dataset.tolerance) + slack;
       return right && near(right) ? right : choices.find(near);
+    }
+
+    /** What the reader has put into the field. */
+    function given() {
+      const text = String(new FormData(form).get("answer") ?? "").trim();
+      return axis && text ? shown(Number(text), axis) : text;
+    }
+
+    /** The button says what it will do, or that it is done. */
+    function name() {
+      if (!result) return;
+      const done = given() === (state.answers[id] ?? "") ? "Revealed: hide it" : "Compare";
+      button.textContent = result.open ? done : "Reveal";
+      hint.textContent = "";
     }
 
     function show() {
@@ -169,19 +185,27 @@
       if (result) result.open = state.all || Boolean(state.open[id]);
       else if (answer || state.all) list?.removeAttribute("hidden");
       else list?.setAttribute("hidden", "until-found");
+      name();
     }
 
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const given = String(new FormData(form).get("answer") ?? "").trim();
-      const answer = axis && given ? shown(Number(given), axis) : given;
+      const answer = given();
+      if (result && !result.open && !answer && !hint.textContent) {
+        hint.textContent = `${list && !number ? "Choose" : "Answer"} first, or see it anyway.`;
+        button.textContent = "See it anyway";
+        return;
+      }
+      state.open[id] = !(result?.open && answer === (state.answers[id] ?? ""));
       state.answers[id] = answer;
-      state.open[id] = true;
       save();
       show();
+      if (result && !state.open[id]) return;
       if (result) (answer ? own : summaryOf(result)).focus();
     });
+    form.addEventListener("input", name);
     result?.addEventListener("toggle", () => {
+      name();
       if (state.all || "shut" in result.dataset) return; // the switch, or paper
       state.open[id] = result.open;
       save();

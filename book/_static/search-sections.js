@@ -1,55 +1,180 @@
-// The stock search, mended in two places. Its excerpts begin with the page's buttons and
-// do not say in which section the words stand; and opened as a file, where a browser lets
-// no page read another, it logs an error for each result.
+// The stock search, mended. Questions that are asked often have an answer above the
+// results (search_answers.yml). What holds the phrase comes first, and chapters before
+// pages for teachers and of reference. An excerpt begins at the phrase, says in which
+// section it stands, and of the glossary it is the entry. Opened as a file, where a browser
+// lets no page read another, the search quotes nothing and logs no error.
 
-Search.makeSearchSummary = (html, keywords, anchor) => {
-  const page = new DOMParser().parseFromString(html, "text/html");
-  const article = page.querySelector("article");
-  if (!article) return null;
-  article.querySelectorAll(".headerlink, script, style").forEach((e) => e.remove());
-  const words = [...keywords].map((word) => word.toLowerCase());
-  const count = (text) => words.filter((word) => text.includes(word)).length;
-  const text = (/** @type {Element} */ section) => {
-    const copy = /** @type {Element} */ (section.cloneNode(true));
-    copy.querySelectorAll("section").forEach((inner) => inner.remove());
-    return copy.textContent.replace(/\s+/g, " ").trim();
+(() => {
+  const FILE = location.protocol === "file:";
+  const FETCHED = 30; // pages that are read before the results are put in order
+  /** @type {{ask: string[], url: string, title: string, say: string}[]} */
+  const answers = JSON.parse(document.getElementById("search-answers")?.textContent || "[]");
+  const stemmer = new Stemmer();
+  const SMALL = new Set([...stopwords, "best", "good", "it", "my", "there"]);
+
+  /** What is compared: no capitals, one kind of hyphen, no needless blanks. */
+  const plain = (text) => text.toLowerCase().replace(/[\u2010-\u2013]/g, "-").replace(/\s+/g, " ");
+  /** The words that count, by their stems. @param {string} text */
+  const words = (text) =>
+    splitQuery(plain(text)).filter((word) => !SMALL.has(word)).map((word) => stemmer.stemWord(word));
+  /** The query without the small words at its ends: what a page would say, too. */
+  const phraseOf = (query) => {
+    const parts = plain(query).replace(/[?!"“”]/g, "").trim().split(" ");
+    const small = (word) => splitQuery(word).every((part) => SMALL.has(part));
+    while (parts.length && small(parts[0])) parts.shift();
+    while (parts.length && small(parts[parts.length - 1])) parts.pop();
+    return parts.join(" ");
   };
-  // The first of the sections that hold most of the words.
-  const named = anchor ? article.querySelector(`#${CSS.escape(anchor.slice(1))}`) : null;
-  /** @type {Element | null | undefined} */
-  let best = named?.closest("section");
-  for (const section of best ? [] : article.querySelectorAll("section[id]"))
-    if (!best || count(text(section).toLowerCase()) > count(text(best).toLowerCase()))
-      best = section;
-  const all = text(best ?? article);
-  const places = words.map((word) => all.toLowerCase().indexOf(word));
-  const place = Math.min(...places.filter((n) => n >= 0), all.length);
-  const start = place === all.length ? 0 : Math.max(place - 100, 0);
-  const summary = document.createElement("p");
-  summary.className = "context";
-  if (best && !anchor) {
-    const link = document.createElement("a");
-    link.textContent = best.querySelector("h1, h2, h3, h4")?.textContent ?? "";
-    summary.append(link, ": ");
-    queueMicrotask(() => {
-      const result = summary.parentElement?.querySelector("a");
-      if (result) link.href = `${result.href.split("#")[0]}#${best.id}`;
-    });
-  }
-  const end = start + 240;
-  summary.append((start ? "… " : "") + all.slice(start, end).trim());
-  if (end < all.length) summary.append(" …");
-  return summary;
-};
+  /** How often a text holds a part, from the beginning of a word on. */
+  const count = (text, part) =>
+    part ? plain(text).split(new RegExp(`(?<!\\w)${_escapeRegExp(part)}`)).length - 1 : 0;
+  let phrase = "";
 
-if (location.protocol === "file:") {
-  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
-  const note = document.createElement("p");
-  note.className = "search-note";
-  note.textContent =
-    "Opened as a file, the search finds pages but cannot quote them. To see excerpts, " +
-    "run “python -m http.server” in this folder and open the address that it names.";
-  addEventListener("DOMContentLoaded", () =>
-    document.querySelector("#search-results")?.before(note),
-  );
-}
+  // The answers, best first: those with the most words of the query.
+  function answer(query) {
+    const asked = new Set(words(query));
+    const said = plain(query);
+    const points = (ask) => {
+      const own = words(ask);
+      if (!own.length) return said.includes(plain(ask)) ? plain(ask).length / 10 : 0;
+      const all = own.every((word) => asked.has(word));
+      return all ? own.length + (said.includes(plain(ask)) ? 0.5 : 0) : 0;
+    };
+    const found = answers
+      .map((one) => ({ ...one, points: Math.max(...one.ask.map(points)) }))
+      .filter((one) => one.points)
+      .sort((a, b) => b.points - a.points);
+    return found.filter((one, k) => k < 2 && one.points > found[0].points - 1);
+  }
+
+  const perform = Search.performSearch;
+  Search.performSearch = (query) => {
+    phrase = phraseOf(query);
+    const best = answer(query);
+    if (best.length) {
+      const box = document.createElement("div");
+      box.className = "search-best";
+      for (const { url, title, say } of best) {
+        const [name, text] = ["h2", "p"].map((tag) => document.createElement(tag));
+        const link = document.createElement("a");
+        link.href = url;
+        link.textContent = title;
+        text.textContent = say;
+        name.append(box.children.length ? "Or: " : "Best answer: ", link);
+        box.append(name, text);
+      }
+      document.getElementById("search-results")?.append(box);
+    }
+    perform(query);
+  };
+
+  /** How much a page is for a learner. @param {string} name */
+  const weight = (name) => {
+    if (/^book\/\d\d_/.test(name)) return 2;
+    if (/^book\/\d\d[b-z]_/.test(name)) return 1.5;
+    if (/^book\/(intro|setup|exercises)/.test(name)) return 1;
+    return /glossary$/.test(name) ? 1 : 0.5;
+  };
+
+  /** The article of a page, or nothing. */
+  async function read(name) {
+    try {
+      const answer = await fetch(`${name}.html`);
+      return new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("article");
+    } catch {
+      return null;
+    }
+  }
+
+  /** The entry of a glossary that the query names. @param {Element} article */
+  const entryOf = (article) =>
+    [...article.querySelectorAll("dl.glossary dt")]
+      .map((term) => ({ term, said: plain(term.textContent.replace("#", "").trim()) }))
+      .filter(({ said }) => phrase && (said === phrase || said.includes(phrase)))
+      .sort((a, b) => a.said.length - b.said.length)[0]?.term;
+
+  const query = Search._performSearch;
+  Search.query = async (text) => {
+    const [asked, terms, excluded, marked, objects] = Search._parseQuery(text);
+    const results = query(phrase || asked, terms, excluded, marked, objects);
+    const before = ([name, , , , score]) => score * weight(name);
+    results.sort((a, b) => before(a) - before(b));
+    if (!FILE) {
+      const articles = new Map();
+      const names = new Set(results.slice(-FETCHED).map(([name]) => name));
+      await Promise.all([...names].map(async (name) => articles.set(name, await read(name))));
+      for (const result of results) {
+        const [name, title] = result;
+        const article = articles.get(name);
+        if (!article) continue;
+        const times = count(article.textContent, phrase);
+        const entry = name.endsWith("glossary") ? entryOf(article) : null;
+        if (entry) [result[1], result[2]] = [`Glossary: ${entry.textContent.replace("#", "")}`, `#${entry.id}`];
+        const exact = count(title, phrase) ? 12 : 0;
+        result[4] = weight(name) * (result[4] / 5 + exact + (times ? 8 + Math.min(times, 12) : 0) + (entry ? 8 : 0));
+      }
+      results.sort((a, b) => a[4] - b[4]); // the last is shown first
+    }
+    const places = results.map(([name, , anchor]) => name + anchor);
+    const once = results.filter((_, k) => places.lastIndexOf(places[k]) === k);
+    _displayNextItem(once, once.length, terms, marked);
+  };
+
+  Search.makeSearchSummary = (html, keywords, anchor) => {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    const article = page.querySelector("article");
+    if (!article) return null;
+    for (const part of article.querySelectorAll(".headerlink, script, style, .cell_input, details"))
+      if (!part.matches("details") || /^\s*What you will be able/.test(part.textContent) || part.matches(".cell > .hide"))
+        part.remove();
+    const found = [...keywords].map((word) => word.toLowerCase());
+    const holds = (text) =>
+      100 * Math.min(count(text, phrase), 1) + found.filter((word) => text.includes(word)).length;
+    const text = (/** @type {Element} */ section) => {
+      const copy = /** @type {Element} */ (section.cloneNode(true));
+      copy.querySelectorAll("section, :scope > :is(h1, h2, h3, h4)").forEach((e) => e.remove());
+      return copy.textContent.replace(/\s+/g, " ").trim();
+    };
+    const summary = document.createElement("p");
+    summary.className = "context";
+    const named = anchor ? article.querySelector(`#${CSS.escape(anchor.slice(1))}`) : null;
+    if (named?.matches("dt") && named.closest("dl.glossary")) {
+      summary.textContent = text(/** @type {Element} */ (named.nextElementSibling));
+      return summary;
+    }
+    // The first of the sections that hold the phrase, or else most of the words.
+    /** @type {Element | null | undefined} */
+    let best = named?.closest("section");
+    for (const section of best ? [] : article.querySelectorAll("section[id]"))
+      if (!best || holds(text(section).toLowerCase()) > holds(text(best).toLowerCase())) best = section;
+    const all = text(best ?? article);
+    const small = all.toLowerCase();
+    const places = [phrase, ...found].map((word) => (word ? small.indexOf(word) : -1));
+    const first = places[0] >= 0 ? places[0] : Math.min(...places.filter((n) => n >= 0), all.length);
+    const start = first === all.length ? 0 : Math.max(all.lastIndexOf(" ", Math.max(first - 90, 0)) + 1, 0);
+    const heading = best?.querySelector("h1, h2, h3, h4");
+    if (best && heading && !anchor) {
+      const link = document.createElement("a");
+      link.textContent = heading.textContent;
+      summary.append(link, ": ");
+      queueMicrotask(() => {
+        const result = summary.parentElement?.querySelector("a");
+        if (result) link.href = `${result.href.split("#")[0]}#${best.id}`;
+      });
+    }
+    const end = start + 240;
+    summary.append((start ? "… " : "") + all.slice(start, end).trim());
+    if (end < all.length) summary.append(" …");
+    return summary;
+  };
+
+  if (FILE) {
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+    const note = document.createElement("p");
+    note.className = "search-note";
+    note.textContent =
+      "Opened as a file, the search finds pages but cannot quote them. To see excerpts, " +
+      "run “python -m http.server” in this folder and open the address that it names.";
+    addEventListener("DOMContentLoaded", () => document.querySelector("#search-results")?.before(note));
+  }
+})();

@@ -4,7 +4,7 @@ import { announcer, button, change, h, readAddress, readState, stateOf, writeAdd
 
 /** @typedef {import("./shared.js").Parameter} Parameter */
 
-/** The state of one figure, with the interface of anywidget's model. */
+/** The state of a figure, like anywidget's model. */
 export class State {
   /** @param {Record<string, any>} values @param {() => void} [saved] */
   constructor(values, saved = () => {}) {

@@ -197,30 +197,19 @@ export function button(text, onclick, attributes = {}) {
   return h("button", { type: "button", onclick, ...attributes }, text);
 }
 
-/** A list of names and numbers that can be filled again and again. */
+/** A list of names and numbers that can be filled again; a phone shows three. */
 export function numbers() {
   const list = h("dl");
-  const el = h("div", { class: "numbers", role: "group", "aria-label": "Numbers of this setting" }, list);
+  const more = button("All numbers", () => more.setAttribute("aria-expanded", el.classList.toggle("explore-all")), { "aria-expanded": "false" });
+  const el = h("div", { class: "numbers", role: "group", "aria-label": "Numbers of this setting" }, list, more);
   return {
     el,
     /** @param {(string | Node)[][]} rows */
     show(rows) {
+      more.hidden = rows.length < 5;
       list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     },
   };
-}
-
-/** Things to try: a question, and a button that sets what it asks for.
- * @param {[string, string, Record<string, any>][]} asks
- * @param {(values: Record<string, any>, answer: HTMLElement) => void} press */
-function tries(asks, press) {
-  return box("tries",
-    h("strong", {}, "Try"),
-    h("ul", {}, asks.map(([action, question, values]) => {
-      const answer = note();
-      return h("li", {}, button(action, () => press(values, answer)), " ", h("span", {}, question), answer);
-    })),
-  );
 }
 
 /** Say a result to those who do not see it, once it has stayed for a moment. */
@@ -267,24 +256,32 @@ export function begin({ model, el }, parameters, more) {
   };
 }
 
-/** What every figure ends with: things to try; and it is shown, now and whenever its
- * state changes. What `show` returns is said, and stands below what was tried, since
- * the figure may be out of sight. @param {Place} place
- * @param {() => string} show @param {[string, string, Record<string, any>][]} asks */
+/** What every figure ends with: things to try, each a question and a button; and it is
+ * shown, now and whenever its state changes. What `show` returns is said, and stands above,
+ * below the question that was tried.
+ * @param {Place} place @param {() => string} show
+ * @param {[string, string, Record<string, any>][]} asks */
 export function finish({ model, el }, show, asks) {
   const said = announcer();
-  let answer = h("p");
+  const task = box("task");
+  const answer = h("p");
+  task.hidden = true;
   const update = () => {
-    said.say(show());
-    answer.textContent = "";
-  };
-  const press = (values, below) => {
-    change(model, values);
-    answer = below;
     answer.textContent = show();
+    said.say(answer.textContent);
+  };
+  const press = (values, question) => {
+    change(model, values);
+    task.replaceChildren(h("strong", {}, question), answer);
+    task.hidden = false;
     if (el.getBoundingClientRect().top < 0) el.scrollIntoView();
   };
-  el.append(tries(asks, press), said.el);
+  el.prepend(task);
+  el.append(
+    box("tries", h("strong", {}, "Try"), h("ul", {}, asks.map(([action, question, values]) =>
+      h("li", {}, button(action, () => press(values, question)), " ", h("span", {}, question))))),
+    said.el,
+  );
   model.on("change", update);
   update();
 }

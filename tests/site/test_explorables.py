@@ -67,7 +67,7 @@ def shown(figure: Locator) -> str:
     """All that a figure shows: its words, and its drawings; not what it announces."""
     return figure.locator(".explore-body").evaluate(
         "e => [...e.children].filter(c => c.role != 'status' &&"
-        " c.className != 'explore-tries').map(c => c.innerText)"
+        " !/explore-(tries|task)/.test(c.className)).map(c => c.innerText)"
         ".join() + [...e.querySelectorAll('svg *')].map(s =>"
         " ['d', 'fill-opacity', 'transform', 'class', 'x', 'y', 'width', 'height']"
         ".map(a => s.getAttribute(a)).join()).join()"
@@ -299,6 +299,59 @@ def test_words_can_be_read(browser, server, page, figures):
                 for text, ground, words in colours:
                     good = contrast(text, ground) >= 4.5
                     assert good, (scheme, words, text, ground)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_try_keeps_its_question_in_sight(browser, server, width):
+    """Above the figure, below the page's header, also when one scrolls on."""
+    with window(browser, width, reduced_motion="reduce") as visit:
+        go(visit, f"{server}/book/intro.html")
+        place = figure_of(visit, "fig-one-idea")
+        task = place.locator(".explore-task")
+        assert not task.is_visible()
+        row = place.locator(".explore-tries li").last
+        question = row.locator("span").inner_text()
+        row.locator("button").click()
+        assert question in task.inner_text() and re.search(r"\d", task.inner_text())
+        for down in (0, 300):
+            visit.page.mouse.wheel(0, down)
+            visit.page.wait_for_timeout(300)
+            box = task.bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= 900
+            point = [box["x"] + 20, box["y"] + 12]
+            assert visit.page.evaluate(
+                "p => !!document.elementFromPoint(...p).closest('.explore-task')",
+                point,
+            ), "nothing covers it"
+
+
+def test_a_phone_shows_three_numbers_and_the_rest_on_request(browser, server):
+    with window(browser, 390, reduced_motion="reduce") as visit:
+        go(visit, f"{server}/book/intro.html")
+        numbers = figure_of(visit, "fig-one-idea").locator(".explore-numbers")
+        rows = numbers.locator("dl > div")
+        seen = numbers.locator("dl > div:visible")
+        assert seen.count() == 3 < rows.count()
+        numbers.get_by_role("button", name="All numbers").click()
+        assert seen.count() == rows.count()
+        visit.page.set_viewport_size({"width": 1440, "height": 900})
+        assert seen.count() == rows.count()
+        assert not numbers.get_by_role("button").is_visible()
+
+
+def test_the_frame_of_a_slider_leaves_its_label_alone(visit, server):
+    go(visit, f"{server}/book/intro.html")
+    place = figure_of(visit, "fig-one-idea")
+    field = place.locator(".explore-slider input").first
+    field.focus()
+    visit.page.keyboard.press("ArrowRight")
+    gap = field.evaluate(
+        "e => { const s = getComputedStyle(e); const r = document.createRange();"
+        " r.selectNodeContents(e.previousElementSibling);"
+        " return e.getBoundingClientRect().top - parseFloat(s.outlineWidth)"
+        " - parseFloat(s.outlineOffset) - r.getBoundingClientRect().bottom }"
+    )
+    assert gap >= -1.5, gap
 
 
 def test_copied_links_lead_to_what_is_seen(browser, server):

@@ -388,6 +388,34 @@ def test_nothing_is_lost_without_memory_or_script(site, browser, script):
 
 
 @pytest.mark.slow
+def test_the_button_says_what_it_does(server, visit):
+    """Without a choice it asks first; then it reveals, compares and hides."""
+    visit.go(f"{server}/{PAGE}.html")
+    form = visit.page.locator(".predict form:has(input[type=radio])").first
+    name = form.locator("xpath=..").get_attribute("id")
+    result = visit.page.locator(f"#{name}-result")
+    button, hint = form.get_by_role("button"), form.get_by_role("status")
+    assert button.inner_text() == "Reveal"
+    button.click()
+    assert hint.inner_text() == "Choose first, or see it anyway."
+    assert button.inner_text() == "See it anyway"
+    assert result.get_attribute("open") is None
+    form.get_by_role("radio").first.check()
+    assert button.inner_text() == "Reveal" and not hint.is_visible()
+    button.click()
+    assert button.inner_text() == "Revealed: hide it"
+    form.get_by_role("radio").nth(1).check()
+    assert button.inner_text() == "Compare"
+    button.click()
+    assert result.get_attribute("open") is not None
+    button.click()
+    assert result.get_attribute("open") is None and button.inner_text() == "Reveal"
+    result.locator("> summary").click()  # the fold itself does it, too
+    visit.page.wait_for_timeout(100)
+    assert button.inner_text() == "Revealed: hide it"
+
+
+@pytest.mark.slow
 def test_a_mark_is_set_on_an_axis(server, browser):
     """By keyboard and by finger; it stands beside the result, also after a reload."""
     with phone(browser) as visit:
@@ -397,10 +425,11 @@ def test_a_mark_is_set_on_an_axis(server, browser):
         field = box.get_by_role("slider", name="Your mark, active channels")
         result = page.locator(f"#{box.get_attribute('id')}-result")
         own = result.locator(".predict-own")
-        reveal = box.get_by_role("button", name="Reveal")
+        reveal = box.get_by_role("button")
         assert field.get_attribute("aria-valuetext") == "no mark yet"
         assert field.input_value() == "16"
         reveal.tap()
+        reveal.tap()  # without a mark only on request
         assert result.get_attribute("open") is not None and not own.is_visible()
         field.focus()
         page.keyboard.press("End")

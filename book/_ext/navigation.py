@@ -1,0 +1,197 @@
+"""How a reader finds the way: the sidebar, the way on, the search's best answers.
+
+All of it follows the table of contents. A chapter is ``book/NN_name``; deeper pages,
+``book/NNx_name``, are optional; exercises and quiz stand below their chapter.
+
+* The template "course-sidebar.html" gets the pages by parts; those of teachers and of
+  reference are folded.
+* The template "way-on.html" gets the main path (chapter, exercises, next chapter), what
+  goes deeper and what to practise.
+* The template "page-name.html" gets the page's name, for the header of a phone.
+* The search page gets ``search_answers.yml``: questions of readers, and where they are
+  answered.
+* A long glossary gets a row of letters.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+FOLDED = ("Teach", "Reference")  # parts of the sidebar
+CHAPTER = re.compile(r"book/(\d\d)_\w+")
+DEEPER = re.compile(r"book/(\d\d)[b-z]_\w+")
+TASKS = re.compile(r"book/exercises/(\d\d)_\w+_(exercises|quiz)")
+ANSWERS = Path(__file__).parents[1] / "search_answers.yml"
+MANY = 30  # words of a glossary that need letters
+
+
+def trees(env: BuildEnvironment, page: str) -> Iterator[addnodes.toctree]:
+    """The tables of contents of a page."""
+    yield from env.tocs[page].findall(addnodes.toctree)
+
+
+def below(env: BuildEnvironment, page: str) -> Iterator[tuple[str | None, str]]:
+    """The pages directly below a page, as (title, page); a title only if one is set."""
+    for tree in trees(env, page):
+        yield from tree["entries"]
+
+
+def in_order(env: BuildEnvironment, page: str) -> Iterator[str]:
+    """All pages below a page, in the order of the table of contents."""
+    for _, name in below(env, page):
+        yield name
+        yield from in_order(env, name)
+
+
+def name_of(env: BuildEnvironment, page: str) -> str:
+    """The title of a page, with the number of a chapter."""
+    number = env.toc_secnumbers.get(page, {}).get("")
+    text = env.titles[page].astext()
+    return f"{number[0]}. {text}" if number and len(number) == 1 else text
+
+
+def find_way_on(root: str, pages: list[str], page: str) -> dict[str, Any]:
+    """Where to go from a page: "previous", "next", "deeper", "practise"; or nothing."""
+    tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
+    numbers = {m[1]: m[0] for m in map(CHAPTER.fullmatch, pages) if m}
+    main = [root]
+    for number, name in numbers.items():
+        main += [name, *filter(None, [tasks.get((number, "exercises"))])]
+    main.append("book/reference/api")
+    number = next(iter(re.findall(r"/(\d\d)", page)), "")
+    if page == root:
+        before = root
+    elif number not in numbers:
+        return {}
+    elif page in main:
+        before = page
+    elif DEEPER.fullmatch(page):
+        before = numbers[number]
+    else:
+        before = tasks[number, "exercises"]
+    here = main.index(before)
+    previous = main[here - 1] if page == before else before
+    deeper = [n for n in pages if (m := DEEPER.fullmatch(n)) and m[1] == number]
+    practise = [name for (other, _), name in tasks.items() if other == number]
+    following = main[here + 1]
+    return {
+        "previous": previous if page != root else None,
+        "next": following,
+        "deeper": [name for name in deeper if name != page],
+        "practise": [name for name in practise if name not in (page, following)],
+    }
+
+
+def add_way_on(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Tell the template "way-on.html" where to go from here."""
+    env, pathto = app.env, context["pathto"]
+    root = app.config.root_doc
+    way = find_way_on(root, list(in_order(env, root)), page)
+
+    def link(name: str) -> dict[str, str]:
+        return {"url": pathto(name), "name": name_of(env, name)}
+
+    context["way_on"] = {
+        what: [*map(link, found)] if isinstance(found, list) else found and link(found)
+        for what, found in way.items()
+    }
+    if way:  # which says it better than "previous" and "next"
+        context["theme_show_prev_next"] = False
+
+
+def add_sidebar(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Tell the templates of the sidebar and of the header where everything is."""
+    env, pathto = app.env, context["pathto"]
+
+    def entry(title: str | None, name: str) -> dict[str, Any]:
+        pages = [entry(*each) for each in below(env, name)]
+        return {
+            "name": title or name_of(env, name),
+            "url": "#" if name == page else pathto(name),
+            "here": name == page,
+            "open": name == page or any(one["open"] for one in pages),
+            "optional": bool(DEEPER.fullmatch(name)),
+            "pages": pages,
+        }
+
+    parts = []
+    for tree in trees(env, app.config.root_doc):
+        pages = [entry(*each) for each in tree["entries"]]
+        caption = tree.get("caption")
+        parts.append(
+            {
+                "name": caption,
+                "folded": caption in FOLDED,
+                "open": any(one["open"] for one in pages),
+                "pages": pages,
+            }
+        )
+    context["sidebar_parts"] = parts
+    context["page_name"] = name_of(env, page) if page in env.titles else ""
+
+
+def add_answers(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Give the search page the answers to frequent questions."""
+    if page != "search":
+        return
+    answers = []
+    for one in yaml.safe_load(ANSWERS.read_text(encoding="utf-8")):
+        name, _, anchor = one["to"].partition("#")
+        if f"book/{name}" not in app.env.titles:
+            raise ExtensionError(f"{ANSWERS.name}: there is no page {name}")
+        url = context["pathto"](f"book/{name}") + (anchor and f"#{anchor}")
+        title = one.get("title") or name_of(app.env, f"book/{name}")
+        answers.append(
+            {"ask": one["ask"], "url": url, "title": title, "say": one["say"]}
+        )
+    # A script's text must not end the script.
+    context["search_answers"] = json.dumps(answers).replace("</", "<\\/")
+
+
+class Letters(SphinxPostTransform):
+    """Put a row of letters above a long glossary."""
+
+    default_priority = 200
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Link each letter to the first word that begins with it."""
+        for glossary in list(self.document.findall(addnodes.glossary)):
+            terms = list(glossary.findall(nodes.term))
+            if len(terms) < MANY:
+                continue
+            first: dict[str, str] = {}
+            for term in terms:
+                letter = term.astext()[0].upper()
+                if letter.isalpha() and letter.isascii():
+                    first.setdefault(letter, term["ids"][0])
+            row = nodes.paragraph(classes=["letters"])
+            for letter, name in sorted(first.items()):
+                row += [nodes.reference("", letter, refid=name), nodes.Text(" ")]
+            glossary.parent.insert(glossary.parent.index(glossary), row)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.add_post_transform(Letters)
+    # Before the theme leaves out templates that are empty.
+    app.connect("html-page-context", add_way_on, priority=100)
+    app.connect("html-page-context", add_sidebar, priority=100)
+    app.connect("html-page-context", add_answers)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,286 @@
+"""How a reader finds the way: sidebar, the way on, the search, the header, the grid."""
+
+import re
+from urllib.parse import urldefrag
+
+import pytest
+import yaml
+from pages import BOOK, PAGES, built, every_page, soup
+from window import DESK, PHONE
+
+pytestmark = pytest.mark.slow
+ANSWERS = yaml.safe_load((BOOK / "search_answers.yml").read_text(encoding="utf-8"))
+CHAPTERS = [page for page in PAGES if re.match(r"book/\d\d_", page)]
+DEEPER = [page for page in PAGES if re.match(r"book/\d\d[b-z]_", page)]
+TASKS = [page for page in PAGES if page.startswith("book/exercises/")]
+
+
+def number(page: str) -> str:
+    return re.search(r"/(\d\d)", page)[1]
+
+
+# --- the sidebar ----------------------------------------------------------------------
+
+
+def test_chapters_are_numbered_and_nothing_below_them(site):
+    """Deeper pages are marked as optional; exercises and quiz stand below theirs."""
+    html = soup(built(site, PAGES[0]))
+    (course,) = [
+        part.find_next_sibling("ul")
+        for part in html.select(".bd-links p.caption")
+        if part.get_text(strip=True) == "Course"
+    ]
+    rows = course.find_all("li", recursive=False)
+    assert len(rows) == len(CHAPTERS)
+    for k, (row, page) in enumerate(zip(rows, CHAPTERS, strict=True), 1):
+        first, *others = row.select("a")
+        assert first.get_text().startswith(f"{k}. ")
+        title = soup(built(site, page)).h1.get_text().removesuffix("#")
+        assert title.startswith(f"{k}. ")
+        own = [p for p in [*DEEPER, *TASKS] if number(p) == number(page)]
+        found = {(built(site, PAGES[0]).parent / a["href"]).resolve() for a in others}
+        assert found == {built(site, p).resolve() for p in own}
+        for link in others:
+            assert not re.match(r"\d", link.get_text()), link
+            marked = link.select_one(".optional")
+            assert bool(marked) == bool(re.search(r"/?\d\d[b-z]_", link["href"]))
+        assert [a.get_text(strip=True) for a in others[-2:]] == ["Exercises", "Quiz"]
+
+
+@pytest.mark.parametrize("page", [PAGES[0], "book/teach/guide", "book/reference/api"])
+def test_teach_and_reference_are_folded_unless_one_is_there(site, page):
+    parts = soup(built(site, page)).select(".bd-links details.part")
+    state = {p.summary.get_text(strip=True): p.has_attr("open") for p in parts}
+    here = page.split("/")[1].capitalize()
+    assert state == {name: name == here for name in ("Teach", "Reference")}
+
+
+@every_page
+def test_the_sidebar_says_where_one_is(site, page):
+    html = soup(built(site, page))
+    (here,) = html.select('.bd-links a[aria-current="page"]')
+    for fold in here.find_parents("details"):
+        assert fold.has_attr("open")
+
+
+# --- the way on -----------------------------------------------------------------------
+
+
+def way_on(site, page: str) -> dict[str, list[str]]:
+    """The links of the bar, by what stands above them."""
+    path = built(site, page)
+    bar = soup(path).select_one(".way-on")
+    places = {
+        link.span.get_text(): [link["href"]] for link in bar.select(".way-on-main a")
+    }
+    for part in bar.select("h3"):
+        links = part.find_next_sibling("ul").select("a")
+        places[part.get_text()] = [link["href"] for link in links]
+    root = site.resolve()
+    return {
+        what: [
+            (path.parent / link).resolve().relative_to(root).with_suffix("").as_posix()
+            for link in links
+        ]
+        for what, links in places.items()
+    }
+
+
+def test_next_is_the_main_path(site):
+    """From the first page to the last exercises, and the same way back."""
+    page, passed = PAGES[0], [PAGES[0]]
+    while page != "book/reference/api":
+        way = way_on(site, page)
+        (following,) = way["Next"]
+        if "Previous" in way:
+            assert way["Previous"] == [passed[-2]]
+        passed.append(following)
+        page = following
+    exercises = [p for p in TASKS if p.endswith("_exercises")]
+    pairs = [p for pair in zip(CHAPTERS, exercises, strict=True) for p in pair]
+    assert passed == [PAGES[0], *pairs, "book/reference/api"]
+
+
+@pytest.mark.parametrize("page", [*CHAPTERS, *DEEPER, *TASKS])
+def test_what_is_optional_stands_apart(site, page):
+    way = way_on(site, page)
+    deeper = [p for p in DEEPER if number(p) == number(page) and p != page]
+    assert way.get("Go deeper (optional)", []) == deeper
+    tasks = [p for p in TASKS if number(p) == number(page) and p != page]
+    assert way.get("Practise", []) == [p for p in tasks if p not in way["Next"]]
+    assert len(way["Previous"]) == 1
+    if page in DEEPER:
+        assert number(way["Previous"][0]) == number(page)
+
+
+# --- the search -----------------------------------------------------------------------
+
+
+def test_every_answer_leads_somewhere(site):
+    """Its page is there, and the place on it; no question is put twice."""
+    for one in ANSWERS:
+        assert set(one) <= {"ask", "to", "title", "say"}
+        page, anchor = urldefrag(one["to"])
+        html = soup(built(site, f"book/{page}"))
+        assert not anchor or html.find(id=anchor), one["to"]
+        assert one["say"].endswith(".") and len(one["say"]) < 140, one["say"]
+    asked = [ask for one in ANSWERS for ask in one["ask"]]
+    assert len(asked) == len(set(asked)) > 100
+
+
+def search(visit, server, query: str) -> list[str]:
+    """Search, and give the addresses of the results in order."""
+    visit.go(f"{server}/search.html?q={query.replace(' ', '+')}")
+    finished = "/finished|did not/.test(document.querySelector('.search-summary')"
+    visit.page.wait_for_function(f"{finished}?.innerText)", timeout=30_000)
+    return visit.page.eval_on_selector_all(
+        "#search-results ul.search > li > a:first-child",
+        "all => all.map(a => a.getAttribute('href'))",
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [
+        ("which dropout should I use", "05_which_one"),
+        ("Which dropout is best?", "05_which_one"),
+        ("stochastic depth", "03_drop_path"),
+        ("gamma", "04_drop_block"),
+        ("drop_path_rate", "03_drop_path"),
+        ("nn.Dropout2d", "01_spatial_dropout"),
+        ("where do I put it", "05_which_one"),
+        ("droppath vs dropout", "03_drop_path"),
+        ("block size", "04_drop_block"),
+        ("how much dropout", "05b_card"),
+        ("dropout before or after batchnorm", "05_which_one"),
+        ("how to resume training", "06_in_practice"),
+        ("torch.compile", "06b_export_time_doubt"),
+        ("pip install", "setup"),
+    ],
+)
+def test_the_search_has_an_answer(server, visit, query, page):
+    search(visit, server, query)
+    best = visit.page.locator(".search-best h2").first
+    assert best.is_visible() and best.inner_text().startswith("Best answer: ")
+    assert best.locator("a").get_attribute("href") == f"book/{page}.html"
+    assert visit.page.locator(".search-best p").first.inner_text().endswith(".")
+    assert visit.complaints == []
+
+
+def test_what_holds_the_phrase_comes_first(server, visit):
+    """Chapters before the pages for teachers; of the glossary the entry, once."""
+    found = search(visit, server, "stochastic depth")
+    assert found[0] == "book/reference/glossary.html#term-stochastic-depth"
+    assert found[1].startswith("book/03_drop_path.html")
+    assert len(found) == len(set(found))
+    first = visit.page.locator("#search-results ul.search > li").first
+    first.locator(".context").wait_for()
+    assert first.locator(".context").inner_text().startswith("Skipping whole")
+    excerpt = visit.page.locator("#search-results ul.search > li").nth(1)
+    assert "stochastic depth" in excerpt.locator(".context").inner_text().lower()
+    for query in ("BatchNorm", "calibration"):
+        found = search(visit, server, query)
+        assert re.match(r"book/(\d\d|reference/glossary)", found[0]), (query, found[:3])
+        teach = [k for k, link in enumerate(found) if "/teach/" in link]
+        assert all(k > 2 for k in teach), (query, found[:4])
+    assert search(visit, server, "qqqq") == []
+    assert not visit.page.locator(".search-best").count()
+    assert visit.complaints == []
+
+
+# --- the header, the glossary ---------------------------------------------------------
+
+
+def test_the_header_of_a_phone_says_where_one_is(server, browser):
+    """Few buttons, large enough; one menu with the rest; no tooltip that stays."""
+    width, height = PHONE
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto(f"{server}/book/03_drop_path.html", wait_until="load")
+    header = page.locator(".bd-header-article")
+    name = header.locator(".page-name")
+    assert name.inner_text().startswith("3. DropPath")
+    boxes = [b.bounding_box() for b in header.locator("button:visible").all()]
+    assert len(boxes) == 4
+    assert min(min(b["width"], b["height"]) for b in boxes) >= 44
+    rows = [b["y"] + b["height"] / 2 for b in [*boxes, name.bounding_box()]]
+    assert max(rows) - min(rows) < 4, "one row"
+    header.locator(".page-menu > button").tap()
+    items = header.locator(".page-menu .dropdown-item:visible")
+    text = " ".join(items.all_inner_texts())
+    for word in ("Colab", "Binder", "notebook", "Print", "PDF", "Source", "Colours"):
+        assert word in text, word
+    assert min(item.bounding_box()["height"] for item in items.all()) >= 44
+    theme = "document.documentElement.dataset.theme"
+    before, seen = page.evaluate(theme), set()
+    for _ in range(2):
+        items.last.tap()
+        page.wait_for_timeout(200)
+        seen.add(page.evaluate(theme))
+        header.locator(".page-menu > button").tap()
+    assert seen - {before}
+    page.keyboard.press("Escape")
+    header.locator(".secondary-toggle").tap()
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+    assert not page.locator(".tooltip").count()
+    context.close()
+
+
+def test_the_glossary_has_letters(site):
+    html = soup(built(site, "book/reference/glossary"))
+    (row,) = html.select(".letters")
+    terms = html.select("dl.glossary dt")
+    letters = [link.get_text() for link in row.select("a")]
+    first = {term.get_text()[0].upper() for term in terms}
+    assert letters == sorted(first)
+    for link in row.select("a"):
+        target = html.find(id=link["href"].removeprefix("#"))
+        assert target.get_text()[0].upper() == link.get_text()
+
+
+# --- the grid -------------------------------------------------------------------------
+
+EDGES = """
+(() => {
+  const article = document.querySelector("article");
+  const title = article.querySelector("section > p").getBoundingClientRect();
+  const parts = ["section > p", "section > div.math", "section > ul", "figcaption",
+    ".explore-live", "figure > img", "figure > svg", ".cell_input", ".cell_output pre",
+    ".predict > p:not(.admonition-title)", ".predict-form", ".predict-result > p",
+    ".pst-scrollable-table-container", ".way-on > *"];
+  return parts.flatMap(name => [...document.querySelectorAll(
+    `.bd-article-container ${name}`)].filter(e => e.checkVisibility()
+      && !e.closest("li, dd, .sd-card, .explore-live figure, .admonition .admonition"))
+    .filter(e => e.getBoundingClientRect().width > 5)
+    .map(e => [e.getBoundingClientRect(), name, e.textContent.trim().slice(0, 40)]))
+    .map(([b, ...rest]) => [b.left - title.left, b.right - title.left, ...rest]);
+})()
+"""
+
+
+@pytest.mark.parametrize("width", [DESK[0], 1100, 768, PHONE[0]])
+@pytest.mark.parametrize("page", ["book/01_spatial_dropout", "book/04_drop_block"])
+def test_two_widths_from_one_left_edge(server, visit, page, width):
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.go(f"{server}/{page}.html")
+    for place in visit.page.locator("[data-explore] > figure").all():
+        place.scroll_into_view_if_needed()
+        place.locator(".explore-live").wait_for()
+    visit.page.evaluate(
+        "document.querySelectorAll('.predict-result').forEach(d => { d.open = true })"
+    )
+    edges = visit.page.evaluate(EDGES)
+    assert len(edges) > 40
+    assert [edge for edge in edges if abs(edge[0]) > 1.5] == []
+    text = max(edge[1] for edge in edges if edge[2] == "section > p")
+    wide = max(edge[1] for edge in edges)
+    for edge in edges:
+        if edge[2] in ("section > p", "figcaption", ".predict-form"):
+            assert edge[1] <= text + 1.5, edge
+        elif edge[2] in (".explore-live", ".cell_input"):
+            assert abs(edge[1] - wide) < 1.5, edge
+    if width == DESK[0]:
+        assert wide - text > 150
