@@ -41,7 +41,7 @@ SECONDS = {
     "book/04_drop_block.ipynb": 21,
     "book/exercises/03_drop_path_exercises.ipynb": 17,
     "tests/tools/test_audit.py": 16,
-    "book/04c_drop_block_inside.ipynb": 14,
+    "book/04d_drop_block_together.ipynb": 14,
     "tests/course/check/test_chapter_2.py": 13,
     "tests/course/check/test_chapter_1.py": 13,
     "book/05_which_one.ipynb": 12,

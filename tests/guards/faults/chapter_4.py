@@ -5,6 +5,7 @@ from faults import Fault
 MAIN = "04_drop_block"
 NETS = "04b_drop_block_details"
 INSIDE = "04c_drop_block_inside"
+TOGETHER = "04d_drop_block_together"
 PAINTED = "        output = painted(input, scale, seeds, blocks)\n"
 PLACE = "torch.arange(line, device=seeds.device)\n"
 
@@ -96,7 +97,7 @@ FAULTS = [
         PLACE,
         PLACE.replace("line", "line + (line > 1)")
         + "        place = place.clamp(max=n - 1 + (k - 1) * clip)\n",
-        INSIDE,
+        TOGETHER,
         "every mask comes as often as it should",
         cell="no mask comes that cannot occur",
     ),
@@ -105,7 +106,7 @@ FAULTS = [
         "_block_mask.py",
         "sample_seeds(math.prod(grid), miss,",
         "sample_seeds(math.prod(grid), 2.0 * miss,",
-        INSIDE,
+        TOGETHER,
         "every mask comes as often as it should",
     ),
     Fault(
