@@ -35,7 +35,7 @@ SECONDS = {
     "book/reference/study_variants.ipynb": 39,
     "book/01_spatial_dropout.ipynb": 25,
     "book/02d_implicit_ensembles_flatness.ipynb": 20,
-    "book/03d_drop_path_gradients.ipynb": 35,
+    "book/03d_drop_path_gradients.ipynb": 30,
     "book/06b_export_time_doubt.ipynb": 26,
     "book/exercises/02_implicit_ensembles_exercises.ipynb": 22,
     "book/04_drop_block.ipynb": 21,
@@ -57,6 +57,7 @@ SECONDS = {
     "tests/layers/test_common.py": 9,
     "book/03_drop_path.ipynb": 8,
     "book/03c_drop_path_computing_less.ipynb": 8,
+    "book/03e_drop_path_noise.ipynb": 12,
     "book/03b_drop_path_in_a_net.ipynb": 10,
 }
 

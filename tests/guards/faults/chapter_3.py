@@ -6,6 +6,7 @@ MAIN = "03_drop_path"
 DETAILS = "03c_drop_path_computing_less"
 GRADIENTS = "03d_drop_path_gradients"
 NET = "03b_drop_path_in_a_net"
+NOISE = "03e_drop_path_noise"
 KEEP = "keep = sample_keep(shape, p, input.device, generator)\n"
 SHAPE = "shape = [1] * input.dim()"
 SCALE = "inverse_keep(p, input.dtype) if scale_by_keep else 1.0"
@@ -92,7 +93,7 @@ FAULTS = [
         "drop_path.py",
         'if mode == "row":',
         "if True:",
-        MAIN,
+        NOISE,
         "the formula's variance",
     ),
     Fault(
@@ -102,7 +103,7 @@ FAULTS = [
         KEEP
         + "    if input.shape[0] % 2 == 0 and mode == 'row':\n"
         + "        keep[1::2] = keep[::2]\n",
-        MAIN,
+        NOISE,
         "the formula's variance",
     ),
     Fault(
