@@ -106,7 +106,10 @@ class TitleExercises(SphinxPostTransform):
 
 
 class FoldObjectives(SphinxPostTransform):
-    """Fold the box of objectives, so that a chapter opens with its question."""
+    """Fold the box of objectives, so that a chapter opens with its question.
+
+    Their numbers are for teachers: a page has them in its source, the guide shows them.
+    """
 
     default_priority = 100  # sphinx_design turns the fold into a card later
     formats = ("html",)
@@ -116,6 +119,11 @@ class FoldObjectives(SphinxPostTransform):
         for box in list(self.document.findall(nodes.admonition)):
             title = box[0].astext() if isinstance(box[0], nodes.title) else ""
             if title == OBJECTIVES:
+                for strong in list(box.findall(nodes.strong)):
+                    if re.fullmatch(r"\d\.\d+", strong.astext()):
+                        text = strong.next_node(nodes.Text, descend=False, siblings=True)
+                        text.parent.replace(text, nodes.Text(text.lstrip()))
+                        strong.parent.remove(strong)
                 words = f"{title}, and how long it takes"
                 box.parent.replace(box, fold(words, box[1:]))
 
