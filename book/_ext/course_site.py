@@ -41,6 +41,7 @@ TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
+NUMBER = re.compile(r"\d\.\d+")  # of an objective
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
 
 
@@ -120,10 +121,10 @@ class FoldObjectives(SphinxPostTransform):
             title = box[0].astext() if isinstance(box[0], nodes.title) else ""
             if title == OBJECTIVES:
                 for strong in list(box.findall(nodes.strong)):
-                    if re.fullmatch(r"\d\.\d+", strong.astext()):
-                        text = strong.next_node(nodes.Text, descend=False, siblings=True)
-                        text.parent.replace(text, nodes.Text(text.lstrip()))
-                        strong.parent.remove(strong)
+                    if NUMBER.fullmatch(strong.astext()):
+                        item = strong.parent
+                        item.remove(strong)
+                        item[0] = nodes.Text(item[0].lstrip())
                 words = f"{title}, and how long it takes"
                 box.parent.replace(box, fold(words, box[1:]))
 
