@@ -185,8 +185,8 @@ def find_way_on(pages: list[str], page: str) -> list[tuple[str, str]]:
     if not number:
         return []
     first = [name for name in chapters if name.startswith(f"book/{number}_")]
-    places = ("First page", "Second page", "Third page", "Fourth page", "Fifth page")
-    way = list(zip(places, first + further, strict=False))
+    nth = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
+    way = [(f"{n} page", name) for n, name in zip(nth, first + further, strict=False)]
     for kind in ("exercises", "quiz"):
         if (number, kind) in tasks:
             way.append((kind.capitalize(), tasks[number, kind]))

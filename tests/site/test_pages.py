@@ -235,6 +235,14 @@ def test_the_font_of_formulas_has_their_signs(site):
 NUMBER = re.compile(r"/(\d\d)")
 
 
+def test_goals_on_a_page_have_no_numbers(site):
+    """They stand in the guide of a chapter, and not where readers see them."""
+    box = soup(built(site, "book/02_implicit_ensembles")).select_one("article details")
+    goals = [item.get_text().strip() for item in box.select("li")]
+    assert len(goals) >= 3 and "to do" in box.get_text()
+    assert not any(re.match(r"\d", goal) for goal in goals)
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if NUMBER.search(p)])
 def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
     (first, target), *rest = (
@@ -246,7 +254,7 @@ def test_a_page_of_a_chapter_ends_with_the_way_on(site, page):
     )
     number = NUMBER.search(page)[1]
     own = [p for p in PAGES if re.match(rf"book/{number}[b-z]?_", p)]
-    places = ("First", "Second", "Third", "Fourth", "Fifth")
+    places = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
     names = [f"{place} page" for place in places[: len(own)]]
     for what, pattern in {
         "Exercises": rf"book/exercises/{number}_\w+_exercises$",
