@@ -40,6 +40,7 @@ LONGEST_LINE = 40  # of code, in characters, that a phone shows
 LONGEST_NAME = 14  # in a table, that stays in one line
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
+NUMBER = re.compile(r"\d\.\d+")  # of an objective
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
 
 
@@ -105,7 +106,10 @@ class TitleExercises(SphinxPostTransform):
 
 
 class FoldObjectives(SphinxPostTransform):
-    """Fold the box of objectives, so that a chapter opens with its question."""
+    """Fold the box of objectives, so that a chapter opens with its question.
+
+    Their numbers are for teachers: a page has them in its source, the guide shows them.
+    """
 
     default_priority = 100  # sphinx_design turns the fold into a card later
     formats = ("html",)
@@ -115,6 +119,11 @@ class FoldObjectives(SphinxPostTransform):
         for box in list(self.document.findall(nodes.admonition)):
             title = box[0].astext() if isinstance(box[0], nodes.title) else ""
             if title == OBJECTIVES:
+                for strong in list(box.findall(nodes.strong)):
+                    if NUMBER.fullmatch(strong.astext()):
+                        item = strong.parent
+                        item.remove(strong)
+                        item[0] = nodes.Text(item[0].lstrip())
                 words = f"{title}, and how long it takes"
                 box.parent.replace(box, fold(words, box[1:]))
 

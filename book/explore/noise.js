@@ -1,26 +1,26 @@
-// The variance that each mask adds to a sum: which products of terms it counts.
+// The noise of each mask in a sum: which pairs of values count.
 
 import { dropBlockGamma, sumOf, times } from "./laws.js";
-import { begin, box, cells, finish, fixed, gauge, h, heading, label, note, short } from "./shared.js";
+import { begin, box, cells, finish, fixed, gauge, h, heading, label, svg } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
-const METHODS = { element: "one value", block: "a block of 2", channel: "a map", path: "everything" };
+const METHODS = { element: "one value", block: "two neighbours", channel: "a map", path: "everything" };
 
 const parameters = {
-  method: { label: "Dropped together: K of", value: "channel", options: METHODS },
+  method: { label: "Dropped together", value: "channel", options: METHODS },
   p: { label: "p, probability to drop", value: 0.2, min: 0.05, max: 0.9, step: 0.05 },
   ...Object.fromEntries(times(N, (i) =>
-    [`u${i}`, { label: `u${"₁₂₃₄₅₆₇₈"[i]}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
+    [`u${i}`, { label: `value ${i + 1}`, value: 1, min: -1, max: 1, step: 0.1, digits: 1 }])),
 };
 
-/** How the masks of two values go together: Cov(mᵢ, mⱼ) / (E mᵢ · E mⱼ).
+/** Cov(mᵢ, mⱼ) / (E mᵢ · E mⱼ).
  * @param {string} method @param {number} p @returns {number[][]} */
 export function covariance(method, p) {
   const gamma = dropBlockGamma(1, MAP, 2, p, "valid");
-  // Blocks of two start at the first three values of a map.
-  const places = (i) => [i - 1, i].filter((s) => Math.floor(s / MAP) === Math.floor(i / MAP) && s % MAP < MAP - 1);
-  const group = (i) => ({ element: i, channel: Math.floor(i / MAP), path: 0 })[method];
+  const map = (i) => Math.floor(i / MAP);
+  const places = (i) => [i - 1, i].filter((s) => map(s) === map(i) && s % MAP < MAP - 1);
+  const group = (i) => ({ element: i, channel: map(i), path: 0 })[method];
   return times(N, (i) => times(N, (j) => {
     if (method !== "block") return group(i) === group(j) ? p / (1 - p) : 0;
     return (1 - gamma) ** -places(i).filter((s) => places(j).includes(s)).length - 1;
@@ -33,6 +33,9 @@ export const added = (u, K) => K.reduce((sum, row, i) => row.reduce((s, k, j) =>
 function render(place) {
   const { el, table, formula, input, read } = begin(place, parameters);
   const matrix = cells(N, `M0 ${MAP}h${N}M${MAP} 0v${N}`);
+  matrix.el.setAttribute("viewBox", "-1 -1 9.2 9.2");
+  matrix.el.append(svg("path", { class: "grid", d: times(N, (i) => `M0 ${i}h8M${i} 0v8`).join("") }),
+    ...times(N, (i) => [i + 0.5, -0.5].map((x, k, at) => svg("text", { x, y: at[1 - k] }, i + 1))).flat());
   const bars = Object.values(METHODS).map((name) => gauge(name));
 
   function show() {
@@ -41,17 +44,14 @@ function render(place) {
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
     matrix.show(K.flat().map((k) => k / most));
-    label(matrix.el, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, up to ${short(most)}.`);
+    label(matrix.el, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, most ${fixed(most)}.`);
     const found = Object.keys(METHODS).map((name) => Math.max(added(u, covariance(name, p)), 0));
     const top = Math.max(...found, 1e-9);
     bars.forEach((bar, i) => bar.show(found[i] / top, fixed(found[i], 3)));
-    const sum = (from, to) => sumOf(u.slice(from, to));
-    const now = found[Object.keys(METHODS).indexOf(method)];
-    formula.textContent = `Var = Σ Kᵢⱼ uᵢuⱼ = ${fixed(now, 3)}`;
+    formula.textContent = `noise, over all pairs: ${fixed(added(u, K), 3)}`;
     table.show([
-      ["sum without masks", fixed(sum(0, N))],
-      ["sums of the two maps", `${fixed(sum(0, MAP))}, ${fixed(sum(MAP, N))}`],
-      ["p/q", short(p / (1 - p))],
+      ["sum without masks", fixed(sumOf(u))],
+      ["of each map", [0, MAP].map((i) => fixed(sumOf(u.slice(i, i + MAP)))).join(", ")],
     ]);
     return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }
@@ -62,12 +62,12 @@ function render(place) {
     input("method"),
     box("columns",
       h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
-      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "Square (i, j): Kᵢⱼ, the fuller the larger.")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "A cell is a pair; the fuller, the larger K.")),
         h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
   finish(place, show, [
-    ["A contrast in each map", "Each map adds up to 0. Which method is the noisiest now, and which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
-    ["One map against the other", "A map is dropped alone, a path whole. Which adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
+    ["A contrast in each map", "Each map adds up to 0. Which mask is the noisiest, which adds nothing?", { ...set([1, 1, -1, -1, 1, 1, -1, -1]), method: "block" }],
+    ["One map against the other", "One map is dropped, or everything. Which adds more?", { ...set([1, 1, 1, 1, -1, -1, -1, -1]), method: "path" }],
   ]);
 }
 

@@ -28,7 +28,7 @@ def noise() -> dict[str, dict[str, float]]:
     values = torch.arange(8)
     methods = {
         "one value": group_covariance(values, P),
-        "a block of 2": block_covariance((1, 4), 2, P, 2),
+        "two neighbours": block_covariance((1, 4), 2, P, 2),
         "a map": group_covariance(values // 4, P),
         "everything": group_covariance(values * 0, P),
     }
@@ -46,7 +46,7 @@ def draw() -> str:
     text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
     kept = "var(--fig-kept, #0072b2)"
     found = noise()
-    scale = 300 / max(max(row.values()) for row in found.values())
+    scale = 280 / max(max(row.values()) for row in found.values())
     lines = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 456" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">"
@@ -65,9 +65,9 @@ def draw() -> str:
             lines += [
                 f'<text x="10" y="{y}" font-size="16" style="fill: {muted}">{name}'
                 "</text>",
-                f'<path d="M120 {y - 14}h{max(value * scale, 1.5):.1f}v17h'
+                f'<path d="M142 {y - 14}h{max(value * scale, 1.5):.1f}v17h'
                 f'-{max(value * scale, 1.5):.1f}z" style="fill: {kept}"/>',
-                f'<text x="{128 + value * scale:.1f}" y="{y}" font-size="16" '
+                f'<text x="{150 + value * scale:.1f}" y="{y}" font-size="16" '
                 f'style="fill: {text}">{value:.2f}</text>',
             ]
         y += 44

@@ -232,6 +232,14 @@ def test_the_font_of_formulas_has_their_signs(site):
             assert not missing, (page, sign)
 
 
+def test_goals_on_a_page_have_no_numbers(site):
+    """They stand in the guide of a chapter, and not where readers see them."""
+    box = soup(built(site, "book/02_implicit_ensembles")).select_one("article details")
+    goals = [item.get_text().strip() for item in box.select("li")]
+    assert len(goals) >= 3 and "to do" in box.get_text()
+    assert not any(re.match(r"\d", goal) for goal in goals)
+
+
 def test_exercises_and_solutions_are_titled_by_their_task(site):
     for page in [p for p in PAGES if p.endswith("_exercises")]:
         html = soup(built(site, page))

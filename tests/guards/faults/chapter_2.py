@@ -4,7 +4,7 @@ from faults import Fault
 
 MAIN = "02_implicit_ensembles"
 NOISE = "02b_implicit_ensembles_noise"
-CLAIMS = "02c_implicit_ensembles_claims"
+FORGETTING = "02f_implicit_ensembles_forgetting"
 FLAT = "02d_implicit_ensembles_flatness"
 DETAILS = "02e_implicit_ensembles_noise_details"
 ENSEMBLES = "course/ensembles.py"
@@ -176,7 +176,7 @@ FAULTS = [
         PREDICTIONS,
         '"recovered": (predicted == true_labels)',
         '"recovered": (predicted == given_labels)',
-        CLAIMS,
+        FORGETTING,
         "the threshold",
     ),
 ]
