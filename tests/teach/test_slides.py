@@ -47,10 +47,6 @@ def test_slides_show_their_figures_and_say_what_these_show(out, chapter):
     drawn = 0
     for slide in slides:
         assert len(slide.select(".picture")) <= 1, "one idea, one picture"
-        for picture in slide.select("img"):
-            drawn += 1
-            assert (out / picture["src"]).stat().st_size > 1000
-            assert len(picture["alt"]) > 40
         for drawing in slide.select("svg:is(.drawing, .plot)"):
             drawn += 1
             assert len(drawing["aria-label"]) > 40
@@ -143,7 +139,7 @@ def test_a_picture_is_cut_where_the_source_says(out):
     whole = printed("06_in_practice", "audit").splitlines()
     shown = frozen[4].select_one("pre.printed").text.splitlines()
     assert shown == whole[:6], "two layers, with three lines each"
-    image = slides_of(out, 1)[1].select_one("img, svg.plot")
+    image = slides_of(out, 1)[1].select_one("svg.plot")
     shape = int(image["width"]) / int(image["height"])
     assert 1.6 < shape < 1.8, "two rows of three"
 

@@ -26,8 +26,6 @@ to miss; ``script`` is part of what a row of the chapter's live-coding script as
 """
 
 import argparse
-import base64
-import io
 import json
 import re
 import shutil
@@ -43,14 +41,13 @@ from regdrop_lite.course.extras import needs
 from regdrop_lite.course.teach.paper import formula
 from regdrop_lite.course.teach.plans import Course, Section
 
-with needs("course,author", "PyYAML, markdown-it, math-core or Pillow"):
+with needs("course,author", "PyYAML, markdown-it or math-core"):
     import yaml
     from docutils.nodes import make_id
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
     from math_core import LatexError
     from mdit_py_plugins.dollarmath import dollarmath_plugin
-    from PIL import Image
 
 __all__ = ["Deck", "Slide", "SlideError", "main", "read_deck", "write_slides"]
 
@@ -223,7 +220,7 @@ def write_slides(
     course = course or Course.read(root)
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     site = site or config["html"]["baseurl"]
-    pictures = _Pictures(root, out / "figures")
+    pictures = _Pictures(root)
     page = Template((folder / "page.html").read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(folder / "reveal", out / "reveal", dirs_exist_ok=True)
@@ -284,9 +281,8 @@ def _words(output: dict[str, Any]) -> str:
 class _Pictures:
     """Takes pictures out of notebooks, and drawings out of the book."""
 
-    def __init__(self, root: Path, out: Path) -> None:
+    def __init__(self, root: Path) -> None:
         self.book = root / "book"
-        self.out = out
         self.read: dict[str, list[dict[str, Any]]] = {}
 
     def html(self, match: re.Match[str]) -> tuple[str, str]:
@@ -299,7 +295,7 @@ class _Pictures:
             raise LookupError(f"{page} has no cell {cell!r}")
         outputs = found[0].get("outputs", ())
         data = [o.get("data", {}) for o in outputs]
-        drawn = [d for d in data if "image/svg+xml" in d or "image/png" in d]
+        drawn = [d for d in data if "image/svg+xml" in d]
         if not drawn:
             return self._printed(outputs, match)
         alt = found[0]["metadata"].get("mystnb", {}).get("image", {}).get("alt")
@@ -307,23 +303,12 @@ class _Pictures:
             raise LookupError(
                 f"expected one picture with an alternative text in {page}#{cell}"
             )
-        if "image/svg+xml" in drawn[0]:
-            svg = "".join(drawn[0]["image/svg+xml"])
-            left, top, right, bottom = part = _crop(
-                size_of(svg), match["end"], match["part"]
-            )
-            shown = inside(svg, alt, f"{page}-{cell}", part if match["end"] else None)
-            return shown, _shape(right - left, bottom - top)
-        whole = Image.open(io.BytesIO(base64.b64decode(drawn[0]["image/png"])))
-        image = whole.crop(_crop(whole.size, match["end"], match["part"]))
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / f"{page}-{cell}.png"
-        image.save(path)
-        html = (
-            f'<img src="{self.out.name}/{path.name}" width="{image.width}" '
-            f'height="{image.height}" alt="{escape(alt)}">'
+        svg = "".join(drawn[0]["image/svg+xml"])
+        left, top, right, bottom = part = _crop(
+            size_of(svg), match["end"], match["part"]
         )
-        return html, _shape(*image.size)
+        shown = inside(svg, alt, f"{page}-{cell}", part if match["end"] else None)
+        return shown, _shape(right - left, bottom - top)
 
     def _printed(
         self, outputs: Sequence[dict[str, Any]], match: re.Match[str]
