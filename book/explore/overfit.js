@@ -85,8 +85,9 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `One pair of nets (stored at p = ${nets[1][1].p}): without dropout, and with ${nets[1][0]}`;
-    pair.hidden = p !== nets[1][1].p;
+    const { p: at } = nets[1][1];
+    pair.hidden = p !== at;
+    title.textContent = p === at ? `One pair of nets: without dropout, and with ${nets[1][0]}` : `To see a pair of nets, set p = ${at}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;

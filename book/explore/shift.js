@@ -64,13 +64,13 @@ function render(place) {
       ["output’s variance in training", "1.00"],
       ["output’s variance in evaluation", fixed(1 / seen, 3)],
     ]);
-    return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the norm’s input ${fixed(seen)} in training, 1 in evaluation; of its output 1 in training, ${fixed(1 / seen, 3)} in evaluation.`;
+    return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the input ${fixed(seen)} in training, 1 in evaluation; of the output 1 and ${fixed(1 / seen, 3)}.`;
   }
   el.append(
     input("mode"),
     box("columns",
       h("div", {}, charts.map(({ el: chart }) => chart),
-        note("Bars: the mode chosen above. Dashed: the other one. The curves are exact. At a high p the one in training has a peak: all eight channels dropped.")),
+        note("Bars: the mode chosen above. Dashed: the other one. The curves are exact. At a high p, in training: a peak where all eight channels are dropped.")),
       h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
   finish(place, show, [
