@@ -56,6 +56,10 @@ function render(place) {
       svg("rect", { width: 28, height: 28, class: "ground" }), picture(text, 28)), words) };
   });
 
+  const shown = photos.map((one) => one.el);
+  const pair = h("div", {}, box("photos four", shown.slice(0, 4)), verdict,
+    h("details", {}, h("summary", {}, "Eight more"), box("photos", shown.slice(4))));
+
   function show() {
     const state = read();
     const { method, p, labels } = state;
@@ -69,10 +73,10 @@ function render(place) {
       trace(start, there ? ring(chart.x(30) - 5 * c, chart.y(before[c].mean), 4) : "");
       key.children[c].hidden = !there;
     });
-    const pair = (value) => (p ? [before, now] : [now]).map((end) => fixed(value(end))).join(" → ");
+    const both = (value) => (p ? [before, now] : [now]).map((end) => fixed(value(end))).join(" → ");
     table.show([
       ["end of training", p ? "without → with dropout" : "without dropout"],
-      ...[2, 0, 1].filter((c) => now[c]).map((c) => [WORDS[c], pair((end) => end[c].mean)]),
+      ...[2, 0, 1].filter((c) => now[c]).map((c) => [WORDS[c], both((end) => end[c].mean)]),
     ]);
     const range = (end) => `${fixed(end[1].least)} to ${fixed(end[1].most)}`;
     spread.textContent = `New photographs, single trainings: ${range(before)} without dropout${p ? `, ${range(now)} with it` : ""}.`;
@@ -81,7 +85,9 @@ function render(place) {
 
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
-    title.textContent = `One pair of nets, whatever the slider says: without dropout, and with ${nets[1][0]} at p = ${nets[1][1].p}`;
+    const { p: at } = nets[1][1];
+    pair.hidden = p !== at;
+    title.textContent = p === at ? `One pair of nets: without dropout, and with ${nets[1][0]}` : `To see a pair of nets, set p = ${at}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
@@ -93,14 +99,12 @@ function render(place) {
       : `✓: the true class; of twelve the first net names ${plain}, the other ${masked}.`;
     return words;
   }
-  const shown = photos.map((one) => one.el);
   el.append(
     box("columns swap",
       h("div", {}, chart.el, key,
         note("Thick: mean of three trainings (thin). Ring: end without dropout.")),
       h("div", {}, input("p"), input("labels"), input("method"), table.el, spread)),
-    h("div", {}, title, box("photos four", shown.slice(0, 4)), verdict,
-      h("details", {}, h("summary", {}, "Eight more"), box("photos", shown.slice(4)))),
+    h("div", {}, title, pair),
   );
   finish(place, show, [
     ["Right labels", "p = 0.2: is the gain larger than the trainings differ?", { labels: "clean", p: 0.2 }],

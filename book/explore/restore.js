@@ -130,7 +130,7 @@ function render(place) {
     guessed.show(best, none);
     other.show(kept, none);
     other.figure.hidden = !tau;
-    another.hidden = !tau && list.length < ALL; // it is asked when nothing else is left
+    another.hidden = !tau && list.length < ALL;
     const [row, column] = at();
     trace(cursor, `M${column} ${row}h1v1h-1z`);
     const share = expected(remains(gone, rho), tau);
@@ -142,8 +142,8 @@ function render(place) {
     const i = row * SIZE + column;
     table.show([
       ["values that are gone", `${list.length} of ${ALL}`],
-      ["restored of them on average, R²", fixed(share, 3)],
-      ["mean squared error here (variance 1)", fixed(error, 3)],
+      ["restored, mean over maps: R²", fixed(share, 3)],
+      ["mean squared error in this one map", fixed(error, 3)],
       [`row ${row + 1}, column ${column + 1}: truth`, fixed(map[i])],
       [gone[i] ? "its guess" : "it was not dropped", fixed(best[i])],
     ]);
@@ -161,7 +161,7 @@ function render(place) {
       h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all eight neighbours are there, far from the border. Dot: now."), table.el)),
   );
   finish(place, show, [
-    ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Move τ.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
+    ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Another map: move τ, how alike the two are.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
     ["No correlation", "ρ = 0: which of the values come back now?", { gone: parameters.gone.value, rho: 0, tau: 0 }],
   ]);
 }

@@ -32,13 +32,13 @@ export function histogram(law, from, width, bins) {
   }, 0));
 }
 
-const BINS = 40;
+const BINS = 50;
 
 function render(place) {
   const { el, table, formula, input, read } = begin(place, parameters);
-  const charts = [axes([-5, 0, 5, 10, 15], PLAIN, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], PLAIN, "the norm’s output", 100)].map((chart, i) => {
+  const charts = [axes([-5, 0, 5, 10, 15, 20], PLAIN, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], PLAIN, "the norm’s output", 100)].map((chart, i) => {
     const [bars, line] = paths(chart.el, "bar", "asked");
-    return { ...chart, bars, line, from: i ? -4 : -5, width: (i ? 8 : 20) / BINS };
+    return { ...chart, bars, line, from: i ? -4 : -5, width: (i ? 8 : 25) / BINS };
   });
 
   function show() {
@@ -55,22 +55,22 @@ function render(place) {
       trace(line, `M${x(from)} ${y(0)}${steps(heights[mode === "train" ? "eval" : "train"])}V${y(0)}`);
       label(chart, `${i ? "Output" : "Input"} of the norm: bars ${parameters.mode.options[mode]}, the other one as a dashed line.`);
     });
-    const out = mode === "train" ? 1 : 1 / seen;
     formula.replaceChildren(h("span", {}, `Var[z] = 1 + (p/q)(1 + μ²) = 1 + ${fixed(p / (1 - p))} · ${fixed(1 + mu ** 2)} = `, h("b", {}, fixed(seen))));
     table.show([
       ["mean of z, training and evaluation", fixed(mean)],
       ["variance of z in training: the norm keeps it", fixed(seen)],
       ["variance of z in evaluation", "1.00"],
-      ["output’s mean", "0.00"],
-      [`output’s variance ${parameters.mode.options[mode]}`, fixed(out, 3)],
+      ["output’s mean", "0"],
+      ["output’s variance in training", "1.00"],
+      ["output’s variance in evaluation", fixed(1 / seen, 3)],
     ]);
-    return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the norm’s input ${fixed(seen)} in training, 1 in evaluation; of its output ${fixed(out, 3)} ${parameters.mode.options[mode]}.`;
+    return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the input ${fixed(seen)} in training, 1 in evaluation; of the output 1 and ${fixed(1 / seen, 3)}.`;
   }
   el.append(
     input("mode"),
     box("columns",
       h("div", {}, charts.map(({ el: chart }) => chart),
-        note("Bars: the mode chosen above. Dashed: the other one. The curves are exact. At a high p it has a peak where all eight channels are dropped.")),
+        note("Bars: the mode chosen above. Dashed: the other one. The curves are exact. At a high p, in training: a peak where all eight channels are dropped.")),
       h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
   finish(place, show, [
