@@ -46,7 +46,7 @@ def path(
 
 
 def after(c: float, step: float) -> float:
-    """The loss after a step in the steepest direction."""
+    """The loss after a step in steepest direction."""
     weights = torch.tensor([c, 1 / c], dtype=torch.float64)
     return loss(weights + step * direction(c, "steepest")).item()
 
@@ -62,7 +62,7 @@ def draw() -> str:
     ]
     for x, title, below in (
         (20, "output", "input x: both nets"),
-        (270, "loss", "step in the steepest direction"),
+        (270, "loss", "step in steepest direction"),
     ):
         lines += [
             f'<text x="{x}" y="20" font-weight="700" style="fill: {text}">{title}'
