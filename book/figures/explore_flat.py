@@ -46,7 +46,7 @@ def path(
 
 
 def after(c: float, step: float) -> float:
-    """The loss after a step where it rises most."""
+    """The loss after a step in steepest direction."""
     weights = torch.tensor([c, 1 / c], dtype=torch.float64)
     return loss(weights + step * direction(c, "steepest")).item()
 
@@ -56,13 +56,13 @@ def draw() -> str:
     text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
     kept, fell = "var(--fig-kept, #0072b2)", "var(--fig-dropped, #b34e00)"
     lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 272" '
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 284" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\" "
         'font-size="16">'
     ]
     for x, title, below in (
         (20, "output", "input x: both nets"),
-        (270, "loss", "step where it rises most"),
+        (270, "loss", "step in steepest direction"),
     ):
         lines += [
             f'<text x="{x}" y="20" font-weight="700" style="fill: {text}">{title}'
@@ -87,8 +87,8 @@ def draw() -> str:
             f'stroke-dasharray="{dashes}" style="stroke: {color}"/>'
         )
     lines += [
-        f'<text x="20" y="258" style="fill: {kept}">solid: weights 1 and 1</text>',
-        f'<text x="270" y="258" style="fill: {fell}">dashed: weights 4 and ¼</text>',
+        f'<text x="270" y="250" style="fill: {kept}">solid: weights 1 and 1</text>',
+        f'<text x="270" y="274" style="fill: {fell}">dashed: weights 4 and ¼</text>',
     ]
     return "\n".join([*lines, "</svg>"]) + "\n"
 
