@@ -59,7 +59,7 @@ function render(place) {
     depths,
   );
   const [bars, skips, open] = paths(flow, "drop", "skip", "open");
-  // The heads of the blocks are buttons below the picture, so that keys reach them.
+  // Buttons below the picture, so that keys reach them.
   const heads = times(L, (l) =>
     button("", () => {
       const blocks = [...model.get("blocks")];
@@ -114,8 +114,9 @@ function render(place) {
       ["spread of a mini-batch’s mean", fixed(ofMean)],
       [`paths of sample 0: 2${raised(depth[0])}`, String(2 ** depth[0])],
     ]);
-    chart.show(all, depthLaw(rate).map((chance, d) => [d, chance]), mean, depth[0]);
-    const words = `One coin per ${mode === "row" ? "sample" : "mini-batch"}: ${least === most ? `depth ${least}` : `depths ${least} to ${most}`} in this mini-batch, ${fixed(average)} in the mean of ${draws}, expected ${fixed(mean)}.`;
+    const law = depthLaw(rate);
+    chart.show(all, law.map((chance, d) => [d, chance]), mean, depth[0]);
+    const words = `Expected depth ${fixed(mean)} (so far ${fixed(average)}). Spread of a mini-batch’s mean: ${fixed(spread / 4)} with one coin per sample, ${fixed(spread)} per mini-batch. All twelve: ${fixed(100 * law[L], 1)} %.`;
     label(flow, `${N} samples pass ${L} blocks; a box is a branch that a sample takes. ${words}`);
     return words;
   }
@@ -127,7 +128,7 @@ function render(place) {
     box("columns",
       h("div", {}, flow,
         h("div", { class: "heads", role: "group", "aria-label": "Blocks" }, heads),
-        note("Rows: samples. A box is a branch that is taken; a bare line is the skip alone. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
+        note("Rows: samples. A box is a branch that is taken, a bare line the skip. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
         heading("Depth of the samples so far"), chart.el,
         note("Bars: all samples so far. Dots: the exact distribution. Line: Σ q. Triangle: sample 0 now.")),
       h("div", {}, input("p"), input("schedule"), input("mode"),
@@ -136,7 +137,7 @@ function render(place) {
   );
   finish(place, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? And the spread of a mini-batch’s mean?", { mode: "batch", draws: 1 }],
-    ["0.25 everywhere", "The mean depth stays 9. In which net does a sample more often pass all twelve?", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
+    ["0.25 everywhere", "The mean depth stays 9. Does a sample pass all twelve more often? (linear to 0.5: 2.4 %)", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
   ]);
 }
 

@@ -34,6 +34,12 @@ test("mean and spread are those of the law", () => {
       }
 });
 
+test("the numbers that the figure's questions name", () => {
+  const all = (p, schedule) => depthLaw(dropPathRates(p, 12, schedule))[12];
+  assert.equal((100 * all(0.5, "linear")).toFixed(1), "2.4");
+  assert.equal((100 * all(0.25, "constant")).toFixed(1), "3.2");
+});
+
 test("a closed block is never taken, an open one always", () => {
   const rate = rates(0.5, "constant", "x....o......");
   for (let i = 1; i <= 50; i++)
