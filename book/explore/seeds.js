@@ -30,7 +30,7 @@ export function lying(seeds, k) {
   return counts;
 }
 
-/** What is known of one element before any seed falls.
+/** What is known of one element before any is set.
  * @param {number} row @param {number} column @param {number} k @param {number} p
  * @param {string} border */
 export function place(row, column, k, p, border) {

@@ -457,6 +457,43 @@ def two_places() -> str:
     return svg(346, *lines)
 
 
+# --- where DropBlock stands -----------------------------------------------------------
+
+
+def branch_end() -> str:
+    """A residual block from left to right: the mask is the last part of the branch."""
+    lines = [hatching("branch-end-fell")]
+
+    def wire(data: str) -> str:
+        return shape(data, stroke=TEXT, more="stroke-width: 2")
+
+    parts = ("3 × 3", "norm", "ReLU"), ("3 × 3", "norm"), ("DropBlock",), ("ReLU",)
+    for (x, wide), words in zip(
+        ((46, 70), (138, 70), (230, 94), (390, 62)), parts, strict=True
+    ):
+        last = words == ("DropBlock",)
+        fill, edge = ("url(#branch-end-fell)", DROPPED) if last else (KEPT, KEPT)
+        lines.append(shape(box(x, 34, wide, 72), fill=fill, stroke=edge))
+        if last:
+            lines.append(shape(box(x + 5, 58, wide - 10, 24), fill=PAPER))
+        for row, word in enumerate(words):
+            y = 75 + 21 * (row - (len(words) - 1) / 2)
+            ink = TEXT if last else PAPER
+            lines.append(text(x + wide / 2, y, word, fill=ink, anchor="middle"))
+    lines += [
+        text(8, 75, "x", anchor="middle"),
+        text(185, 22, "branch", 14, fill=MUTED, anchor="middle"),
+        text(185, 130, "skip", 14, fill=MUTED, anchor="middle"),
+        *(wire(line(a, 70, b, 70)) for a, b in ((18, 46), (116, 138), (208, 230))),
+        *(wire(line(a, 70, b, 70)) for a, b in ((324, 346), (368, 390), (452, 474))),
+        wire("M30 70V138H357V81"),
+        f'<circle cx="357" cy="70" r="11" '
+        f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
+        text(357, 75, "+", anchor="middle"),
+    ]
+    return svg(146, *lines)
+
+
 # --- a mask before a norm, and after it -----------------------------------------------
 
 
@@ -733,7 +770,7 @@ def seed_grows() -> str:
     fell = sorted(
         {(i + a, j + b) for i, j in seeds for a in range(3) for b in range(3)}
     )
-    for x, title, n in ((44, "2 seeds, 16 places", 4), (268, "17 elements fall", 6)):
+    for x, title, n in ((44, "2 seeds, 16 places", 4), (268, "17 elements dropped", 6)):
         side, y = n * cell, 34
         lines.append(text(x + side / 2, 20, title, 16, bold=True, anchor="middle"))
         for i, j in itertools.product(range(n), repeat=2):
@@ -848,6 +885,7 @@ def files() -> dict[str, str]:
         "seed-places.svg": seed_places(),
         "tags.svg": tags(),
         "two-places.svg": two_places(),
+        "branch-end.svg": branch_end(),
         "valleys.svg": valleys(),
     }
 

@@ -3,7 +3,6 @@
 from faults import Fault
 
 MAIN = "04_drop_block"
-NETS = "04b_drop_block_details"
 INSIDE = "04c_drop_block_inside"
 TOGETHER = "04d_drop_block_together"
 PAINTED = "        output = painted(input, scale, seeds, blocks)\n"
@@ -170,7 +169,7 @@ FAULTS = [
         "schedules.py",
         'self._step = state.pop("step")',
         'state.pop("step")',
-        NETS,
+        MAIN,
         "a resumed ramp goes on where it was",
     ),
     Fault(
@@ -178,7 +177,7 @@ FAULTS = [
         "schedules.py",
         "share = min(self._step / self.num_steps, 1.0)",
         "share = self._step / self.num_steps",
-        NETS,
+        MAIN,
         "the ramp ends at p_end and stays there",
     ),
 ]
