@@ -104,7 +104,7 @@ def main() -> None:
     images, labels = (part.to(DEVICE) for part in as_tensors(data.train, torch.float32))
     unseen = as_tensors(data.validation, torch.float32)
     torch.manual_seed(0)  # to repeat a run; DDP copies the weights of rank 0
-    # Fine-tuning? Replace the next two lines (12 blocks keep timm's rates), and LR:
+    # Fine-tuning? Replace the next two lines, LR, data, evaluation; leave out the ramp:
     #   net = timm.create_model("vit_base_patch16_224.mae", pretrained=True,
     #       num_classes=10, drop_path_rate=0.1).to(DEVICE); replace_layers(net)
     net = ViT().to(DEVICE)  # yours

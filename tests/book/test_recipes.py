@@ -277,7 +277,7 @@ def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(capsys)
     names: dict[str, Any] = {
         "net": torch.nn.Identity(),
         "device": "cpu",
-        "loader": list(zip((2 * logits).split(500), labels.split(500), strict=True)),
+        "valid": list(zip((2 * logits).split(500), labels.split(500), strict=True)),
     }
     for code in codes:
         exec(code, names)

@@ -106,9 +106,9 @@ def test_what_chapter_6_says_of_a_vit_of_timm(capsys) -> None:
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.parametrize("net", ["ViT", "ResNet-50"])
+@pytest.mark.parametrize("net", ["ViT", "MAE", "ResNet-50"])
 def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -> None:
-    """As printed, but without weights, for one epoch, with a small net of its kind."""
+    """As printed, but without weights, for two epochs, with a small net of its kind."""
     for name in ("timm", "torchvision"):
         peer(name)
     from PIL import Image
@@ -120,24 +120,26 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     assert max(map(len, (code + resnet).splitlines())) <= 60
     stored = book.parent / "recipes" / "fine_tune.py"
     assert stored.read_text(encoding="utf-8").endswith(f"# fmt: off\n\n{code}")
-    changes = {
-        "vit_base_patch16_224.mae": "vit_tiny_patch16_224",
-        "pretrained=True": "pretrained=False",
-        "epochs, rate, seed = 20,": "epochs, rate, seed = 1,",
-        "draws=30": "draws=2",
-        "workers = 8": "workers = 0",
-        '"cuda" if cuda else "cpu"': '"cpu"',
-    }
+    mae = "# MAE: name", "# extra, layers"
+    for line in mae[: 2 * (net == "MAE")]:
+        assert code.count(line) == 1
+        code = code.replace(line, line.removeprefix("# MAE: ").removeprefix("# "))
+        code = code.replace('.mae", and\n', '.mae"\n')
     if net == "ResNet-50":
-        start, end = code.index("    net = timm"), code.index("    if p:")
-        lines = "".join(f"    {line}\n" for line in resnet.splitlines())
-        code = code[:start] + lines + code[end:]
-        code = code.replace("for p in (0, 0.1):", "for p in (0, 0.25):")
-        del changes["vit_base_patch16_224.mae"]
-    for old, new in changes.items():
-        assert code.count(old) == 1
+        assert code.count("answers, chosen_by") == 1
+        code = code.replace("answers, chosen_by", f"{resnet}\nanswers, chosen_by")
+    changes = {
+        "pretrained=True": ("pretrained=False", 1 + (net == "ResNet-50")),
+        "epochs, rate, seed = 20,": ("epochs, rate, seed = 2,", 1),
+        "draws=30": ("draws=2", 1),
+        "workers = 8": ("workers = 0", 1),
+        '"cuda" if cuda else "cpu"': ('"cpu"', 1),
+    }
+    for old, (new, count) in changes.items():
+        assert code.count(old) == count
         code = code.replace(old, new)
-    for folder in ("train", "valid"):
+    code = re.sub(r"vit_base_patch16_224\.\w+", "vit_tiny_patch16_224", code)
+    for folder in ("train", "valid", "test"):
         for k in range(6):
             file = tmp_path / "photos" / folder / f"class{k % 2}" / f"{k}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -147,11 +149,18 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     exec(code, names)
     said = capsys.readouterr().out
     p = names["p"]
-    assert f"p = {p}: " in said and "p = 0: " in said and "no warnings" in said
-    (head,) = (
-        k for k in names["net"].state_dict() if re.fullmatch("fc.*bias|head.*bias", k)
-    )
-    assert head == {"ViT": "head.bias", "ResNet-50": "fc.1.bias"}[net]
+    assert f"p = {p}, weight decay" in said and "p = 0, weight decay" in said
+    assert "no warnings" in said and said.count("epoch 2: validation") == 2
+    assert "on photos/test only (0, 0.05) is right: " in said
+    (head,) = {"fc.1.bias", "head.bias"} & names["net"].state_dict().keys()
+    assert head == ("fc.1.bias" if net == "ResNet-50" else "head.bias")
+    kept = torch.load(f"p{p}_decay0.05.pt", weights_only=True)
+    assert torch.equal(kept[head], names["net"].state_dict()[head])
+    assert Path("p0_decay0.05.pt").exists()
+    pooled = getattr(names["net"], "global_pool", None)
+    assert (pooled == "avg") == (net == "MAE")
+    slowest, fastest = min(names["peaks"]), max(names["peaks"])
+    assert (slowest < fastest / 100) == (net == "MAE"), "layer-wise learning rates"
 
 
 def test_what_chapter_6_says_of_functions_and_of_a_control() -> None:
@@ -166,10 +175,14 @@ def test_what_chapter_6_says_of_functions_and_of_a_control() -> None:
 
 
 def test_the_weights_that_chapters_5_and_6_name_are_those_of_timm() -> None:
-    """Without a tag timm takes AugReg's weights; `.mae` are MAE's."""
+    """What timm takes without a tag, and under which licence; `.mae` are MAE's."""
     timm = peer("timm")
     name = "vit_base_patch16_224"
-    assert timm.get_pretrained_cfg(name).tag.startswith("augreg"), CHANGED
+    default = timm.get_pretrained_cfg(name)
+    assert default.tag == "augreg2_in21k_ft_in1k", CHANGED
+    assert default.license == "apache-2.0", CHANGED
+    assert timm.get_pretrained_cfg("resnet50").tag == "a1_in1k", CHANGED
+    assert timm.get_pretrained_cfg(f"{name}.mae").license == "cc-by-nc-4.0", CHANGED
     assert "mae_pretrain" in timm.get_pretrained_cfg(f"{name}.mae").url, CHANGED
 
 
