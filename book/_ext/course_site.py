@@ -42,7 +42,7 @@ LONGEST_NAME = 14  # in a table, that stays in one line
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
 NUMBER = re.compile(r"\d\.\d+")  # of an objective
-PER_CENT = re.compile(r"(?<=\d) ?%(?!\w)")
+PER_CENT = re.compile(r"(?<=\d) ?%(?!\w)|^ %(?!\w)")  # or after another node
 TIMES = re.compile(r"(?<=\d) × (?=\d)")
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
 

@@ -269,7 +269,7 @@ def test_a_number_keeps_its_sign(site, page):
     """On one line with "%", and with "×" and the next number; written in one way."""
     article = soup(built(site, page)).article
     for part in article.select(
-        "pre, code, math, svg, script, style, .cell_output, .tag_sentences"
+        "pre, code, math, svg, script, style, .cell_output, table.numbers"
     ):
         part.extract()
     text = article.get_text()
