@@ -6,7 +6,8 @@
 * An error that a cell shows on purpose is reduced to its message. The lines above it
   name files of the machine that ran the notebook and tell the reader nothing.
 * Exercises and solutions are titled by their task, and a solution is folded; so are the
-  objectives of a chapter, which opens with its question.
+  objectives of a chapter, which opens with its question, and the command for a copy.
+* A number stays on one line with its per cent sign, and with "×" and another number.
 * A page says what it is about, for searches and links.
 * The plain edition of the notebooks is written into ``notebooks/`` of the site, and the
   buttons for Colab, Binder and download lead there.
@@ -41,6 +42,8 @@ LONGEST_NAME = 14  # in a table, that stays in one line
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
 NUMBER = re.compile(r"\d\.\d+")  # of an objective
+PER_CENT = re.compile(r"(?<=\d) ?%(?!\w)|^ %(?!\w)")  # or after another node
+TIMES = re.compile(r"(?<=\d) × (?=\d)")
 ERROR = re.compile(r"^[A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", flags=re.M)
 
 
@@ -60,6 +63,9 @@ def inline_drawings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             continue
         svg = (Path(app.srcdir) / image["uri"]).read_text(encoding="utf-8")
         role = "document" if "<a " in svg else "img"  # an image has no links
+        # Data for a script are no words for the search.
+        svg = re.sub(r"<(/?)metadata>", r"<\1script>", svg)
+        svg = svg.replace("<script>", '<script type="application/json">')
         opening = (
             f'<svg role="{role}" class="inline-svg" aria-label="{escape(image["alt"])}"'
         )
@@ -126,6 +132,50 @@ class FoldObjectives(SphinxPostTransform):
                         item[0] = nodes.Text(item[0].lstrip())
                 words = f"{title}, and how long it takes"
                 box.parent.replace(box, fold(words, box[1:]))
+
+
+class FoldCommand(SphinxPostTransform):
+    """Fold what exercises say to those at a computer, so that they open with a task."""
+
+    default_priority = 100  # as above
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Look for the sentence before a command for the shell."""
+        if not self.env.docname.startswith("book/exercises/"):
+            return
+        for block in list(self.document.findall(nodes.literal_block)):
+            place = block.parent.index(block)
+            before = block.parent[place - 1] if place else None
+            if block["language"] == "bash" and isinstance(before, nodes.paragraph):
+                parent = block.parent
+                parent[place - 1 : place + 1] = [fold("On a computer", [before, block])]
+
+
+class KeepTogether(SphinxPostTransform):
+    """Let no line end between a number and what belongs to it."""
+
+    default_priority = 950  # what reads the text has read it
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Look at all text that is neither code nor a formula."""
+        apart = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block)
+        for text in list(self.document.findall(nodes.Text)):
+            node = text.parent
+            while node is not None and not isinstance(node, (*apart, nodes.raw)):
+                node = node.parent
+            if node is None and (new := keep_together(text)) != text:
+                text.parent.replace(text, nodes.Text(new))
+
+
+def keep_together(text: str) -> str:
+    """The text with blanks that do not break.
+
+    >>> keep_together("25% or 3 % of 7 × 7")
+    '25\\xa0% or 3\\xa0% of 7\\xa0×\\xa07'
+    """
+    return TIMES.sub("\xa0×\xa0", PER_CENT.sub("\xa0%", text))
 
 
 def fold(title: str, body: list[nodes.Node], kind: str = "", **options: Any) -> Any:
@@ -385,6 +435,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", shorten_tracebacks)
     app.add_post_transform(TitleExercises)
     app.add_post_transform(FoldObjectives)
+    app.add_post_transform(FoldCommand)
+    app.add_post_transform(KeepTogether)
     app.connect("autodoc-process-signature", plain_signature)
     # Before the theme leaves out templates that are empty, and after the handlers
     # that make its buttons.

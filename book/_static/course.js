@@ -11,6 +11,46 @@ document.addEventListener(
   true,
 );
 
+// On a phone the menu's entry says which colours are chosen now.
+const root = document.documentElement;
+const sayColours = () => {
+  const entry = document.querySelector(".menu-colours button");
+  if (entry) entry.textContent = `Colours: ${root.dataset.mode ?? "auto"}`;
+};
+new MutationObserver(sayColours).observe(root, { attributeFilter: ["data-mode"] });
+sayColours();
+
+// The drawers of a phone: a button shuts them, and so does a link to a place of this page.
+for (const name of ["primary", "secondary"]) {
+  const drawer = document.querySelector(`#pst-${name}-sidebar-modal`);
+  if (!(drawer instanceof HTMLDialogElement)) continue;
+  const shut = document.createElement("button");
+  shut.type = "button";
+  shut.className = "drawer-shut";
+  shut.ariaLabel = "Close";
+  shut.textContent = "\u00d7";
+  document.querySelector(`#pst-${name}-sidebar`)?.prepend(shut); // it moves with the rest
+  drawer.addEventListener("click", (event) => {
+    const pressed = /** @type {Element} */ (event.target);
+    if (pressed.closest('.drawer-shut, a[href^="#"]')) drawer.close();
+  });
+}
+
+// A thumb that scrolls the page over a slider does not move the slider.
+/** @type {{field: HTMLInputElement, value: string} | null} */
+let held = null;
+addEventListener("pointerdown", ({ target }) => {
+  const slider = target instanceof HTMLInputElement && target.type === "range";
+  held = slider ? { field: target, value: target.value } : null;
+}, true);
+addEventListener("pointercancel", () => {
+  if (held && held.field.value !== held.value) {
+    held.field.value = held.value;
+    held.field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  held = null;
+}, true);
+
 // A formula that is wider than its place can be scrolled, so it has to take the focus.
 // One that fits is no stop for the Tab key. Nothing far below is laid out for that.
 const sizes = new ResizeObserver((entries) => {

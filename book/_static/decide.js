@@ -11,7 +11,7 @@
 
 addEventListener("DOMContentLoaded", () => {
   const figure = document.querySelector("figure.walk");
-  const stored = figure?.querySelector("metadata")?.textContent;
+  const stored = figure?.querySelector("script")?.textContent;
   if (!figure || !stored) return;
   /** @type {Tree} */
   const tree = JSON.parse(stored);

@@ -126,8 +126,16 @@
     } else if (axis) {
       form.append(...slider(axis, unit));
     } else {
-      const field = make("input", { name: "answer", autocomplete: "off", maxLength: 300 });
+      const field = make(number ? "input" : "textarea", { name: "answer", autocomplete: "off", maxLength: 300 });
       if (number) field.inputMode = "decimal";
+      else {
+        field.rows = 2;
+        field.addEventListener("keydown", (event) => {
+          if (event.key !== "Enter" || event.shiftKey) return;
+          event.preventDefault();
+          form.requestSubmit();
+        });
+      }
       const name = number ? "Your number" : "Your prediction";
       form.append(make("label", { className: "predict-typed" }, name, field, unit));
     }
@@ -210,7 +218,7 @@
       state.open[id] = result.open;
       save();
     });
-    for (const field of form.querySelectorAll("input")) {
+    for (const field of form.querySelectorAll("input, textarea")) {
       const before = state.answers[id] ?? "";
       if (field.type === "radio") field.checked = field.value === before;
       else if (field.type !== "range") field.value = before;

@@ -6,6 +6,7 @@
 
 (() => {
   const FILE = location.protocol === "file:";
+  const DATA = "script, style, template, metadata"; // no text for a reader
   const FETCHED = 30; // pages that are read before the results are put in order
   /** @type {{ask: string[], url: string, title: string, say: string}[]} */
   const answers = JSON.parse(document.getElementById("search-answers")?.textContent || "[]");
@@ -80,7 +81,9 @@
   async function read(name) {
     try {
       const answer = await fetch(`${name}.html`);
-      return new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("article");
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of page.querySelectorAll(DATA)) part.remove();
+      return page.querySelector("article");
     } catch {
       return null;
     }
@@ -117,14 +120,15 @@
     }
     const places = results.map(([name, , anchor]) => name + anchor);
     const once = results.filter((_, k) => places.lastIndexOf(places[k]) === k);
-    _displayNextItem(once, once.length, terms, marked);
+    const worth = new Set([...marked].filter((word) => !SMALL.has(word) && word !== "put"));
+    _displayNextItem(once, once.length, terms, worth);
   };
 
   Search.makeSearchSummary = (html, keywords, anchor) => {
     const page = new DOMParser().parseFromString(html, "text/html");
     const article = page.querySelector("article");
     if (!article) return null;
-    for (const part of article.querySelectorAll(".headerlink, script, style, .cell_input, details"))
+    for (const part of article.querySelectorAll(`.headerlink, ${DATA}, .cell_input, details`))
       if (!part.matches("details") || /^\s*What you will be able/.test(part.textContent) || part.matches(".cell > .hide"))
         part.remove();
     const found = [...keywords].map((word) => word.toLowerCase());
@@ -133,6 +137,7 @@
     const text = (/** @type {Element} */ section) => {
       const copy = /** @type {Element} */ (section.cloneNode(true));
       copy.querySelectorAll("section, :scope > :is(h1, h2, h3, h4)").forEach((e) => e.remove());
+      copy.querySelectorAll("msup").forEach((e) => e.lastElementChild?.before("^"));
       return copy.textContent.replace(/\s+/g, " ").trim();
     };
     const summary = document.createElement("p");
@@ -147,19 +152,20 @@
     let best = named?.closest("section");
     for (const section of best ? [] : article.querySelectorAll("section[id]"))
       if (!best || holds(text(section).toLowerCase()) > holds(text(best).toLowerCase())) best = section;
-    const all = text(best ?? article);
+    const title = article.querySelector("section > h1")?.parentElement;
+    const all = text(best ?? article) || text(article.querySelector("section > p") ?? article);
     const small = all.toLowerCase();
     const places = [phrase, ...found].map((word) => (word ? small.indexOf(word) : -1));
     const first = places[0] >= 0 ? places[0] : Math.min(...places.filter((n) => n >= 0), all.length);
     const start = first === all.length ? 0 : Math.max(all.lastIndexOf(" ", Math.max(first - 90, 0)) + 1, 0);
     const heading = best?.querySelector("h1, h2, h3, h4");
-    if (best && heading && !anchor) {
+    if (best && best !== title && heading && !anchor) {
       const link = document.createElement("a");
       link.textContent = heading.textContent;
       summary.append(link, ": ");
       queueMicrotask(() => {
         const result = summary.parentElement?.querySelector("a");
-        if (result) link.href = `${result.href.split("#")[0]}#${best.id}`;
+        if (result) link.href = result.href = `${(result.getAttribute("href") ?? "").split("#")[0]}#${best.id}`;
       });
     }
     const end = start + 240;
@@ -167,6 +173,21 @@
     if (end < all.length) summary.append(" …");
     return summary;
   };
+
+  // Within a word nothing is marked: "in" is no part of "input".
+  function unmark() {
+    for (const mark of document.querySelectorAll("span.highlighted")) {
+      const [before, after] = [mark.previousSibling, mark.nextSibling].map((e) => e?.textContent ?? "");
+      if (!/[\p{L}\d]$/u.test(before) && !/^(?!e?s\b)[\p{L}\d]/u.test(after)) continue;
+      const parent = mark.parentNode;
+      mark.replaceWith(...mark.childNodes);
+      parent?.normalize();
+    }
+  }
+  addEventListener("DOMContentLoaded", () => {
+    const list = document.querySelector("#search-results");
+    if (list) new MutationObserver(unmark).observe(list, { childList: true, subtree: true });
+  });
 
   if (FILE) {
     DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -125,7 +125,7 @@ function render(place) {
   for (const key of ["p", "schedule", "mode", "blocks"]) model.on(`change:${key}`, stop);
 
   el.append(
-    box("columns",
+    box("columns swap",
       h("div", {}, flow,
         h("div", { class: "heads", role: "group", "aria-label": "Blocks" }, heads),
         note("Rows: samples. A box is a branch that is taken, a bare line the skip. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),

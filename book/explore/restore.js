@@ -83,7 +83,7 @@ function render(place) {
   const { model, el, table, input, read } = begin(place, parameters);
   const another = input("tau");
   const cursor = svg("path", { class: "cursor" });
-  const [truth, gaps, guessed, other] = ["the truth", "what is left: click to erase", "the best guess", "another map, kept"].map((title, i) => {
+  const [truth, gaps, guessed, other] = ["the truth", "what is left: press to erase", "the best guess", "another map, kept"].map((title, i) => {
     const id = unique();
     const [values, fell] = [svg("g"), svg("path", { style: `fill: url(#${id})` })];
     const view = svg("svg", { viewBox: `-.1 -.1 ${SIZE + 0.2} ${SIZE + 0.2}`, role: "img", "aria-label": title },

@@ -123,7 +123,7 @@ function render(where) {
   el.append(
     box("columns",
       h("div", {}, board,
-        note("Click a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
+        note("Press a place: a seed (cross) is the upper left corner of its block. Numbers: blocks that overlap. Dashed: the seed places that can drop the place you chose (thick frame).")),
       h("div", {},
         input("k"), input("p"), input("border"),
         box("buttons", button("Throw seeds", throwSeeds), button("Clear", () => change(model, { seeds: "" }))),

@@ -262,6 +262,58 @@ def test_a_finger_does_it_too(browser, server, page, figures):
             assert visit.complaints == []
 
 
+def test_a_thumb_that_scrolls_moves_no_slider(browser, server):
+    """The browser takes a swipe over; what it did to the slider is undone."""
+    with window(browser, 390, has_touch=True, is_mobile=True) as visit:
+        go(visit, f"{server}/book/intro.html")
+        field = figure_of(visit, "fig-one-idea").locator("input[type=range]").first
+        visit.page.wait_for_timeout(300)
+        before, box = field.input_value(), field.bounding_box()
+        start = visit.page.evaluate("scrollY")
+        hand = visit.page.context.new_cdp_session(visit.page)
+        x, y = box["x"] + 0.85 * box["width"], box["y"] + box["height"] / 2
+
+        def touch(kind: str, *points: dict[str, float]) -> None:
+            hand.send(
+                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [*points]}
+            )
+
+        touch("touchStart", {"x": x, "y": y})
+        for step in range(1, 16):
+            touch("touchMove", {"x": x + step / 4, "y": y - 16 * step})
+            visit.page.wait_for_timeout(16)
+        touch("touchEnd")
+        visit.page.wait_for_timeout(400)
+        assert visit.page.evaluate("scrollY") > start + 50
+        assert field.input_value() == before
+        field.scroll_into_view_if_needed()
+        box = field.bounding_box()
+        visit.page.touchscreen.tap(
+            box["x"] + 0.85 * box["width"], box["y"] + box["height"] / 2
+        )
+        assert field.input_value() != before, "a tap does"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_blocks_that_hang_over_end_at_the_map(browser, server, width):
+    with window(browser, width, reduced_motion="reduce") as visit:
+        go(visit, f"{server}/book/04_drop_block.html")
+        name = next(figure for _, module, figure in PLACES if module == "seeds")
+        board = figure_of(visit, name).locator(".explore-board")
+        assert board.evaluate("e => getComputedStyle(e).overflow") == "hidden"
+
+
+def test_what_is_moved_stands_near_what_it_changes(browser, server):
+    """On a phone the rates and the rows fit on one screen."""
+    with window(browser, 390, reduced_motion="reduce") as visit:
+        go(visit, f"{server}/book/03_drop_path.html")
+        name = next(figure for _, module, figure in PLACES if module == "depth")
+        place = figure_of(visit, name)
+        field = place.locator("input[type=range]").bounding_box()
+        rows = place.locator(".explore-columns svg").first.bounding_box()
+        assert field["y"] < rows["y"] and rows["y"] - field["y"] < 500
+
+
 @every_place
 def test_results_are_announced(visit, server, page, name, figure):
     go(visit, f"{server}/{page}.html")

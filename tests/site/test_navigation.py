@@ -148,7 +148,9 @@ def search(visit, server, query: str) -> list[str]:
         ("gamma", "04_drop_block"),
         ("drop_path_rate", "03_drop_path"),
         ("nn.Dropout2d", "01_spatial_dropout"),
-        ("where do I put it", "05_which_one"),
+        ("where do I put it", "01_spatial_dropout"),
+        ("where does the mask stand, before or after activation", "05_which_one"),
+        ("why is my validation loss lower than training loss", "01_spatial_dropout"),
         ("droppath vs dropout", "03_drop_path"),
         ("block size", "04_drop_block"),
         ("how much dropout", "05b_card"),
@@ -162,7 +164,8 @@ def test_the_search_has_an_answer(server, visit, query, page):
     search(visit, server, query)
     best = visit.page.locator(".search-best h2").first
     assert best.is_visible() and best.inner_text().startswith("Best answer: ")
-    assert best.locator("a").get_attribute("href") == f"book/{page}.html"
+    link = best.locator("a").get_attribute("href")
+    assert urldefrag(link).url == f"book/{page}.html"
     assert visit.page.locator(".search-best p").first.inner_text().endswith(".")
     assert visit.complaints == []
 
@@ -188,6 +191,46 @@ def test_what_holds_the_phrase_comes_first(server, visit):
     assert visit.complaints == []
 
 
+def test_titles_lead_to_a_place_and_excerpts_are_text(server, visit):
+    """To the section that is quoted; no data of a drawing; 2^9 is not 29."""
+    search(visit, server, "where do I put it")
+    best = visit.page.locator(".search-best h2 a").first
+    assert best.get_attribute("href").endswith("#choose-the-place")
+    search(visit, server, "what drop rate for a ViT")
+    first = visit.page.locator("#search-results ul.search > li").first
+    first.locator(".context a").first.wait_for()
+    excerpts = visit.page.locator("#search-results .context").all_inner_texts()
+    assert len(excerpts) > 5 and not any('{"' in text for text in excerpts)
+    links = visit.page.eval_on_selector_all(
+        "#search-results li:has(.context > a) > a:first-child",
+        "all => all.map(a => a.getAttribute('href'))",
+    )
+    assert len(links) > 3 and all("#" in link for link in links)
+    search(visit, server, "all nets inside a net")
+    visit.page.locator("#search-results .context").first.wait_for()
+    visit.page.wait_for_timeout(500)
+    text = " ".join(visit.page.locator("#search-results .context").all_inner_texts())
+    assert "29 = 512" not in text.replace("=", " = ").replace("  ", " ")
+
+
+def test_whole_words_are_marked(server, visit):
+    """In what is quoted: neither a part of a word, nor a small word."""
+    search(visit, server, "where to put the mask in a block")
+    visit.page.locator("#search-results .context .highlighted").first.wait_for()
+    visit.page.wait_for_timeout(500)
+    whole = (
+        "[...document.querySelectorAll('span.highlighted')].map(e => [e.textContent,"
+        " e.previousSibling?.textContent.slice(-1), e.nextSibling?.textContent[0]])"
+    )
+    found = visit.page.evaluate(whole)
+    assert len(found) > 10
+    for word, before, after in found:
+        assert word.lower() in ("mask", "block"), word
+        assert not (before or " ").isalnum(), (before, word)
+        assert not (after or " ").isalnum() or after in "es", (word, after)
+    assert visit.complaints == []
+
+
 # --- the header, the glossary ---------------------------------------------------------
 
 
@@ -210,7 +253,7 @@ def test_the_header_of_a_phone_says_where_one_is(server, browser):
     header.locator(".page-menu > button").tap()
     items = header.locator(".page-menu .dropdown-item:visible")
     text = " ".join(items.all_inner_texts())
-    for word in ("Colab", "Binder", "notebook", "Print", "PDF", "Source", "Colours"):
+    for word in ("Colab", "Binder", "notebook", "Print", "PDF", "Source", "Colours: "):
         assert word in text, word
     assert min(item.bounding_box()["height"] for item in items.all()) >= 44
     theme = "document.documentElement.dataset.theme"
@@ -219,6 +262,8 @@ def test_the_header_of_a_phone_says_where_one_is(server, browser):
         items.last.tap()
         page.wait_for_timeout(200)
         seen.add(page.evaluate(theme))
+        mode = page.evaluate("document.documentElement.dataset.mode")
+        assert items.last.text_content() == f"Colours: {mode}"
         header.locator(".page-menu > button").tap()
     assert seen - {before}
     page.keyboard.press("Escape")
@@ -227,6 +272,70 @@ def test_the_header_of_a_phone_says_where_one_is(server, browser):
     page.wait_for_timeout(300)
     assert not page.locator(".tooltip").count()
     context.close()
+
+
+def test_a_drawer_can_be_shut(server, browser):
+    """By its button and by a link to a place of the page; it has no empty lines."""
+    width, height = PHONE
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto(f"{server}/book/03_drop_path.html", wait_until="load")
+    for name in ("primary", "secondary"):
+        drawer = page.locator(f"#pst-{name}-sidebar-modal")
+        page.locator(f".{name}-toggle").tap()
+        box = drawer.get_by_role("button", name="Close").bounding_box()
+        assert min(box["width"], box["height"]) >= 44
+        if name == "primary":
+            for row in drawer.locator("li.toctree-l1.has-children").all():
+                folded = not row.locator("> details[open]").count()
+                if folded and row.locator("> a").is_visible():
+                    link = row.locator("> a").bounding_box()
+                    assert row.bounding_box()["height"] <= link["height"] + 4
+                    fold = row.locator("> details > summary").bounding_box()
+                    assert min(fold["width"], fold["height"]) >= 43.9
+                    assert fold["x"] >= link["x"] + link["width"] - 1
+        drawer.get_by_role("button", name="Close").tap()
+        assert not drawer.is_visible()
+    page.locator(".secondary-toggle").tap()
+    drawer.locator('a[href^="#"]').nth(3).tap()
+    assert not drawer.is_visible()
+    page.wait_for_timeout(600)
+    place = page.url.split("#")[1]
+    assert abs(page.locator(f"#{place}").bounding_box()["y"]) < 200
+    context.close()
+
+
+def test_the_buttons_of_the_header_are_whole(server, visit):
+    """At a desk, too, also further down."""
+    for page in ("book/intro", "book/02_implicit_ensembles"):
+        visit.go(f"{server}/{page}.html")
+        for down in (0, 1500):
+            visit.page.evaluate(f"scrollTo(0, {down})")
+            for button in visit.page.locator(".bd-header-article button:visible").all():
+                box = button.bounding_box()
+                assert box["y"] >= 0 and box["y"] + box["height"] <= 60, box
+
+
+def test_the_number_of_a_short_formula_stands_beside_it(server, visit):
+    visit.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    beside = 0
+    for page in ("book/01_spatial_dropout", "book/03_drop_path", "book/04_drop_block"):
+        visit.go(f"{server}/{page}.html")
+        for row in visit.page.evaluate(
+            "[...document.querySelectorAll('div.math:has(.eqno)')].map(d => {"
+            " const [m, n] = ['math', '.eqno'].map(s =>"
+            " d.querySelector(s).getBoundingClientRect());"
+            " return [d.clientWidth, m.width + n.width + 8, m.top + m.bottom"
+            " - n.top - n.bottom, n.right - d.getBoundingClientRect().right] })"
+        ):
+            room, needed, apart, right = row
+            if needed <= room:
+                beside += 1
+                assert abs(apart) < 8, row
+            assert abs(right) < 3 or needed > room, row
+    assert beside
 
 
 def test_the_glossary_has_letters(site):

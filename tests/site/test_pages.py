@@ -262,3 +262,26 @@ def test_figures_and_equations_are_numbered(site):
     ]
     assert len(captions) >= 3
     assert len(html.select("article .eqno")) >= 3
+
+
+@every_page
+def test_a_number_keeps_its_sign(site, page):
+    """On one line with "%", and with "×" and the next number; written in one way."""
+    article = soup(built(site, page)).article
+    for part in article.select(
+        "pre, code, math, svg, script, style, .cell_output, table.numbers"
+    ):
+        part.extract()
+    text = article.get_text()
+    assert re.findall(r".{,20}\d ?%(?!\w)", text) == []
+    assert re.findall(r".{,20}\d × ?\d|\d ?× \d", text) == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.endswith("_exercises")])
+def test_exercises_open_with_no_command(site, page):
+    article = soup(built(site, page)).article
+    blocks = article.select(".highlight-bash")
+    assert blocks
+    for block in blocks:
+        title = block.find_parent("details").summary.get_text(strip=True)
+        assert title == "On a computer"
