@@ -74,7 +74,7 @@ def test_a_wide_table_of_numbers_takes_the_focus(server, visit):
     """It scrolls; a shadow says so, and the keyboard reaches it."""
     width, height = PHONE
     visit.page.set_viewport_size({"width": width, "height": height})
-    visit.go(f"{server}/book/exercises/06_in_practice_exercises.html")
+    visit.go(f"{server}/book/05_which_one.html")
     visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = 1)")
     wide = visit.page.evaluate(WIDE_TABLES)
     assert wide and all(kind == "" and focus == 0 for _, _, kind, focus in wide), wide

@@ -325,6 +325,7 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
     assert page.locator(".predict-result[open]").count() == 1
 
     # A link into something folded opens it.
+    visit.go(f"{server}/book/02_implicit_ensembles.html")
     inside = page.locator(".predict-result:not([open]) figure[id]").first
     name = inside.get_attribute("id")
     page.evaluate("id => location.hash = id", name)
