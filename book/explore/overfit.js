@@ -86,8 +86,8 @@ function render(place) {
     const nets = [["no dropout", data.said[labels].none], [NAMES[method], data.said[labels][method]]];
     const given = labels === "noisy" ? data.given : data.true;
     const { p: at } = nets[1][1];
-    pair.hidden = p !== at;
-    title.textContent = p === at ? `One pair of nets: without dropout, and with ${nets[1][0]}` : `To see a pair of nets, set p = ${at}`;
+    pair.classList.toggle("explore-faint", p !== at);
+    title.textContent = `One pair of nets${p === at ? "" : `, which stays at p = ${at}`}: without dropout, and with ${nets[1][0]}`;
     photos.forEach(({ words: place }, i) => {
       const answer = (a) =>
         `${data.classes[a]} ${a === data.true[i] ? "✓" : a === given[i] ? "✗" : "?"}`;
