@@ -48,13 +48,11 @@ RANKS = {
 
 
 def order(x: float, y: float) -> list[str]:
-    """The steps from top to bottom; the one that ends the set-up is thick."""
+    """The steps from top to bottom."""
     parts = []
     for step, words in STEPS.items():
         parts += box(x, y, 150, step)
         parts.append(text(x + 170, y + 22, words))
-        if step == "generators":
-            parts.append(stroke(f"M{x:g} {y:g}h150v{BOX}h-150z", TEXT, 3))
         if step != "train":
             parts.append(arrow(x + 75, y + BOX, y + LINE))
         y += LINE
@@ -111,6 +109,9 @@ FAULTS = {
 def faults(x: float, y: float) -> list[str]:
     """Four faults where they stand; the layer that nobody calls hangs beside."""
     parts = [arrow(x + 85, y, y + 14)]
+    to_sum = 14 + (BOX + 26) * list(FAULTS).index("sum") + BOX / 2
+    skip = f"M{x + 85:g} {y + 4:g}H{x - 14:g}V{y + to_sum:g}H{x:g}m-8 -5l8 5l-8 5"
+    parts.append(stroke(skip))
     y += 14
     for name, says in FAULTS.items():
         parts += box(x, y, 170, name)
