@@ -135,7 +135,7 @@ function chooser(table, count) {
     const shown = few ? rows.slice(0, FIRST) : fits.length ? fits : near;
     more.hidden = !few;
     for (const row of rows) row.hidden = !shown.includes(row);
-    if (few) status.textContent = `One of ${rows.length} rows is shown. Choose, or see them all.`;
+    if (few) status.textContent = `An example: one of ${rows.length} rows. Choose, or see them all.`;
     else if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
     else {
       const nearest = `The nearest: ${near.length} that agree in ${count - 1} of ${count} choices.`;

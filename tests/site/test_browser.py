@@ -212,7 +212,7 @@ def test_the_tables_of_chapter_5_show_what_is_asked_for(server, visit):
     shown = area.locator("tbody tr:visible")
     every = rows.count()
     assert shown.count() == 1 < every
-    assert f"One of {every} rows" in status.inner_text()
+    assert f"one of {every} rows" in status.inner_text()
     button = area.get_by_role("button", name=f"Show all {every}")
     button.press("Enter")
     assert shown.count() == every and not button.is_visible()
