@@ -265,11 +265,13 @@ def phone(browser: Browser, **more: Any) -> Iterator[Visit]:
 
 
 @pytest.mark.slow
-def test_a_reader_predicts_reveals_and_comes_back(server, visit):
+def test_a_reader_predicts_reveals_and_comes_back(site, server, visit):
     page = visit.page
     visit.go(f"{server}/{PAGE}.html")
     results = page.locator("details.predict-result")
-    assert results.count() >= 4 and page.locator(".predict-result[open]").count() == 0
+    whole = soup(built(site, PAGE))
+    assert results.count() == len(whole.select("details.predict-result")) >= 4
+    assert page.locator(".predict-result[open]").count() == 0
 
     # A choice, by keyboard: the answer and its feedback stand beside the result.
     box = page.locator(".predict:has(input[type=radio]):has-text('Which check')")
@@ -315,8 +317,10 @@ def test_a_reader_predicts_reveals_and_comes_back(server, visit):
     # On paper all is open, and afterwards as before.
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    hidden = page.locator("article :is(.predict-result, .predict-choice) > p")
-    assert all(part.is_visible() for part in hidden.all()) and hidden.count() > 25
+    parts = "article :is(.predict-result, .predict-choice) > p"
+    hidden = page.locator(parts)
+    assert hidden.count() == len(whole.select(parts)) > 25
+    assert all(part.is_visible() for part in hidden.all())
     assert not page.locator(".predict-form").first.is_visible()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.wait_for_timeout(100)
