@@ -234,14 +234,20 @@ def test_whole_words_are_marked(server, visit):
 # --- the header, the glossary ---------------------------------------------------------
 
 
-def test_the_header_of_a_phone_says_where_one_is(server, browser):
-    """Few buttons, large enough; one menu with the rest; no tooltip that stays."""
+def on_a_phone(browser, address):
+    """A page under a finger, whose context the caller closes."""
     width, height = PHONE
     context = browser.new_context(
         viewport={"width": width, "height": height}, has_touch=True, is_mobile=True
     )
     page = context.new_page()
-    page.goto(f"{server}/book/03_drop_path.html", wait_until="load")
+    page.goto(address, wait_until="load")
+    return page
+
+
+def test_the_header_of_a_phone_says_where_one_is(server, browser):
+    """Few buttons, large enough; one menu with the rest; no tooltip that stays."""
+    page = on_a_phone(browser, f"{server}/book/03_drop_path.html")
     header = page.locator(".bd-header-article")
     name = header.locator(".page-name")
     assert name.inner_text().startswith("3. DropPath")
@@ -262,26 +268,22 @@ def test_the_header_of_a_phone_says_where_one_is(server, browser):
         items.last.tap()
         page.wait_for_timeout(200)
         seen.add(page.evaluate(theme))
+        assert items.count() == 0, "it shuts at a press"
+        header.locator(".page-menu > button").tap()
         mode = page.evaluate("document.documentElement.dataset.mode")
         assert items.last.text_content() == f"Colours: {mode}"
-        header.locator(".page-menu > button").tap()
     assert seen - {before}
     page.keyboard.press("Escape")
     header.locator(".secondary-toggle").tap()
     page.keyboard.press("Escape")
     page.wait_for_timeout(300)
     assert not page.locator(".tooltip").count()
-    context.close()
+    page.context.close()
 
 
 def test_a_drawer_can_be_shut(server, browser):
     """By its button and by a link to a place of the page; it has no empty lines."""
-    width, height = PHONE
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, has_touch=True, is_mobile=True
-    )
-    page = context.new_page()
-    page.goto(f"{server}/book/03_drop_path.html", wait_until="load")
+    page = on_a_phone(browser, f"{server}/book/03_drop_path.html")
     for name in ("primary", "secondary"):
         drawer = page.locator(f"#pst-{name}-sidebar-modal")
         page.locator(f".{name}-toggle").tap()
@@ -304,7 +306,7 @@ def test_a_drawer_can_be_shut(server, browser):
     page.wait_for_timeout(600)
     place = page.url.split("#")[1]
     assert abs(page.locator(f"#{place}").bounding_box()["y"]) < 200
-    context.close()
+    page.context.close()
 
 
 def test_the_buttons_of_the_header_are_whole(server, visit):
