@@ -4,6 +4,7 @@ That its cells give the stored outputs is tested by .ci/run, which runs them.
 """
 
 import ast
+import builtins
 import os
 import re
 import subprocess
@@ -188,6 +189,34 @@ def test_links_lead_somewhere(out, page):
             assert unquote(target[1:]) in headings
         elif not re.match(r"https?://", target):
             assert (here / unquote(target.partition("#")[0])).is_file(), target
+
+
+@every_notebook
+def test_no_cell_needs_a_name_of_a_cell_that_is_left_out(out, page):
+    """Cells of the site alone, as those with numbers for the text, may not define."""
+    known, needed = set(dir(builtins)) | {"get_ipython", "display"}, set()
+    for cell in read(out, page).cells:
+        if cell.cell_type != "code":
+            continue
+        for node in ast.walk(
+            ast.parse(re.sub(r"^\s*[%!].*", "", cell.source, flags=re.M))
+        ):
+            match node:
+                case ast.Name(id, ast.Load()):
+                    needed.add(id)
+                case ast.Name(id):
+                    known.add(id)
+                case (
+                    ast.arg(name)
+                    | ast.ExceptHandler(name=name)
+                    | ast.MatchAs(name=name)
+                ):
+                    known.add(name)
+                case ast.FunctionDef(name) | ast.ClassDef(name):
+                    known.add(name)
+                case ast.alias(name, asname):
+                    known.add(asname or name.partition(".")[0])
+    assert needed <= known, needed - known
 
 
 @every_notebook
