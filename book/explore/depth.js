@@ -1,7 +1,7 @@
 // Sixteen samples flow through twelve residual blocks, some of them closed.
 
 import { depthLaw, dropPathRates, generator, sumOf, times } from "./laws.js";
-import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, raised, svg, trace } from "./shared.js";
+import { begin, box, button, change, drawing, finish, fixed, h, heading, histogram, label, note, paths, svg, trace } from "./shared.js";
 
 const N = 16; // samples
 const L = 12; // blocks
@@ -112,7 +112,6 @@ function render(place) {
       ["expected depth, Σ q", fixed(mean)],
       ["spread of a sample’s depth (s.d.)", fixed(spread)],
       ["spread of a mini-batch’s mean", fixed(ofMean)],
-      [`paths of sample 0: 2${raised(depth[0])}`, String(2 ** depth[0])],
     ]);
     const law = depthLaw(rate);
     chart.show(all, law.map((chance, d) => [d, chance]), mean, depth[0]);

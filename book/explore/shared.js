@@ -115,7 +115,7 @@ export function fixed(value, digits = 2) {
 }
 
 /** A whole number as an exponent. @param {number} n */
-export const raised = (n) => [...String(n)].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("");
+const raised = (n) => [...String(n)].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("");
 
 /** A number with about three digits that count, whatever its size.
  * @param {number} value */
