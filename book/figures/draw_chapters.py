@@ -828,7 +828,7 @@ def block_regimes() -> str:
     lines = [hatching("block-regimes-fell")]
     for x, words in (
         (8, "blocks lie"),
-        (188, "dropped most"),
+        (172, "dropped most"),
         (300, "scale of what stays"),
     ):
         lines.append(text(x, 20, words, bold=True))
@@ -852,13 +852,13 @@ def block_regimes() -> str:
             cross = line(44, y, 44, y + 56) + line(16, y + 28, 72, y + 28)
             lines.append(shape(cross, stroke=MUTED))
         lines.append(shape(box(16, y, 56, 56), stroke=TEXT, more="stroke-width: 2"))
-        for at, words in ((84, label), (188, dropped)):
+        for at, words in ((84, label), (172, dropped)):
             for i, word in enumerate(words):
                 lower = middle + 5 + 20 * (i - (len(words) - 1) / 2)
                 lines.append(text(at, lower, word))
         for i in range(count):
             centre = middle + 48 * (i - (count - 1) / 2)
-            lines.append(shape(line(268, middle, 300, centre), stroke=MUTED))
+            lines.append(shape(line(264, middle, 300, centre), stroke=MUTED))
             lines.append(shape(box(300, centre - 19, 172, 38), stroke=TEXT))
             word = scales[i if count > 1 else 1]
             lines.append(text(386, centre + 5, word, anchor="middle"))
