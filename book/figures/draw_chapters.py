@@ -823,6 +823,50 @@ def rim_tiles() -> str:
     return svg(230, *lines)
 
 
+def block_regimes() -> str:
+    """Where blocks may lie, what is then dropped most, and the scales."""
+    lines = [hatching("block-regimes-fell")]
+    for x, words in (
+        (8, "blocks lie"),
+        (172, "dropped most"),
+        (300, "scale of what stays"),
+    ):
+        lines.append(text(x, 20, words, bold=True))
+    groups = (  # top, block (x, y, side), label, what is dropped, scales
+        (36, (20, 10, 26), ("inside", "the map"), ("the middle",), 3),
+        (190, (-13, 32, 26), ("cut at the", "border"), ("all alike",), 1),
+        (272, (28, 0, 28), ("in fixed", "tiles"), ("all alike",), 1),
+    )
+    scales = ("weights, 1/P(keep)", "one scale, 1/q", "scale of the batch")
+    for top, (left, down, side), label, dropped, count in groups:
+        height = 46.0 * count + (6 if count > 1 else 20)
+        middle = top + height / 2
+        y = middle - 28
+        x, width = 16 + max(left, 0), side + min(left, 0)
+        area = box(x, y + down, width, min(side, 56 - down))
+        lines.append(shape(area, fill="url(#block-regimes-fell)", stroke=DROPPED))
+        if left < 0:  # what hangs over
+            over = box(16 + left, y + down, side, side)
+            lines.append(shape(over, stroke=MUTED, more="stroke-dasharray: 4 3"))
+        if "tiles" in label:
+            cross = line(44, y, 44, y + 56) + line(16, y + 28, 72, y + 28)
+            lines.append(shape(cross, stroke=MUTED))
+        lines.append(shape(box(16, y, 56, 56), stroke=TEXT, more="stroke-width: 2"))
+        for at, words in ((84, label), (172, dropped)):
+            for i, word in enumerate(words):
+                lower = middle + 5 + 20 * (i - (len(words) - 1) / 2)
+                lines.append(text(at, lower, word))
+        for i in range(count):
+            centre = middle + 48 * (i - (count - 1) / 2)
+            lines.append(shape(line(264, middle, 300, centre), stroke=MUTED))
+            lines.append(shape(box(300, centre - 19, 172, 38), stroke=TEXT))
+            word = scales[i if count > 1 else 1]
+            lines.append(text(386, centre + 5, word, anchor="middle"))
+        if top > 36:
+            lines.append(shape(line(8, top - 4, 472, top - 4), stroke=MUTED))
+    return svg(348, *lines)
+
+
 # --- paths through three blocks -------------------------------------------------------
 
 
@@ -881,6 +925,7 @@ def files() -> dict[str, str]:
         "norm-sees.svg": norm_sees(),
         "mask-and-norm.svg": mask_and_norm(),
         "rim-tiles.svg": rim_tiles(),
+        "block-regimes.svg": block_regimes(),
         "seed-grows.svg": seed_grows(),
         "seed-places.svg": seed_places(),
         "tags.svg": tags(),
