@@ -879,9 +879,10 @@ def eight_paths() -> str:
         text(188, 20, "block 3", bold=True),
         text(286, 20, "all open", bold=True),
         text(384, 20, "2 closed", bold=True),
+        text(286, 40, "read from the right", 14, fill=MUTED),
     ]
     for k, taken in enumerate(itertools.product((0, 1), repeat=3)):
-        y, gone = 32.0 + 30 * k, bool(taken[1])
+        y, gone = 52.0 + 30 * k, bool(taken[1])
         for j, open_ in enumerate(taken):
             x = 8.0 + 90 * j
             if open_ and j == 1:
@@ -902,12 +903,12 @@ def eight_paths() -> str:
         lines.append(text(286, y + 17, product))
         lines.append(text(384, y + 17, "—" if gone else product, fill=TEXT))
     lines += [
-        shape(line(8, 280, 472, 280), stroke=TEXT),
-        text(8, 302, "paths that are left"),
-        text(286, 302, "8", bold=True),
-        text(384, 302, "4", bold=True),
+        shape(line(8, 300, 472, 300), stroke=TEXT),
+        text(8, 322, "paths that are left"),
+        text(286, 322, "8", bold=True),
+        text(384, 322, "4", bold=True),
     ]
-    return svg(314, *lines)
+    return svg(334, *lines)
 
 
 def files() -> dict[str, str]:
