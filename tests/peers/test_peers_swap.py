@@ -99,8 +99,11 @@ def test_what_chapter_6_says_of_a_vit_of_timm(capsys) -> None:
     peer("timm")
     book = Path(__file__).parents[2] / "book" / "06_in_practice.ipynb"
     cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
-    (text,) = ("".join(c["source"]) for c in cells if c["id"] == "swap-read")
-    code, printed = re.findall(r"```(?:python|text)\n(.*?)```", text, flags=re.S)[:2]
+    wanted = "finetune-read", "swap-read"  # the second goes on with names of the first
+    texts = ["".join(c["source"]) for c in cells if c["id"] in wanted]
+    blocks = re.findall(r"```(?:python|text)\n(.*?)```", "".join(texts), flags=re.S)
+    assert len(texts) == 2 and len(blocks) == 4
+    code, printed = "".join(blocks[::2]), "".join(blocks[1::2])
     tools = {"replace_layers": replace_layers, "audit": audit, "torch": torch}
     exec(code, tools | {"drop_path_rates": drop_path_rates})
     assert capsys.readouterr().out == printed
