@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,10 +100,19 @@ def test_what_chapter_6_says_of_a_vit_of_timm(capsys) -> None:
     peer("timm")
     book = Path(__file__).parents[2] / "book" / "06_in_practice.ipynb"
     cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
-    (text,) = ("".join(c["source"]) for c in cells if c["id"] == "swap-read")
-    code, printed = re.findall(r"```(?:python|text)\n(.*?)```", text, flags=re.S)[:2]
+    wanted = "trouble", "finetune-read", "swap-read"  # each goes on where one ended
+    texts = ["".join(c["source"]) for c in cells if c["id"] in wanted]
+    blocks = re.findall(r"```(?:python|text)\n(.*?)```", "".join(texts), flags=re.S)
+    assert len(texts) == 3 and len(blocks) == 5
+    own = blocks.pop(0).replace("pretrained=True", "pretrained=False")
+    own = re.sub(r'\("vit_base[^)]*\)', '"vit_tiny_patch16_224"', own)
+    assert own.count("pretrained=False") == own.count("vit_tiny") == 1
+    names: dict[str, Any] = {}
+    exec(own.replace("torch.rand(32,", "torch.rand(2,"), names)
+    assert capsys.readouterr().out.rstrip().endswith("no warnings")
+    code, printed = "".join(blocks[::2]), "".join(blocks[1::2])
     tools = {"replace_layers": replace_layers, "audit": audit, "torch": torch}
-    exec(code, tools | {"drop_path_rates": drop_path_rates})
+    exec(code, names | tools | {"drop_path_rates": drop_path_rates})
     assert capsys.readouterr().out == printed
 
 
