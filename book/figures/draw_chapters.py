@@ -331,7 +331,7 @@ def contrast() -> str:
 
 def valleys() -> str:
     lines = []
-    for k, (title, stretch) in enumerate((("flat?", 1.0), ("sharp?", 3.0))):
+    for k, (title, stretch) in enumerate((("flat", 1.0), ("sharp", 3.0))):
         middle, bottom = 116 + 246 * k, 160
         curve = []
         for tenth in range(-1000, 1001, 20):  # both curves end at the same height
