@@ -52,6 +52,7 @@ SECONDS = {
     "book/06c_ranks_and_symptoms.ipynb": 12,
     "book/exercises/04_drop_block_exercises.ipynb": 11,
     "book/02_implicit_ensembles.ipynb": 13,
+    "book/02g_implicit_ensembles_passes.ipynb": 13,
     "tests/layers/test_drop_block.py": 11,
     "tests/layers/test_tracers.py": 10,
     "tests/layers/test_drop_path.py": 10,

@@ -5,6 +5,7 @@ from faults import Fault
 MAIN = "02_implicit_ensembles"
 NOISE = "02b_implicit_ensembles_noise"
 FORGETTING = "02f_implicit_ensembles_forgetting"
+PASSES = "02g_implicit_ensembles_passes"
 FLAT = "02d_implicit_ensembles_flatness"
 DETAILS = "02e_implicit_ensembles_noise_details"
 ENSEMBLES = "course/ensembles.py"
@@ -126,7 +127,7 @@ FAULTS = [
         ENSEMBLES,
         "* mask[:, None] * scale",
         "* mask[:, None]",
-        MAIN,
+        PASSES,
         "one hidden layer: exact",
     ),
     Fault(
@@ -134,7 +135,7 @@ FAULTS = [
         ENSEMBLES,
         "keep.split(widths, dim=1)",
         "[keep[:, : widths[0]]] * len(widths)",
-        MAIN,
+        PASSES,
         "linear: exact",
     ),
     Fault(
@@ -143,7 +144,7 @@ FAULTS = [
         "    sums = log_probabilities.logcumsumexp(dim=0)\n",
         "    sums = log_probabilities.cumsum(dim=0) / counts.view(-1, 1, 1)\n"
         "    return sums.log_softmax(dim=2)\n",
-        MAIN,
+        PASSES,
         "Monte Carlo finds the exact mean",
     ),
     Fault(
@@ -151,7 +152,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    keep = keep[:1]\n",
-        MAIN,
+        PASSES,
         "Monte Carlo finds the exact mean",
     ),
     Fault(
