@@ -104,10 +104,12 @@
   Search.suggest = (text, most) => {
     const [asked, terms, excluded, , objects] = Search._parseQuery(text);
     localStorage.removeItem("sphinx_highlight_terms"); // nothing has been searched yet
-    const found = answer(text, true).map(({ url, title, say }) => ({ url, title, say }));
+    const best = answer(text);
+    const found = (best.length ? best : answer(text, true)).map(({ url, title, say }) => ({ url, title, say }));
     const results = query(phraseOf(text) || asked, terms, excluded, new Set(), objects)
       .map(([name, title, anchor, about, score]) => {
-        const [page, part] = title.split(" > ");
+        const entry = anchor.startsWith("#term-") && anchor.slice(6).replaceAll("-", " ");
+        const [page, part] = entry ? [title, entry] : title.split(" > ");
         return { url: `${name}.html${anchor}`, title: part ?? page, say: about ?? (part ? page : ""), score: score * weight(name) };
       })
       .sort((a, b) => b.score - a.score);

@@ -9,8 +9,6 @@
   const top = new URL("../", place).href;
   /** @type {NodeListOf<HTMLInputElement>} */
   const fields = document.querySelectorAll("form.bd-search input[name=q]");
-  /** @type {Map<HTMLInputElement, string>} */
-  const typed = new Map();
 
   /** @param {string} name */
   const load = (name) =>
@@ -29,10 +27,9 @@
       const answers = new DOMParser().parseFromString(page, "text/html").getElementById("search-answers");
       if (answers) document.body.append(answers);
     } catch {} // opened as a file: no answers, but results
-    await load("_static/language_data.js");
-    await load("_static/searchtools.js"); // it empties the fields
-    for (const [field, text] of typed) field.value ||= text;
-    await load("_static/search-sections.js");
+    // Sphinx's script asks for these; what it would do at once, it does not do here.
+    Object.assign(window, { _: (text) => text, _ready() {}, SPHINX_HIGHLIGHT_ENABLED: false });
+    for (const name of ["language_data", "searchtools", "search-sections"]) await load(`_static/${name}.js`);
     await load("searchindex.js");
   }
 
@@ -98,7 +95,6 @@
 
     field.addEventListener("focus", () => (ready ??= fetchAll()));
     field.addEventListener("input", () => {
-      typed.set(field, field.value);
       clearTimeout(timer);
       timer = setTimeout(show, PAUSE);
     });
