@@ -152,6 +152,7 @@ function chooser(table, count) {
     const few = !all && menus.every((menu) => !menu.value);
     const shown = few ? rows.slice(0, FIRST) : fits.length ? fits : near;
     more.hidden = !few;
+    form.classList.toggle("chooser-example", few);
     for (const row of rows) row.hidden = !shown.includes(row);
     if (few) status.textContent = `An example: one of ${rows.length} rows. Choose, or see them all.`;
     else if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;
