@@ -36,7 +36,7 @@ function markSection(drawer) {
     link.classList.toggle("active", link === now);
     link.ariaCurrent = link === now ? "true" : null;
   }
-  now?.scrollIntoView({ block: "nearest" });
+  (now ?? drawer.querySelector("a.current[href='#']"))?.scrollIntoView({ block: "nearest" });
 }
 for (const name of ["primary", "secondary"]) {
   const drawer = document.querySelector(`#pst-${name}-sidebar-modal`);

@@ -273,8 +273,8 @@ def test_what_is_not_there_is_not_suggested(server, browser):
     page.close()
 
 
-@pytest.mark.parametrize(("query", "many"), [("BatchNorm", True), ("ONNX", False)])
-def test_results_are_counted_in_words(server, visit, query, many):
+@pytest.mark.parametrize("query", ["BatchNorm", "ONNX"])
+def test_results_are_counted_in_words(server, visit, query):
     visit.go(f"{server}/search.html?q={query}")
     visit.page.wait_for_function(
         "/result/.test(document.querySelector('.search-summary')?.innerText)"
@@ -282,7 +282,6 @@ def test_results_are_counted_in_words(server, visit, query, many):
     said = visit.page.locator(".search-summary").inner_text()
     found = visit.page.locator("#search-results ul.search > li").count()
     assert said == (f"{found} results" if found > 1 else "One result")
-    assert (found > 1) == many
 
 
 def test_whole_words_are_marked(server, visit):
