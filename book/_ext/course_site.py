@@ -38,6 +38,7 @@ from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
+LONGEST_ROW = 70  # of a table of four columns or more
 LONGEST_NAME = 14  # in a table, that stays in one line
 SHORT = 9  # characters of a cell; a table of such ones is no wider than they need
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
@@ -348,7 +349,7 @@ def sort_table(table: Tag) -> None:
         table["class"] = [*table["class"], "marks"]
     elif longest <= SHORT and max(map(len, heads)) <= SHORT:
         table["class"] = [*table["class"], "short"]
-    elif longest > 40:
+    elif longest > 40 or (len(heads) > 3 and max(map(width, texts)) > LONGEST_ROW):
         table["class"] = [*table["class"], "stack"]
         table["role"] = "table"
         for row in table.select("tr"):
@@ -360,6 +361,11 @@ def sort_table(table: Tag) -> None:
                 cell["role"] = "cell"
                 if head:
                     cell["data-label"] = head
+
+
+def width(row: list[str]) -> int:
+    """The characters of a row."""
+    return sum(map(len, row))
 
 
 def offer_breaks(page: BeautifulSoup, name: Tag) -> None:
