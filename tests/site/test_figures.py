@@ -157,7 +157,8 @@ def good(figure: dict, size: tuple[int, int], phone: int = 10) -> bool:
     least, most = (phone, 17) if size == PHONE else (12, 24)
     over = 25 if size == PHONE else 1  # there it has nearly the whole screen
     fits = figure["width"] <= figure["room"] + over and not figure["out"]
-    fits = fits and figure["left"] >= 0 and figure["right"] <= size[0]
+    if size == PHONE:
+        fits = fits and figure["left"] >= 0 and figure["right"] <= size[0]
     return fits and figure["least"] >= least - 0.05 and figure["most"] <= most
 
 

@@ -131,7 +131,7 @@ def test_every_answer_leads_somewhere(site):
 def search(visit, server, query: str) -> list[str]:
     """Search, and give the addresses of the results in order."""
     visit.go(f"{server}/search.html?q={query.replace(' ', '+')}")
-    finished = "/finished|did not/.test(document.querySelector('.search-summary')"
+    finished = "/result|did not/.test(document.querySelector('.search-summary')"
     visit.page.wait_for_function(f"{finished}?.innerText)", timeout=30_000)
     return visit.page.eval_on_selector_all(
         "#search-results ul.search > li > a:first-child",
