@@ -38,7 +38,9 @@ from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
+LONGEST_ROW = 70  # of a table of four columns or more
 LONGEST_NAME = 14  # in a table, that stays in one line
+SHORT = 9  # characters of a cell; a table of such ones is no wider than they need
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
 NUMBER = re.compile(r"\d\.\d+")  # of an objective
@@ -318,7 +320,18 @@ def mend(html: str) -> str:
         offer_breaks(page, name)
     for block in page.select("article .highlight > pre"):
         mark_lines(block)
+    for output in page.select("details.solution + .cell > .cell_output"):
+        fold_check(page, output)
     return str(page)
+
+
+def fold_check(page: BeautifulSoup, output: Tag) -> None:
+    """Hide what a check printed of the solution, as the solution is, and say so."""
+    part = page.new_tag("details", attrs={"class": "solution check-result"})
+    summary = page.new_tag("summary")
+    summary.string = "What it prints for the solution"
+    output.wrap(part)
+    part.insert(0, summary)
 
 
 def sort_table(table: Tag) -> None:
@@ -326,14 +339,17 @@ def sort_table(table: Tag) -> None:
     heads = [cell.get_text(" ", strip=True) for cell in table.select("thead tr > *")]
     rows = [row.find_all(["td", "th"]) for row in table.select("tbody tr")]
     texts = [[cell.get_text(" ", strip=True) for cell in row] for row in rows]
-    sorted_before = {"marks", "stack"} & {*table["class"]}  # by another build
+    sorted_before = {"marks", "short", "stack"} & {*table["class"]}  # by another build
     if sorted_before or len(heads) < 3 or table.find_parent(class_=DATA_TABLES):
         return
     if table.select_one("thead .math"):  # a label is text, and no formula
         return
+    longest = max(len(text) for row in texts for text in row)
     if max(len(text) for row in texts for text in row[1:]) <= 2:
         table["class"] = [*table["class"], "marks"]
-    elif max(len(text) for row in texts for text in row) > 40:
+    elif longest <= SHORT and max(map(len, heads)) <= SHORT:
+        table["class"] = [*table["class"], "short"]
+    elif longest > 40 or (len(heads) > 3 and max(map(width, texts)) > LONGEST_ROW):
         table["class"] = [*table["class"], "stack"]
         table["role"] = "table"
         for row in table.select("tr"):
@@ -345,6 +361,11 @@ def sort_table(table: Tag) -> None:
                 cell["role"] = "cell"
                 if head:
                     cell["data-label"] = head
+
+
+def width(row: list[str]) -> int:
+    """The characters of a row."""
+    return sum(map(len, row))
 
 
 def offer_breaks(page: BeautifulSoup, name: Tag) -> None:

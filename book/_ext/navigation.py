@@ -165,25 +165,36 @@ def add_answers(
 
 
 class Letters(SphinxPostTransform):
-    """Put a row of letters above a long glossary."""
+    """Put a row of letters above a long glossary, and each above its words."""
 
     default_priority = 200
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Link each letter to the first word that begins with it."""
+        """Part the list where a letter begins, and link the row to these places."""
         for glossary in list(self.document.findall(addnodes.glossary)):
             terms = list(glossary.findall(nodes.term))
             if len(terms) < MANY:
                 continue
-            first: dict[str, str] = {}
-            for term in terms:
-                letter = term.astext()[0].upper()
-                if letter.isalpha() and letter.isascii():
-                    first.setdefault(letter, term["ids"][0])
             row = nodes.paragraph(classes=["letters"])
-            for letter, name in sorted(first.items()):
-                row += [nodes.reference("", letter, refid=name), nodes.Text(" ")]
+            (words,) = glossary.children
+            parts: list[nodes.Node] = []
+            begun = set()
+            for item in list(words):
+                letter = item.next_node(nodes.term).astext()[0].upper()
+                known = letter in begun or not (letter.isascii() and letter.isalpha())
+                if not known:
+                    begun.add(letter)
+                    name = f"letter-{letter.lower()}"
+                    row += [nodes.reference("", letter, refid=name), nodes.Text(" ")]
+                    html = f'<h2 class="letter" id="{name}">{letter}</h2>'
+                    parts.append(nodes.raw("", html, format="html"))
+                if not known or not parts:
+                    parts.append(words.deepcopy())
+                    parts[-1].clear()
+                parts[-1] += item
+            glossary.children = []
+            glossary += parts
             glossary.parent.insert(glossary.parent.index(glossary), row)
 
 

@@ -21,6 +21,23 @@ new MutationObserver(sayColours).observe(root, { attributeFilter: ["data-mode"] 
 sayColours();
 
 // The drawers of a phone: a button shuts them, and so does a link to a place of this page.
+// The contents say which section one reads; the theme does so only where they are seen.
+/** @param {Element} drawer */
+function markSection(drawer) {
+  /** @type {NodeListOf<HTMLAnchorElement>} */
+  const found = drawer.querySelectorAll('.page-toc a[href^="#"]');
+  const links = [...found];
+  const begun = links.filter(({ hash }) => {
+    const section = document.getElementById(decodeURIComponent(hash.slice(1)));
+    return section && section.getBoundingClientRect().top < innerHeight / 3;
+  });
+  const now = begun[begun.length - 1];
+  for (const link of links) {
+    link.classList.toggle("active", link === now);
+    link.ariaCurrent = link === now ? "true" : null;
+  }
+  (now ?? drawer.querySelector("a.current[href='#']"))?.scrollIntoView({ block: "nearest" });
+}
 for (const name of ["primary", "secondary"]) {
   const drawer = document.querySelector(`#pst-${name}-sidebar-modal`);
   if (!(drawer instanceof HTMLDialogElement)) continue;
@@ -30,6 +47,7 @@ for (const name of ["primary", "secondary"]) {
   shut.ariaLabel = "Close";
   shut.textContent = "\u00d7";
   document.querySelector(`#pst-${name}-sidebar`)?.prepend(shut); // it moves with the rest
+  new MutationObserver(() => drawer.open && markSection(drawer)).observe(drawer, { attributeFilter: ["open"] });
   drawer.addEventListener("click", (event) => {
     const pressed = /** @type {Element} */ (event.target);
     if (pressed.closest('.drawer-shut, a[href^="#"]')) drawer.close();
@@ -134,6 +152,7 @@ function chooser(table, count) {
     const few = !all && menus.every((menu) => !menu.value);
     const shown = few ? rows.slice(0, FIRST) : fits.length ? fits : near;
     more.hidden = !few;
+    form.classList.toggle("chooser-example", few);
     for (const row of rows) row.hidden = !shown.includes(row);
     if (few) status.textContent = `An example: one of ${rows.length} rows. Choose, or see them all.`;
     else if (fits.length) status.textContent = `${fits.length} of ${rows.length} rows fit.`;

@@ -32,13 +32,15 @@
   let phrase = "";
 
   // The answers, best first: those with the most words of the query.
-  function answer(query) {
+  /** @param {string} query @param {boolean} [typing] is the last word only begun? */
+  function answer(query, typing = false) {
     const asked = new Set(words(query));
     const said = plain(query);
+    const begun = typing ? (said.match(/\w{3,}$/)?.[0] ?? " ") : " ";
     const points = (ask) => {
       const own = words(ask);
       if (!own.length) return said.includes(plain(ask)) ? plain(ask).length / 10 : 0;
-      const all = own.every((word) => asked.has(word));
+      const all = own.every((word) => asked.has(word) || word.startsWith(begun));
       return all ? own.length + (said.includes(plain(ask)) ? 0.5 : 0) : 0;
     };
     const found = answers
@@ -97,6 +99,25 @@
       .sort((a, b) => a.said.length - b.said.length)[0]?.term;
 
   const query = Search._performSearch;
+
+  // What a reader may mean who is still typing: answers, then pages and their parts.
+  Search.suggest = (text, most) => {
+    const [asked, terms, excluded, , objects] = Search._parseQuery(text);
+    localStorage.removeItem("sphinx_highlight_terms"); // nothing has been searched yet
+    const best = answer(text);
+    const found = (best.length ? best : answer(text, true)).map(({ url, title, say }) => ({ url, title, say }));
+    const results = query(phraseOf(text) || asked, terms, excluded, new Set(), objects)
+      .map(([name, title, anchor, about, score]) => {
+        const entry = anchor.startsWith("#term-") && anchor.slice(6).replaceAll("-", " ");
+        const [page, part] = entry ? [title, entry] : title.split(" > ");
+        return { url: `${name}.html${anchor}`, title: part ?? page, say: about ?? (part ? page : ""), score: score * weight(name) };
+      })
+      .sort((a, b) => b.score - a.score);
+    for (const { url, title, say } of results)
+      if (!found.some((one) => one.url === url)) found.push({ url, title, say });
+    return found.slice(0, most);
+  };
+
   Search.query = async (text) => {
     const [asked, terms, excluded, marked, objects] = Search._parseQuery(text);
     const results = query(phrase || asked, terms, excluded, marked, objects);
@@ -120,6 +141,8 @@
     }
     const places = results.map(([name, , anchor]) => name + anchor);
     const once = results.filter((_, k) => places.lastIndexOf(places[k]) === k);
+    Documentation.TRANSLATIONS["Search finished, found ${resultCount} page(s) matching the search query."] =
+      once.length === 1 ? "One result" : "${resultCount} results";
     const worth = new Set([...marked].filter((word) => !SMALL.has(word) && word !== "put"));
     _displayNextItem(once, once.length, terms, worth);
   };

@@ -127,12 +127,12 @@ function render(place) {
     box("columns swap",
       h("div", {}, flow,
         h("div", { class: "heads", role: "group", "aria-label": "Blocks" }, heads),
-        note("Rows: samples. A box is a branch that is taken, a bare line the skip. Press a block’s number to close it (✕), to open it (●), to leave it to its coin."),
-        heading("Depth of the samples so far"), chart.el,
-        note("Bars: all samples so far. Dots: the exact distribution. Line: Σ q. Triangle: sample 0 now.")),
+        note("Rows: samples. A box is a branch that is taken, a bare line the skip. Press a block’s number to close it (✕), to open it (●), to leave it to its coin.")),
       h("div", {}, input("p"), input("schedule"), input("mode"),
         box("buttons", button("Next mini-batch", () => more(1)), button("100 more", () => more(100))),
-        table.el)),
+        box("after", heading("Depth of the samples so far"), chart.el,
+          note("Bars: all samples so far. Dots: the exact distribution. Line: Σ q. Triangle: sample 0 now.")))),
+    table.el,
   );
   finish(place, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? And the spread of a mini-batch’s mean?", { mode: "batch", draws: 1 }],

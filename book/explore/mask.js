@@ -192,13 +192,14 @@ function render(place) {
       h("div", {}, maps.el,
         h("p", { class: "key" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("defs", {}, hatching("explore-key")),
           svg("rect", { width: 14, height: 14, fill: "url(#explore-key)" })), " dropped: 0. The rest is scaled up, so that the mean stays.", skip),
-        table.el),
+        places.el),
       h("div", {},
         formula,
         input("p"),
         block,
         box("buttons", button("Draw again", () => more(1)), button("100 more draws", () => more(100))),
-        box("after", heading("Share dropped, by draw"), chart.el, key, places.el))),
+        box("after", heading("Share dropped, by draw"), chart.el, key))),
+    table.el,
   );
   finish(place, show, [
     ["Drop whole maps", "100 draws of 16 maps: how often are exactly four dropped?", { method: "channel", p: 0.25, draws: 100 }],

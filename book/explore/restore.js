@@ -158,7 +158,8 @@ function render(place) {
       h("div", {}, input("rho"), input("p"), another,
         box("buttons", button("Drop values", drop),
           button("Drop the map", () => change(model, { gone: "f".repeat(25) })), button("Drop nothing", () => change(model, { gone: "0".repeat(25) })))),
-      h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all eight neighbours are there, far from the border. Dot: now."), table.el)),
+      h("div", {}, chart.el, note("Restored share, R². Solid: these gaps. Dashed: all eight neighbours are there, far from the border. Dot: now."))),
+    table.el,
   );
   finish(place, show, [
     ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Another map: move τ, how alike the two are.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],

@@ -185,11 +185,7 @@ export function choice(model, key, { label, options }, more = {}) {
   };
   model.on(`change:${key}`, show);
   show();
-  return h(
-    "fieldset", { class: "choice" },
-    h("legend", {}, label),
-    h("div", {}, inputs.map(([, text]) => text)),
-  );
+  return h("fieldset", { class: "choice" }, h("legend", {}, label), h("div", {}, inputs.map(([, text]) => text)));
 }
 
 /** @param {string} text @param {() => void} onclick */
@@ -395,7 +391,7 @@ export function histogram(ticks, title) {
       peak.setAttribute("y", y(shares[highest]) - 3);
       peak.textContent = `${counts[highest]} of ${draws.length}`;
       trace(now, `M${x(last)} ${height}l4-6h-8z`);
-      el.setAttribute("aria-label", `${title}: ${draws.length} draws as bars, their distribution as dots.`);
+      label(el, `${title}: ${draws.length} draws as bars, their distribution as dots.`);
     },
   };
 }

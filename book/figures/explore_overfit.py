@@ -163,7 +163,7 @@ def draw_photographs(data: dict[str, Any], count: int = 4) -> str:
     text, muted = "var(--fig-text, #222832)", "var(--fig-muted, #48566b)"
     dropped = "var(--fig-dropped, #b34e00)"
     lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 176" '
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 500 200" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', sans-serif\">"
     ]
     assert data["said"]["noisy"]["none"]["answers"][:count] == data["given"][:count]
@@ -176,9 +176,9 @@ def draw_photographs(data: dict[str, Any], count: int = 4) -> str:
             f'style="image-rendering: pixelated" href="{png(photo)}"/>',
             f'<text x="{x + 56}" y="138" text-anchor="middle" font-size="17" '
             f'font-weight="700" style="fill: {dropped}">“{given}”</text>',
-            f'<text x="{x + 56}" y="162" text-anchor="middle" font-size="14" '
-            f'style="fill: {muted}">shows a <tspan style="fill: {text}">'
-            f"{true.lower()}</tspan></text>",
+            f'<text x="{x + 56}" y="164" text-anchor="middle" font-size="17" '
+            f'style="fill: {muted}">shows a <tspan x="{x + 56}" dy="22" '
+            f'style="fill: {text}">{true.lower()}</tspan></text>',
         ]
     return "\n".join([*lines, "</svg>", ""])
 

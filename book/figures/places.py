@@ -166,8 +166,11 @@ def draw() -> dict[str, str]:
             940,
             block(10, 24, "ResNet-50"),
             block(270, 24, "ConvNeXt"),
+            # Where there is room, these two stand beside the others (course.css).
+            ['<g class="second-row">'],
             block(10, 440, "Transformer, pre-norm"),
             u_net(280, 440),
+            ["</g>"],
         ),
         "places_windows.svg": svg(
             536,

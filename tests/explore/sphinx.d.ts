@@ -5,8 +5,10 @@ declare const Search: {
   performSearch: (query: string) => void;
   query: (query: string) => void;
   _performSearch: Function;
+  suggest: (text: string, most: number) => { url: string; title: string; say: string }[];
   _parseQuery: Function;
 };
+declare const Documentation: { TRANSLATIONS: Record<string, string> };
 declare const Stemmer: new () => { stemWord: (word: string) => string };
 declare const stopwords: string[];
 declare const splitQuery: (text: string) => string[];

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from pages import CONFIG, built
+from pages import CONFIG, PAGES, built, soup
 from playwright.sync_api import Page
 from window import DESK, PHONE, serving
 
@@ -274,3 +274,76 @@ def test_the_search_says_what_a_file_cannot_do(site, visit):
     visit.page.locator("#search-results li a").first.wait_for(timeout=20_000)
     assert "http.server" in visit.page.locator(".search-note").inner_text()
     assert visit.complaints == []
+
+
+def test_a_check_hides_what_it_printed_of_the_solution(site):
+    """Below an empty answer "public checks 2/2" would mislead."""
+    folds = 0
+    for page in (page for page in PAGES if page.endswith("_exercises")):
+        html = soup(built(site, page))
+        for output in html.select(".cell_output"):
+            if output.get_text().strip().startswith("public checks"):
+                (fold,) = output.find_parents("details", class_="solution", limit=1)
+                assert not fold.has_attr("open")
+                folds += "for the solution" in fold.summary.get_text()
+    assert folds > 30
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_photographs_are_no_negatives(server, visit, theme):
+    """What is white on the ground of a photograph is dark in no theme."""
+    visit.page.emulate_media(color_scheme=theme)
+    visit.go(f"{server}/book/intro.html")
+    place = visit.page.locator("#fig-overfit")
+    place.scroll_into_view_if_needed()
+    place.locator(".explore-live .explore-photos").first.wait_for()
+    ground, ink = (
+        sum(
+            place.locator(f".explore-photos .explore-{part}").first.evaluate(
+                "e => getComputedStyle(e).fill.match(/\\d+/g).map(Number)"
+            )
+        )
+        for part in ("ground", "picture")
+    )
+    assert ground > 500 and ink < 150
+    dimmed = visit.page.locator("#fig-wrong-labels image").first.evaluate(
+        "e => getComputedStyle(e).filter"
+    )
+    assert (dimmed == "none") == (theme == "light")
+
+
+def test_a_board_takes_the_width_of_a_phone(server, visit):
+    """With squares for a finger; guess and truth stand below it, side by side."""
+    page = visit.page
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    visit.go(f"{server}/book/01_spatial_dropout.html")
+    figure = page.locator("#fig-guess")
+    figure.scroll_into_view_if_needed()
+    pictures = figure.locator(".explore-photos svg")
+    pictures.first.wait_for()
+    board, guess, truth = (pictures.nth(k).bounding_box() for k in range(3))
+    assert board["width"] >= 300 and pictures.nth(3).is_hidden()
+    assert guess["y"] == truth["y"] > board["y"] + board["height"]
+    assert truth["x"] > guess["x"] and guess["width"] >= 140
+
+
+@pytest.mark.parametrize("width", [768, 1100, DESK[0]])
+def test_four_nets_stand_in_a_row_where_there_is_room(server, visit, width):
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 900})
+    visit.go(f"{server}/book/05_which_one.html")
+    figure = page.locator("#fig-places")
+    names = ["ResNet-50", "ConvNeXt", "Transformer, pre-norm", "U-Net"]
+    boxes = [
+        figure.locator("text", has_text=re.compile(f"^{name}$")).bounding_box()
+        for name in names
+    ]
+    assert len({round(box["y"]) for box in boxes}) == 1
+    assert [box["x"] for box in boxes] == sorted(box["x"] for box in boxes)
+    lowest = figure.evaluate(
+        "f => Math.max(...[...f.querySelectorAll('svg path')]"
+        ".map(p => p.getBoundingClientRect().bottom))"
+    )
+    below = figure.locator("figcaption").evaluate("c => c.getBoundingClientRect().top")
+    assert -1 <= below - lowest <= 60
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
