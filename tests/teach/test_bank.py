@@ -173,6 +173,10 @@ OTHER_WAYS = {
         math.comb(c, round(p * c)) / math.comb(c - 1, round(p * c))
     ),
     "same-channels": lambda c, p: sum(w * w for _, w in masks([p] * c)),
+    "added-variance": lambda p, c, t: c * spread([p], lambda m: t * m[0] / (1 - p)),
+    "one-after-another": lambda p, r: spread(
+        [p, r], lambda m: m[0] * m[1] / ((1 - p) * (1 - r))
+    ),
     "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
     "line-of-three": sum_of_three,
     "whole-variance": whole_variance,

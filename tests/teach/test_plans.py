@@ -149,9 +149,9 @@ def plan_of(*rows, minutes=45, home=(), **more):
 
 
 REST = {"talk": "the rest"}
-WRITE = {"section": "1 Write the function"}  # 10 minutes
+WRITE = {"section": "1 Write the function, and test it", "minutes": 10}
 SCALE = {"section": "1 Scale what is kept"}  # 10 minutes, before it
-ASK = {"section": "1 Ask whether a channel was dropped"}  # 15 minutes
+ASK = {"section": "1 Write the function, and test it", "minutes": 15}
 FOURTH = {"section": f"4 {COURSE.of(4)[0].title}"}  # builds on chapter 1
 QUIZ = {"quiz": 1, "minutes": 10}
 DECIDE = {"exercise": "ex-decide"}  # 10 minutes; a hint names a section
