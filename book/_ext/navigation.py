@@ -119,6 +119,7 @@ def add_sidebar(
 
     def entry(title: str | None, name: str) -> dict[str, Any]:
         pages = [entry(*each) for each in below(env, name)]
+        pages.sort(key=lambda one: one["optional"])  # the order of each kind stays
         return {
             "name": title or name_of(env, name),
             "url": "#" if name == page else pathto(name),
