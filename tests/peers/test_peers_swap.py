@@ -174,11 +174,23 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     assert last == f"{names['name']}_p{p}_decay0.05_seed0.pt"
     kept = torch.load(last, weights_only=True)
     assert torch.equal(kept[head], names["net"].state_dict()[head])
-    assert not torch.equal(torch.load(control, weights_only=True)[head], kept[head])
+    first = torch.load(control, weights_only=True)
+    assert not all(torch.equal(first[key], kept[key]) for key in kept)
     pooled = getattr(names["net"], "global_pool", None)
     assert (pooled == "avg") == (net == "MAE")
     slowest, fastest = min(names["peaks"]), max(names["peaks"])
     assert (slowest < fastest / 100) == (net == "MAE"), "layer-wise learning rates"
+    # What the second page appends to it.
+    notebook = json.loads((book.parent / "06b_export_time_doubt.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"]]
+    (text,) = (cell for cell in cells if "### For your net" in cell)
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert len(blocks) == 3 and max(map(len, "".join(blocks).splitlines())) <= 60
+    for block in blocks:
+        exec(block, names)
+        assert capsys.readouterr().out.count(" sure, ") == 3
+    assert {part.shape for part in names["each"]} == {(6, 10)}
+    assert not torch.equal(*names["each"][:2]), "other masks in each pass"
 
 
 def test_what_chapter_6_says_of_functions_and_of_a_control() -> None:
