@@ -56,8 +56,8 @@ def order(x: float, y: float) -> list[str]:
         for k, line in enumerate(said):
             parts.append(text(x + 170, y + 33 - 11 * len(said) + 21 * k, line))
         if step != "train":
-            parts.append(arrow(x + 75, y + BOX, y + LINE))
-        y += LINE
+            parts.append(arrow(x + 75, y + BOX, y + LINE + 14 * (len(said) - 1)))
+        y += LINE + 14 * (len(said) - 1)
     return parts
 
 
@@ -226,7 +226,7 @@ def skipped(x: float, y: float) -> list[str]:
 def draw() -> dict[str, str]:
     """The pictures, by the names of their files."""
     return {
-        "order.svg": svg(336, order(40, 10), past_swap(40, 10)),
+        "order.svg": svg(364, order(40, 10), past_swap(40, 10)),
         "swap.svg": svg(386, swap(6, 24)),
         "faults.svg": svg(400, faults(20, 6)),
         "resume.svg": svg(420, resume(10, 0)),
