@@ -148,6 +148,18 @@ def frozen(x: float, y: float) -> list[str]:
     return parts
 
 
+def classifier(x: float, y: float) -> list[str]:
+    """The end of a net that is fine-tuned: its one dropout."""
+    parts = [text(x, y, "Its end, if it is fine-tuned", more=' font-weight="700"')]
+    y += 12
+    for content in ("mean of each map", "*Dropout", "classifier"):
+        parts += box(x + 50, y, 170, content)
+        if content != "classifier":
+            parts.append(arrow(x + 135, y + BOX, y + LINE))
+        y += LINE
+    return parts
+
+
 def svg(height: int, *parts: list[str], width: int = WIDTH) -> str:
     """A picture of these parts."""
     lines = [
@@ -163,13 +175,14 @@ def draw() -> dict[str, str]:
     """The pictures, by the names of their files."""
     return {
         "places.svg": svg(
-            940,
+            1030,
             block(10, 24, "ResNet-50"),
+            classifier(10, 366),
             block(270, 24, "ConvNeXt"),
             # Where there is room, these two stand beside the others (course.css).
             ['<g class="second-row">'],
-            block(10, 440, "Transformer, pre-norm"),
-            u_net(280, 440),
+            block(10, 530, "Transformer, pre-norm"),
+            u_net(280, 530),
             ["</g>"],
         ),
         "places_windows.svg": svg(

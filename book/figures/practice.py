@@ -26,8 +26,8 @@ STEPS = {
     "swap": "replace_layers(…, fill=True)",
     "audit": "until you can explain each warning",
     "optimizer": "and, if you want one, LinearRamp",
-    "load": "only to go on: net, optimizer, ramp",
-    "generators": "seeds; to go on: states, last of all",
+    "load": "first run: nothing\nresumed run: net, optimizer, ramp",
+    "generators": "first run: new seeds\nresumed run: their stored states",
     "train": "ramp.step(), each step; then save",
 }
 
@@ -52,10 +52,12 @@ def order(x: float, y: float) -> list[str]:
     parts = []
     for step, words in STEPS.items():
         parts += box(x, y, 150, step)
-        parts.append(text(x + 170, y + 22, words))
+        said = words.split("\n")
+        for k, line in enumerate(said):
+            parts.append(text(x + 170, y + 33 - 11 * len(said) + 21 * k, line))
         if step != "train":
-            parts.append(arrow(x + 75, y + BOX, y + LINE))
-        y += LINE
+            parts.append(arrow(x + 75, y + BOX, y + LINE + 14 * (len(said) - 1)))
+        y += LINE + 14 * (len(said) - 1)
     return parts
 
 
@@ -224,7 +226,7 @@ def skipped(x: float, y: float) -> list[str]:
 def draw() -> dict[str, str]:
     """The pictures, by the names of their files."""
     return {
-        "order.svg": svg(336, order(40, 10), past_swap(40, 10)),
+        "order.svg": svg(364, order(40, 10), past_swap(40, 10)),
         "swap.svg": svg(386, swap(6, 24)),
         "faults.svg": svg(400, faults(20, 6)),
         "resume.svg": svg(420, resume(10, 0)),

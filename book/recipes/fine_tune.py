@@ -23,6 +23,7 @@ extra, layers = {}, None
 runs = [(0, 0.05), (0.1, 0.05)]  # p, weight decay
 # More: (0.05, 0.05), (0.2, 0.05); (0, 0.02), (0, 0.2)
 epochs, rate, seed = 20, 5e-5, 0
+batch = 64  # out of memory? 32, and half the rate
 workers = 8  # processes that read photographs
 cuda = torch.cuda.is_available()
 device = "cuda" if cuda else "cpu"
@@ -39,7 +40,7 @@ def load(net, folder, training):
     order = torch.Generator().manual_seed(seed)
     photos = ImageFolder(folder, view)
     return DataLoader(
-        photos, 64, shuffle=training, generator=order,
+        photos, batch, shuffle=training, generator=order,
         num_workers=workers, pin_memory=cuda)
 
 def score(net, loader):  # 1 where its answer is right
@@ -49,7 +50,7 @@ def score(net, loader):  # 1 where its answer is right
                  for x, y in loader]
     return torch.cat(right).double()
 
-answers, chosen_by = [], []
+answers, chosen_by, files = [], [], []
 for p, decay in runs:  # the first one is the control
     torch.manual_seed(seed)  # the same new head
     net = build(p)
@@ -82,7 +83,9 @@ for p, decay in runs:  # the first one is the control
     learnt = score(net, plain).mean()
     print(f"p = {p}, weight decay {decay}: "
           f"training {learnt:.3f}, validation {found:.3f}")
-    torch.save(net.state_dict(), f"p{p}_decay{decay}.pt")
+    file = f"{name}_p{p}_decay{decay}_seed{seed}.pt"
+    torch.save(net.state_dict(), file)
+    files.append(file)
     chosen_by.append(found)
     answers.append(score(net, test))
 

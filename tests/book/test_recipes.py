@@ -264,26 +264,40 @@ def test_the_whole_recipe_of_chapter_6_runs_as_a_file(tmp_path):
     assert (tmp_path / "checkpoint.pt").exists()
 
 
-def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(capsys):
-    """Logits that are twice too large: the function says so, and T is about 2."""
+def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(
+    capsys, tmp_path
+):
+    """Logits that are twice too large: the function says so, and T is about 2.
+
+    The run that was chosen is loaded; the last block asks it with masks.
+    """
     notebook = json.loads((BOOK / "06b_export_time_doubt.ipynb").read_text("utf-8"))
     cells = ["".join(c["source"]) for c in notebook["cells"]]
     (text,) = (c for c in cells if "def reliability" in c)
     codes = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(codes) == 2 and max(map(len, "".join(codes).splitlines())) <= 60
+    assert len(codes) == 3 and max(map(len, "".join(codes).splitlines())) <= 60
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(8000, 5, generator=g, dtype=torch.float64)
     labels = torch.multinomial(logits.softmax(1), 1, generator=g).flatten()
+    pairs = list(zip((2 * logits).split(500), labels.split(500), strict=True))
+    torch.save({}, tmp_path / "chosen.pt")
     names: dict[str, Any] = {
-        "net": torch.nn.Identity(),
+        "torch": torch,
+        "F": torch.nn.functional,
+        "runs": [(0, 0.05), (0.5, 0.05)],
+        "build": lambda p: torch.nn.Sequential(torch.nn.Dropout(p)),
+        "best": 1,
+        "files": [None, tmp_path / "chosen.pt"],
         "device": "cpu",
-        "valid": list(zip((2 * logits).split(500), labels.split(500), strict=True)),
+        "valid": pairs[::2],
+        "test": pairs[1::2],
     }
     for code in codes:
         exec(code, names)
     assert 1.8 < names["T"].item() < 2.2
     lines = capsys.readouterr().out.splitlines()
     before, after = (
-        [float(x.split()[-1]) for x in part] for part in (lines[:4], lines[5:])
+        [float(x.split()[-1]) for x in part] for part in (lines[:4], lines[5:9])
     )
+    assert len(lines) == 13, "four of one pass, T, four of T, four of masked passes"
     assert min(before[1:]) > 0.05 and max(map(abs, after)) < 0.05

@@ -108,7 +108,7 @@ def test_what_chapter_6_says_of_a_vit_of_timm(capsys) -> None:
     own = re.sub(r'\("vit_base[^)]*\)', '"vit_tiny_patch16_224"', own)
     assert own.count("pretrained=False") == own.count("vit_tiny") == 1
     names: dict[str, Any] = {}
-    exec(own.replace("torch.rand(32,", "torch.rand(2,"), names)
+    exec(own, names)
     assert capsys.readouterr().out.rstrip().endswith("no warnings")
     code, printed = "".join(blocks[::2]), "".join(blocks[1::2])
     tools = {"replace_layers": replace_layers, "audit": audit, "torch": torch}
@@ -126,8 +126,8 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     book = Path(__file__).parents[2] / "book" / "06_in_practice.ipynb"
     cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
     (text,) = ("".join(c["source"]) for c in cells if c["id"] == "finetune-script")
-    code, resnet = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    assert max(map(len, (code + resnet).splitlines())) <= 60
+    split, code, resnet = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert max(map(len, (split + code + resnet).splitlines())) <= 60
     stored = book.parent / "recipes" / "fine_tune.py"
     assert stored.read_text(encoding="utf-8").endswith(f"# fmt: off\n\n{code}")
     mae = "# MAE: name", "# extra, layers"
@@ -149,13 +149,18 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
         assert code.count(old) == count
         code = code.replace(old, new)
     code = re.sub(r"vit_base_patch16_224\.\w+", "vit_tiny_patch16_224", code)
-    for folder in ("train", "valid", "test"):
-        for k in range(6):
-            file = tmp_path / "photos" / folder / f"class{k % 2}" / f"{k}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (64, 64), (40 * k, 99, 0)).save(file)
+    for k in range(24):
+        file = tmp_path / "all" / f"class{k % 2}" / f"{k}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (10 * k, 99, 0)).save(file)
     monkeypatch.chdir(tmp_path)
-    names = {}
+    for many, few in (("5000", "12"), ("3000", "6")):
+        assert split.count(many) == 1
+        split = split.replace(many, few)
+    exec(split, {})
+    for part, count in (("train", 12), ("valid", 6), ("test", 6)):
+        assert len(list(Path("photos", part).glob("class?/*.png"))) == count
+    names: dict[str, Any] = {}
     exec(code, names)
     said = capsys.readouterr().out
     p = names["p"]
@@ -164,13 +169,28 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     assert "on photos/test only (0, 0.05) is right: " in said
     (head,) = {"fc.1.bias", "head.bias"} & names["net"].state_dict().keys()
     assert head == ("fc.1.bias" if net == "ResNet-50" else "head.bias")
-    kept = torch.load(f"p{p}_decay0.05.pt", weights_only=True)
+    control, last = names["files"]
+    assert control == f"{names['name']}_p0_decay0.05_seed0.pt"
+    assert last == f"{names['name']}_p{p}_decay0.05_seed0.pt"
+    kept = torch.load(last, weights_only=True)
     assert torch.equal(kept[head], names["net"].state_dict()[head])
-    assert Path("p0_decay0.05.pt").exists()
+    first = torch.load(control, weights_only=True)
+    assert not all(torch.equal(first[key], kept[key]) for key in kept)
     pooled = getattr(names["net"], "global_pool", None)
     assert (pooled == "avg") == (net == "MAE")
     slowest, fastest = min(names["peaks"]), max(names["peaks"])
     assert (slowest < fastest / 100) == (net == "MAE"), "layer-wise learning rates"
+    # What the second page appends to it.
+    notebook = json.loads((book.parent / "06b_export_time_doubt.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"]]
+    (text,) = (cell for cell in cells if "### For your net" in cell)
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert len(blocks) == 3 and max(map(len, "".join(blocks).splitlines())) <= 60
+    for block in blocks:
+        exec(block, names)
+        assert capsys.readouterr().out.count(" sure, ") == 3
+    assert {part.shape for part in names["each"]} == {(6, 10)}
+    assert not torch.equal(*names["each"][:2]), "other masks in each pass"
 
 
 def test_what_chapter_6_says_of_functions_and_of_a_control() -> None:

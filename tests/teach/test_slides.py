@@ -132,8 +132,8 @@ def test_rates_of_families_are_those_of_their_recipes():
 def test_a_picture_is_cut_where_the_source_says(out):
     """A drawing by its view, a picture by pixels, what is printed by lines."""
     swin, frozen = (slides_of(out, n) for n in (5, 6))
-    assert swin[4].svg.svg["viewbox"] == "0 423 520 517"
-    assert swin[4].svg["viewbox"] == "0 0 520 517"
+    assert swin[4].svg.svg["viewbox"] == "0 504.7 520 525.3"
+    assert swin[4].svg["viewbox"] == "0 0 520 525.3"
     left, top, width, height = map(float, frozen[9].svg.svg["viewbox"].split())
     assert (top, left + width) == (0, 520) and width < height
     whole = printed("06_in_practice", "audit").splitlines()
