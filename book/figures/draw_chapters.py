@@ -539,9 +539,10 @@ def caught_maps() -> str:
     def wire(data: str) -> str:
         return shape(data, stroke=TEXT, more="stroke-width: 2")
 
-    def catch(x: float, y: float, name: str, to_x: float, to_y: float) -> list[str]:
-        dot = f'<circle cx="{x:g}" cy="{y:g}" r="6" style="fill: {DROPPED}"/>'
-        return [dot, text(to_x, to_y, name, 14, fill=DROPPED, anchor="middle")]
+    def catch(x: float, y: float, number: int) -> list[str]:
+        dot = f'<circle cx="{x:g}" cy="{y:g}" r="10" style="fill: {DROPPED}"/>'
+        digit = text(x, y + 5, f"{number}", 14, bold=True, fill=PAPER, anchor="middle")
+        return [dot, digit]
 
     lines = [
         text(8, 91, "image"),
@@ -549,7 +550,7 @@ def caught_maps() -> str:
         shape(box(74, 70, 52, 32), fill=KEPT),
         text(100, 91, "stem", fill=PAPER, anchor="middle"),
         wire(line(126, 86, 166, 86)),
-        *catch(142, 86, "stem", 142, 112),
+        *catch(144, 86, 1),
     ]
     for number, left in enumerate((166, 326), start=1):
         plus = left + 98
@@ -560,18 +561,17 @@ def caught_maps() -> str:
             shape(box(left + 12, 34, 58, 32), fill=KEPT),
             text(left + 41, 55, "branch", 14, fill=PAPER, anchor="middle"),
             wire(f"M{left + 70} 50H{plus}V76"),
-            *catch(left + 84, 50, "branch", left + 104, 40),
+            *catch(left + 84, 50, 2 * number),
             f'<circle cx="{plus}" cy="86" r="10" '
             f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
             text(plus, 91, "+", anchor="middle"),
             wire(line(plus + 10, 86, plus + 26, 86)),
-            *catch(plus + 26, 86, "sum", plus + 26, 112),
-            wire(line(plus + 32, 86, plus + 36, 86)),
-            text(plus + 38, 91, "…"),
+            *catch(plus + 26, 86, 2 * number + 1),
+            text(plus + 39, 91, "…"),
         ]
         if number == 1:
             lines.append(wire(line(plus + 54, 86, 326, 86)))
-    return svg(122, *lines)
+    return svg(108, *lines)
 
 
 # --- only the kept rows ---------------------------------------------------------------
