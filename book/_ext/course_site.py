@@ -380,6 +380,9 @@ def offer_breaks(page: BeautifulSoup, name: Tag) -> None:
         name.append(part)
 
 
+JOINT = r'<span class="[op]">[^<]*[.(\[,=]</span>'  # in code: what joins its parts
+
+
 def mark_lines(block: Tag) -> None:
     """Put each line of long code into a span that knows by how much it is indented."""
     if block.select_one(".code-line"):  # by another build
@@ -396,6 +399,10 @@ def mark_lines(block: Tag) -> None:
         style = f' style="--in:{deep}"' if deep else ""
         # Inside the span a newline makes a blank line as high as the others.
         inner, outer = ("", end) if text.strip() else (end, "")
+        # On a phone an expression breaks between its parts, not within a word.
+        line = re.sub(
+            r'(<span class="[op]">[^<]*[.(\[,=]</span>)(?=\S)', r"\1<wbr>", line
+        )
         if line or end:
             html += f'<span class="code-line"{style}>{line}{inner}</span>{outer}'
     block.clear()

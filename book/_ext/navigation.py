@@ -60,6 +60,14 @@ def name_of(env: BuildEnvironment, page: str) -> str:
     return f"{number[0]}. {text}" if number and len(number) == 1 else text
 
 
+def short(name: str) -> str:
+    """What the header of a phone has room for: "6. In practice", "The rate"."""
+    if re.match(r"\d", name):
+        return re.sub(r"( from|,|:) .*", "", name)
+    last = re.sub(r"^[^:]*: ", "", name)
+    return last[:1].upper() + last[1:]
+
+
 def find_way_on(root: str, pages: list[str], page: str) -> dict[str, Any]:
     """Where to go from a page: "previous", "next", "deeper", "practise"; or nothing."""
     tasks = {(m[1], m[2]): m[0] for m in map(TASKS.fullmatch, pages) if m}
@@ -141,7 +149,9 @@ def add_sidebar(
             }
         )
     context["sidebar_parts"] = parts
-    context["page_name"] = name_of(env, page) if page in env.titles else ""
+    names = {"search": "Search", "404": "Not found"}
+    known = page in env.titles
+    context["page_name"] = short(name_of(env, page)) if known else names.get(page, "")
 
 
 def add_answers(

@@ -369,6 +369,70 @@ def test_the_contents_of_a_phone_say_where_one_is(server, browser):
     page.context.close()
 
 
+@pytest.mark.parametrize(
+    "page", ["book/01_spatial_dropout", "book/05_which_one", "book/intro"]
+)
+def test_the_contents_mark_what_one_reads(server, visit, page):
+    """Down and up, after a jump, and where a page begins."""
+    visit.go(f"{server}/{page}.html")
+    links = visit.page.locator("#pst-page-toc-nav a")
+    marked = visit.page.locator("#pst-page-toc-nav a.active")
+
+    def now() -> str:
+        visit.page.wait_for_timeout(150)
+        assert marked.count() == 1
+        assert marked.get_attribute("aria-current") == "true"
+        return marked.get_attribute("href")
+
+    places = [link.get_attribute("href") for link in links.all()]
+    assert now() == places[0]
+    for k in (1, 2, 3, 2, 1):
+        to = f"document.getElementById('{places[k][1:]}')"
+        visit.page.evaluate(f"{to}.scrollIntoView()")
+        assert now() == places[k]
+        visit.page.evaluate("scrollBy(0, 60)")
+        assert now() == places[k]
+        visit.page.evaluate("scrollBy(0, -160)")
+        assert now() == places[k - 1]
+    for k in (len(places) - 1, len(places) - 2):
+        links.nth(k).click()
+        assert now() == places[k]
+    visit.page.evaluate("scrollTo(0, 0)")
+    assert now() == places[0]
+    assert visit.complaints == []
+
+
+def test_a_tap_on_a_word_of_the_glossary_shows_its_entry(server, browser):
+    """And leads on by a link; the chapter stays."""
+    page = on_a_phone(browser, f"{server}/book/01_spatial_dropout.html")
+    term, tip = page.locator("a.term").first, page.locator(".term-tip")
+    before = page.url
+    term.tap()
+    tip.wait_for()
+    assert page.url == before
+    assert tip.locator("p").inner_text() == term.get_attribute("data-entry")
+    box = tip.bounding_box()
+    assert box["x"] == 0 and abs(box["y"] + box["height"] - PHONE[1]) < 2
+    page.touchscreen.tap(200, 200)
+    assert not tip.is_visible()
+    term.tap()
+    tip.get_by_role("link", name="Glossary").tap()
+    page.wait_for_url("**/glossary.html#term-*")
+    page.context.close()
+
+
+def test_the_header_of_a_phone_names_the_section(server, browser):
+    page = on_a_phone(browser, f"{server}/book/05_which_one.html")
+    name, heading = page.locator(".page-name"), page.locator("article h2").nth(1)
+    assert name.inner_text() == "5. Which one"
+    heading.evaluate("h => h.scrollIntoView()")
+    page.wait_for_timeout(300)
+    assert name.inner_text() == heading.inner_text().rstrip("#").strip()
+    page.goto(f"{server}/search.html")
+    assert name.inner_text() == "Search"
+    page.context.close()
+
+
 def test_a_drawer_can_be_shut(server, browser):
     """By its button and by a link to a place of the page; it has no empty lines."""
     page = on_a_phone(browser, f"{server}/book/03_drop_path.html")
@@ -485,7 +549,11 @@ def test_two_widths_from_one_left_edge(server, visit, page, width):
     for edge in edges:
         if edge[2] in ("section > p", "figcaption", ".predict-form"):
             assert edge[1] <= text + 1.5, edge
-        elif edge[2] in (".explore-live", ".cell_input"):
+        elif edge[2] == ".explore-live":
             assert abs(edge[1] - wide) < 1.5, edge
+        elif edge[2] == ".cell_input":
+            assert edge[1] > text - 1.5, edge
+    code = [edge[1] for edge in edges if edge[2] == ".cell_input"]
+    assert sum(abs(right - text) < 1.5 for right in code) > 0.8 * len(code)
     if width == DESK[0]:
         assert wide - text > 150
