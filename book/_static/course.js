@@ -32,19 +32,20 @@ function mark(which, early = false) {
   /** @type {NodeListOf<HTMLAnchorElement>} */
   const found = document.querySelectorAll(which);
   const links = [...found].filter(({ hash }) => hash);
-  const begun = links.filter(({ hash }) => {
-    const place = document.getElementById(decodeURIComponent(hash.slice(1)));
-    return place && place.getBoundingClientRect().top < (early ? 150 : 120);
-  });
+  /** @param {HTMLAnchorElement} link */
+  const top = ({ hash }) =>
+    document.getElementById(decodeURIComponent(hash.slice(1)))?.getBoundingClientRect().top ?? Infinity;
+  const begun = links.filter((link) => top(link) < (early ? 150 : 120));
   let now = begun[begun.length - 1] ?? links[0];
-  const end = scrollY > 0 && scrollY + innerHeight >= root.scrollHeight - 2;
+  const last = links[links.length - 1];
+  const end = last && scrollY > 0 && top(last) < innerHeight && scrollY + innerHeight >= root.scrollHeight - 2;
   const chosen = links.find(({ hash }) => hash === location.hash);
-  if (end) now = chosen && links.indexOf(chosen) >= links.indexOf(now) ? chosen : links[links.length - 1];
+  if (end) now = chosen && links.indexOf(chosen) >= links.indexOf(now) ? chosen : last;
   for (const link of links) {
     if (link.classList.contains("active") !== (link === now)) link.classList.toggle("active", link === now);
     if ((link.ariaCurrent === "true") !== (link === now)) link.ariaCurrent = link === now ? "true" : null;
   }
-  return { now, begun: begun.length > 0 || end };
+  return { now, begun: begun.length > 0 || Boolean(end) };
 }
 function markAll() {
   const { now, begun } = mark('.page-toc a[href^="#"]');
