@@ -157,7 +157,7 @@ def add_sidebar(
 def add_answers(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Give the search page the answers to frequent questions."""
+    """Write the answers to frequent questions, as a script that a file may load, too."""
     if page != "search":
         return
     answers = []
@@ -170,8 +170,10 @@ def add_answers(
         answers.append(
             {"ask": one["ask"], "url": url, "title": title, "say": one["say"]}
         )
-    # A script's text must not end the script.
-    context["search_answers"] = json.dumps(answers).replace("</", "<\\/")
+    out = Path(app.outdir) / "_static" / "search-answers.js"
+    out.parent.mkdir(exist_ok=True)
+    script = f"globalThis.searchAnswers = {json.dumps(answers, ensure_ascii=False)};\n"
+    out.write_text(script, encoding="utf-8", newline="\n")
 
 
 class Letters(SphinxPostTransform):

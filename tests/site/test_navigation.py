@@ -260,6 +260,22 @@ def test_the_search_suggests_while_one_types(server, browser, size):
     page.close()
 
 
+@pytest.mark.parametrize("opened", ["served", "as a file"])
+def test_what_answers_a_question_is_suggested_first(site, server, visit, opened):
+    """With what the search page says of it."""
+    folder = server if opened == "served" else site.as_uri()
+    visit.go(f"{folder}/book/01_spatial_dropout.html")
+    visit.page.locator(".search-button__button:visible").first.click()
+    visit.page.keyboard.type("when should I not use dropout?")
+    first = visit.page.get_by_role("option").first
+    first.locator("small").wait_for(timeout=20_000)
+    visit.page.wait_for_timeout(500)
+    said = first.locator("small").inner_text()
+    (answer,) = (one for one in ANSWERS if one["say"] == said)
+    assert answer["to"].startswith("05_which_one")
+    assert visit.complaints == []
+
+
 def test_what_is_not_there_is_not_suggested(server, browser):
     page, said = typing(browser, server, DESK)
     page.keyboard.type("xylophone")
