@@ -8,7 +8,7 @@ All of it follows the table of contents. A chapter is ``book/NN_name``; deeper p
 * The template "way-on.html" gets the main path (chapter, exercises, next chapter), what
   goes deeper and what to practise.
 * The template "page-name.html" gets the page's name, for the header of a phone.
-* The search page gets ``search_answers.yml``: questions of readers, and where they are
+* The search gets ``search_answers.yml``: questions of readers, and where they are
   answered.
 * A long glossary gets a row of letters.
 """
@@ -157,7 +157,7 @@ def add_sidebar(
 def add_answers(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Write the answers to frequent questions, as a script that a file may load, too."""
+    """Write the answers to frequent questions, as a script: files may load it, too."""
     if page != "search":
         return
     answers = []

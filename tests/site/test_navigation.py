@@ -522,6 +522,23 @@ def test_the_glossary_has_letters(site):
         assert {word.get_text()[0].upper() for word in words} == {link.get_text()}
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_letters_of_the_glossary_say_where_one_is(server, visit, size):
+    """A word that a link leads to is not covered by them; the marked one is seen."""
+    page = visit.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    row, marked = page.locator("p.letters"), page.locator("p.letters a.active")
+    for target, letter in (("letter-m", "M"), ("term-SpatialDropout", "S")):
+        visit.go(f"{server}/book/reference/glossary.html#{target}")
+        page.wait_for_timeout(200)
+        assert marked.inner_text() == letter
+        box, place = row.bounding_box(), page.locator(f"#{target}").bounding_box()
+        assert box["y"] + box["height"] <= place["y"] + 1
+        seen = marked.bounding_box()
+        assert seen["x"] >= box["x"]
+        assert seen["x"] + seen["width"] <= box["x"] + box["width"]
+
+
 # --- the grid -------------------------------------------------------------------------
 
 EDGES = """
