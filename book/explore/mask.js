@@ -202,7 +202,7 @@ function render(place) {
     table.el,
   );
   finish(place, show, [
-    ["Drop whole maps", "100 draws of 16 maps: how often are exactly four dropped?", { method: "channel", p: 0.25, draws: 100 }],
+    ["Drop whole maps", "1000 draws of 16 maps: how often are exactly four dropped?", { method: "channel", p: 0.25, draws: 1000 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and count the coins.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);
 }
