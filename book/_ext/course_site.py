@@ -38,6 +38,7 @@ from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
+TEXT_WIDTH = 62  # and that the width of the text shows at a desk
 LONGEST_ROW = 70  # of a table of four columns or more
 LONGEST_NAME = 14  # in a table, that stays in one line
 SHORT = 9  # characters of a cell; a table of such ones is no wider than they need
@@ -380,12 +381,17 @@ def offer_breaks(page: BeautifulSoup, name: Tag) -> None:
         name.append(part)
 
 
+JOINT = r'<span class="[op]">[^<]*[.(\[,=]</span>'  # in code: what joins its parts
+
+
 def mark_lines(block: Tag) -> None:
     """Put each line of long code into a span that knows by how much it is indented."""
     if block.select_one(".code-line"):  # by another build
         return
     lines = block.decode_contents().removeprefix("<span></span>").split("\n")
     plain = [unescape(re.sub("<[^>]*>", "", line)) for line in lines]
+    if max(map(len, plain)) > TEXT_WIDTH:
+        block["class"] = "wide"
     whole = all(line.count("<span") == line.count("</span>") for line in lines)
     if not whole or max(map(len, plain)) <= LONGEST_LINE:
         return
@@ -396,6 +402,8 @@ def mark_lines(block: Tag) -> None:
         style = f' style="--in:{deep}"' if deep else ""
         # Inside the span a newline makes a blank line as high as the others.
         inner, outer = ("", end) if text.strip() else (end, "")
+        # On a phone an expression breaks between its parts, not within a word.
+        line = re.sub(rf"({JOINT})(?=\S)", r"\1<wbr>", line)
         if line or end:
             html += f'<span class="code-line"{style}>{line}{inner}</span>{outer}'
     block.clear()

@@ -1,8 +1,8 @@
 """The first use of a glossary's word on a page leads to its entry, and shows it.
 
 A reader who meets "thinned net" for the first time sees the entry where the pointer
-rests, or where the keyboard's focus is; a tap leads to it. Authors mark nothing: the
-words are those of the glossary, in singular and plural.
+rests, where the keyboard's focus is, or at a tap (``course.js``). Authors mark nothing:
+the words are those of the glossary, in singular and plural.
 """
 
 import re

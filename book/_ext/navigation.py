@@ -8,7 +8,7 @@ All of it follows the table of contents. A chapter is ``book/NN_name``; deeper p
 * The template "way-on.html" gets the main path (chapter, exercises, next chapter), what
   goes deeper and what to practise.
 * The template "page-name.html" gets the page's name, for the header of a phone.
-* The search page gets ``search_answers.yml``: questions of readers, and where they are
+* The search gets ``search_answers.yml``: questions of readers, and where they are
   answered.
 * A long glossary gets a row of letters.
 """
@@ -58,6 +58,14 @@ def name_of(env: BuildEnvironment, page: str) -> str:
     number = env.toc_secnumbers.get(page, {}).get("")
     text = env.titles[page].astext()
     return f"{number[0]}. {text}" if number and len(number) == 1 else text
+
+
+def short(name: str) -> str:
+    """What the header of a phone has room for: "6. In practice", "The rate"."""
+    if re.match(r"\d", name):
+        return re.sub(r"( from|,|:) .*", "", name)
+    last = re.sub(r"^[^:]*: ", "", name)
+    return last[:1].upper() + last[1:]
 
 
 def find_way_on(root: str, pages: list[str], page: str) -> dict[str, Any]:
@@ -142,13 +150,15 @@ def add_sidebar(
             }
         )
     context["sidebar_parts"] = parts
-    context["page_name"] = name_of(env, page) if page in env.titles else ""
+    names = {"search": "Search", "404": "Not found"}
+    known = page in env.titles
+    context["page_name"] = short(name_of(env, page)) if known else names.get(page, "")
 
 
 def add_answers(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Give the search page the answers to frequent questions."""
+    """Write the answers to frequent questions, as a script: files may load it, too."""
     if page != "search":
         return
     answers = []
@@ -161,8 +171,10 @@ def add_answers(
         answers.append(
             {"ask": one["ask"], "url": url, "title": title, "say": one["say"]}
         )
-    # A script's text must not end the script.
-    context["search_answers"] = json.dumps(answers).replace("</", "<\\/")
+    out = Path(app.outdir) / "_static" / "search-answers.js"
+    out.parent.mkdir(exist_ok=True)
+    script = f"globalThis.searchAnswers = {json.dumps(answers, ensure_ascii=False)};\n"
+    out.write_text(script, encoding="utf-8", newline="\n")
 
 
 class Letters(SphinxPostTransform):

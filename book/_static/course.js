@@ -20,23 +20,57 @@ const sayColours = () => {
 new MutationObserver(sayColours).observe(root, { attributeFilter: ["data-mode"] });
 sayColours();
 
-// The drawers of a phone: a button shuts them, and so does a link to a place of this page.
-// The contents say which section one reads; the theme does so only where they are seen.
-/** @param {Element} drawer */
-function markSection(drawer) {
+// Which section one reads: the last whose heading has come near the upper edge, and the
+// first until then. At the end of a page, where no later one can come there, it is what was
+// chosen or else the last. The contents say it, at a desk and in the drawer of a phone, and
+// so do the letters of a glossary and, on a phone, the header. The theme's own marks lag.
+/** @type {HTMLElement | null} */
+const pageName = document.querySelector(".page-name");
+const NAME = pageName?.textContent ?? "";
+/** @param {string} which links to places of this page, in order @param {boolean} [early] */
+function mark(which, early = false) {
   /** @type {NodeListOf<HTMLAnchorElement>} */
-  const found = drawer.querySelectorAll('.page-toc a[href^="#"]');
-  const links = [...found];
-  const begun = links.filter(({ hash }) => {
-    const section = document.getElementById(decodeURIComponent(hash.slice(1)));
-    return section && section.getBoundingClientRect().top < innerHeight / 3;
-  });
-  const now = begun[begun.length - 1];
+  const found = document.querySelectorAll(which);
+  const links = [...found].filter(({ hash }) => hash);
+  /** @param {HTMLAnchorElement} link */
+  const top = ({ hash }) =>
+    document.getElementById(decodeURIComponent(hash.slice(1)))?.getBoundingClientRect().top ?? Infinity;
+  const begun = links.filter((link) => top(link) < (early ? 150 : 120));
+  let now = begun[begun.length - 1] ?? links[0];
+  const last = links[links.length - 1];
+  const end = last && scrollY > 0 && top(last) < innerHeight && scrollY + innerHeight >= root.scrollHeight - 2;
+  const chosen = links.find(({ hash }) => hash === location.hash);
+  if (end) now = chosen && links.indexOf(chosen) >= links.indexOf(now) ? chosen : last;
   for (const link of links) {
-    link.classList.toggle("active", link === now);
-    link.ariaCurrent = link === now ? "true" : null;
+    if (link.classList.contains("active") !== (link === now)) link.classList.toggle("active", link === now);
+    if ((link.ariaCurrent === "true") !== (link === now)) link.ariaCurrent = link === now ? "true" : null;
   }
-  (now ?? drawer.querySelector("a.current[href='#']"))?.scrollIntoView({ block: "nearest" });
+  return { now, begun: begun.length > 0 || Boolean(end) };
+}
+function markAll() {
+  const { now, begun } = mark('.page-toc a[href^="#"]');
+  const said = now && begun ? (now.textContent ?? "").trim() : NAME;
+  if (pageName && pageName.textContent !== said) pageName.textContent = said;
+  const letter = mark(".letters a", true).now;
+  const row = letter?.closest("p");
+  if (letter && row) row.scrollLeft = letter.offsetLeft - row.clientWidth / 2;
+}
+let marking = 0;
+const soon = () => {
+  cancelAnimationFrame(marking);
+  marking = requestAnimationFrame(markAll);
+};
+for (const event of ["scroll", "resize", "load", "hashchange"]) addEventListener(event, soon, { passive: true });
+// The theme marks its own choice; that is put right before it is seen.
+const contents = document.querySelector("#pst-page-toc-nav");
+if (contents) new MutationObserver(markAll).observe(contents, { subtree: true, attributeFilter: ["class"] });
+markAll();
+
+// The drawers of a phone: a button shuts them, and so does a link to a place of this page.
+/** @param {Element} drawer */
+function showSection(drawer) {
+  markAll();
+  drawer.querySelector(".page-toc a.active, a.current[href='#']")?.scrollIntoView({ block: "nearest" });
 }
 for (const name of ["primary", "secondary"]) {
   const drawer = document.querySelector(`#pst-${name}-sidebar-modal`);
@@ -47,12 +81,31 @@ for (const name of ["primary", "secondary"]) {
   shut.ariaLabel = "Close";
   shut.textContent = "\u00d7";
   document.querySelector(`#pst-${name}-sidebar`)?.prepend(shut); // it moves with the rest
-  new MutationObserver(() => drawer.open && markSection(drawer)).observe(drawer, { attributeFilter: ["open"] });
+  new MutationObserver(() => drawer.open && showSection(drawer)).observe(drawer, { attributeFilter: ["open"] });
   drawer.addEventListener("click", (event) => {
     const pressed = /** @type {Element} */ (event.target);
     if (pressed.closest('.drawer-shut, a[href^="#"]')) drawer.close();
   });
 }
+
+// Where nothing hovers, a tap on a word of the glossary shows its entry, as the pointer
+// does at a desk; a link leads on to the glossary.
+const tip = Object.assign(document.createElement("div"), { className: "term-tip", popover: "auto", role: "dialog" });
+document.addEventListener("click", (event) => {
+  /** @type {HTMLAnchorElement | null} */
+  const term = /** @type {Element} */ (event.target).closest("a.term");
+  const touched = matchMedia("(hover: none)").matches || /** @type {PointerEvent} */ (event).pointerType === "touch";
+  if (!term || !touched || !tip.showPopover || event.detail === 0) return;
+  event.preventDefault();
+  const [name, said, more] = ["strong", "p", "a"].map((tag) => document.createElement(tag));
+  name.textContent = term.textContent;
+  said.textContent = term.dataset.entry ?? "";
+  Object.assign(more, { textContent: "Glossary \u2192", href: term.href });
+  tip.ariaLabel = term.textContent;
+  tip.replaceChildren(name, said, more);
+  if (!tip.isConnected) document.querySelector("main")?.append(tip);
+  tip.showPopover();
+});
 
 // A thumb that scrolls the page over a slider does not move the slider.
 /** @type {{field: HTMLInputElement, value: string} | null} */

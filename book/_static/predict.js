@@ -112,6 +112,8 @@
     const number = axis || box.dataset.kind === "number";
 
     const form = make("form", { className: "predict-form" });
+    /** @type {{choice: HTMLElement, radio: HTMLElement, label: HTMLElement, said: HTMLElement}[]} */
+    const options = [];
     if (list && !number) {
       const group = make("div", { role: "radiogroup", ariaLabel: "Your answer" });
       summaries.forEach((summary, i) => {
@@ -120,7 +122,11 @@
         // A formula alone names no field where it is not read as text.
         if (!text.textContent?.replace(text.querySelector("math")?.textContent ?? "", "").trim())
           radio.ariaLabel = texts[i];
-        group.append(make("label", {}, radio, text));
+        const said = make("div", { className: "predict-said", hidden: true, id: `${id}-said-${i}` });
+        said.append(...[...copy(choices[i]).children].slice(1));
+        const label = make("label", {}, radio, text);
+        group.append(label, said);
+        options.push({ choice: choices[i], radio, label, said });
       });
       form.append(group);
     } else if (axis) {
@@ -149,7 +155,9 @@
     if (result) summaryOf(result).after(own);
     else box.append(own);
     if (!result) own.role = "status";
+    own.classList.toggle("predict-spoken", !result && options.length > 0); // it is seen at the options
     if (list) (result ?? box).append(list);
+    if (options.length) list?.setAttribute("hidden", ""); // on paper it is seen
     list?.classList.toggle("said", Boolean(number)); // numbers that nobody was offered
 
     function find(answer) {
@@ -175,6 +183,20 @@
       hint.textContent = "";
     }
 
+    /** At the options, once it is revealed: which is right, what was chosen, and why. */
+    function markOptions() {
+      const answer = state.answers[id] ?? "";
+      const done = result ? result.open : Boolean(answer) || state.all;
+      for (const { choice, radio, label, said } of options) {
+        const good = choice === right;
+        label.classList.toggle("predict-right", done && good);
+        label.classList.toggle("predict-wrong", done && !good && choice === find(answer));
+        said.hidden = !done;
+        if (done) radio.setAttribute("aria-describedby", said.id);
+        else radio.removeAttribute("aria-describedby");
+      }
+    }
+
     function show() {
       const answer = state.answers[id] ?? "";
       const chosen = find(answer);
@@ -187,12 +209,19 @@
         if (right) marks.push([Number(right.dataset.value), "placed result", "result"]);
         own.append(make("div", { ariaHidden: "true" }, draw(axis, ...marks)));
       }
-      if (chosen) own.append(...[...copy(chosen).children].slice(1));
+      if (chosen) {
+        const said = [...copy(chosen).children].slice(1);
+        const verdict = said[0]?.querySelector("strong");
+        // The options say the rest where they are seen beside it.
+        if (result && options.length && verdict) own.firstElementChild?.append(" ", verdict);
+        else own.append(...said);
+      }
       else if (read(answer) > Number(right?.dataset.value)) own.append("That is too much.");
       else if (read(answer) < Number(right?.dataset.value)) own.append("That is too little.");
       if (result) result.open = state.all || Boolean(state.open[id]);
-      else if (answer || state.all) list?.removeAttribute("hidden");
-      else list?.setAttribute("hidden", "until-found");
+      else if (!options.length && (answer || state.all)) list?.removeAttribute("hidden");
+      else if (!options.length) list?.setAttribute("hidden", "until-found");
+      markOptions();
       name();
     }
 
@@ -213,6 +242,7 @@
     });
     form.addEventListener("input", name);
     result?.addEventListener("toggle", () => {
+      markOptions();
       name();
       if (state.all || "shut" in result.dataset) return; // the switch, or paper
       state.open[id] = result.open;

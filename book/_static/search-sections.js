@@ -9,7 +9,7 @@
   const DATA = "script, style, template, metadata"; // no text for a reader
   const FETCHED = 30; // pages that are read before the results are put in order
   /** @type {{ask: string[], url: string, title: string, say: string}[]} */
-  const answers = JSON.parse(document.getElementById("search-answers")?.textContent || "[]");
+  const answers = /** @type {any} */ (globalThis).searchAnswers ?? [];
   const stemmer = new Stemmer();
   const SMALL = new Set([...stopwords, "best", "good", "it", "my", "there"]);
 

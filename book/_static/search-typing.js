@@ -22,14 +22,9 @@
   let ready;
   async function fetchAll() {
     if (typeof Search !== "undefined") return; // the search page has all that
-    try {
-      const page = await (await fetch(`${top}search.html`)).text();
-      const answers = new DOMParser().parseFromString(page, "text/html").getElementById("search-answers");
-      if (answers) document.body.append(answers);
-    } catch {} // opened as a file: no answers, but results
     // Sphinx's script asks for these; what it would do at once, it does not do here.
     Object.assign(window, { _: (text) => text, _ready() {}, SPHINX_HIGHLIGHT_ENABLED: false });
-    for (const name of ["language_data", "searchtools", "search-sections"]) await load(`_static/${name}.js`);
+    for (const name of ["language_data", "search-answers", "searchtools", "search-sections"]) await load(`_static/${name}.js`);
     await load("searchindex.js");
   }
 

@@ -14,10 +14,10 @@ const parameters = {
   k: { label: "k, side of a block", value: 5, min: 1, max: SIZE, step: 1, digits: 0 },
   border: { label: "Blocks at the border", value: "valid", options: { valid: "stay inside", clip: "are cut off" } },
   seed: { label: "seed", value: 132, min: 1, max: 999, step: 1 },
-  draws: { label: "draws", value: 1, min: 1, max: MOST, step: 1 },
+  draws: { label: "draws", value: 100, min: 1, max: MOST, step: 1 },
 };
 
-const ANEW = { draws: 1 }; // what a reader changes begins with one draw
+const ANEW = { draws: 100 }; // what is changed begins so
 const COIN = { element: "value", channel: "map", block: "place of a block", path: "sample" };
 const ASKED = { element: N * C * SIZE ** 2, channel: N * C, path: N };
 
@@ -202,7 +202,7 @@ function render(place) {
     table.el,
   );
   finish(place, show, [
-    ["Drop whole maps", "100 draws of 16 maps: how often are exactly four dropped?", { method: "channel", p: 0.25, draws: 100 }],
+    ["Drop whole maps", "1000 draws of 16 maps: how often are exactly four dropped?", { method: "channel", p: 0.25, draws: 1000 }],
     ["Blocks of 14", "What has DropBlock become? Look at the picture, and count the coins.", { method: "block", k: SIZE, border: "valid", draws: 1 }],
   ]);
 }

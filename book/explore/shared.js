@@ -274,7 +274,7 @@ export function finish({ model, el }, show, asks) {
   };
   el.prepend(task);
   el.append(
-    box("tries", h("strong", {}, "Try"), h("ul", {}, asks.map(([action, question, values]) =>
+    h("details", { class: "tries", open: innerWidth > 600 }, h("summary", {}, "Try"), h("ul", {}, asks.map(([action, question, values]) =>
       h("li", {}, button(action, () => press(values, question)), " ", h("span", {}, question))))),
     said.el,
   );
@@ -379,8 +379,8 @@ export function histogram(ticks, title) {
       const counts = law.map(() => 0);
       for (const value of draws) counts[Math.round((value - law[0][0]) / step)]++;
       const shares = counts.map((count) => count / draws.length);
-      const top = Math.max(...law.map(([, chance]) => chance), ...shares);
-      const y = (v) => chart.y(v / top);
+      const top = 1.4 * Math.max(...law.map(([, chance]) => chance));
+      const y = (v) => chart.y(Math.min(v / top, 1));
       const highest = shares.indexOf(Math.max(...shares));
       const half = Math.min((x(step) - x(0)) * 0.4, 7);
       trace(bars, law.map(([s], i) =>

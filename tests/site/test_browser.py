@@ -216,6 +216,11 @@ def test_the_tables_of_chapter_5_show_what_is_asked_for(server, visit):
     button = area.get_by_role("button", name=f"Show all {every}")
     button.press("Enter")
     assert shown.count() == every and not button.is_visible()
+    look = "e => getComputedStyle(e).display"
+    assert rows.first.evaluate(look) == "table-row"
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    assert rows.first.evaluate(look) == "block", "a card"
+    page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
     assert page.evaluate("document.activeElement.tagName") == "SELECT"
 
     menu = area.locator("select").first

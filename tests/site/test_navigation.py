@@ -261,6 +261,22 @@ def test_the_search_suggests_while_one_types(server, browser, size):
     page.close()
 
 
+@pytest.mark.parametrize("opened", ["served", "as a file"])
+def test_what_answers_a_question_is_suggested_first(site, server, visit, opened):
+    """With what the search page says of it."""
+    folder = server if opened == "served" else site.as_uri()
+    visit.go(f"{folder}/book/01_spatial_dropout.html")
+    visit.page.locator(".search-button__button:visible").first.click()
+    visit.page.keyboard.type("when should I not use dropout?")
+    first = visit.page.get_by_role("option").first
+    first.locator("small").wait_for(timeout=20_000)
+    visit.page.wait_for_timeout(500)
+    said = first.locator("small").inner_text()
+    (answer,) = (one for one in ANSWERS if one["say"] == said)
+    assert answer["to"].startswith("05_which_one")
+    assert visit.complaints == []
+
+
 def test_what_is_not_there_is_not_suggested(server, browser):
     page, said = typing(browser, server, DESK)
     page.keyboard.type("xylophone")
@@ -360,13 +376,78 @@ def test_the_contents_of_a_phone_say_where_one_is(server, browser):
     for number in (0, 4):
         heading = page.locator("article section > h2").nth(number)
         heading.evaluate("heading => heading.scrollIntoView()")
-        page.locator(".secondary-toggle:visible").click()
+        # Playwright's own click would first scroll the page.
+        page.locator(".secondary-toggle:visible").evaluate("b => b.click()")
         marked.wait_for()
         assert marked.count() == 1 and links.nth(number).get_attribute("aria-current")
         assert "active" in marked.get_attribute("class")
         assert min(link.bounding_box()["height"] for link in links.all()) >= 43.9
         page.keyboard.press("Escape")
         page.wait_for_timeout(300)
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    "page", ["book/01_spatial_dropout", "book/05_which_one", "book/intro"]
+)
+def test_the_contents_mark_what_one_reads(server, visit, page):
+    """Down and up, after a jump, and where a page begins."""
+    visit.go(f"{server}/{page}.html")
+    links = visit.page.locator("#pst-page-toc-nav a")
+    marked = visit.page.locator("#pst-page-toc-nav a.active")
+
+    def now() -> str:
+        visit.page.wait_for_timeout(150)
+        assert marked.count() == 1
+        assert marked.get_attribute("aria-current") == "true"
+        return marked.get_attribute("href")
+
+    places = [link.get_attribute("href") for link in links.all()]
+    assert now() == places[0]
+    for k in (1, 2, 3, 2, 1):
+        to = f"document.getElementById('{places[k][1:]}')"
+        visit.page.evaluate(f"{to}.scrollIntoView()")
+        assert now() == places[k]
+        visit.page.evaluate("scrollBy(0, 60)")
+        assert now() == places[k]
+        visit.page.evaluate("scrollBy(0, -160)")
+        assert now() == places[k - 1]
+    for k in (len(places) - 1, len(places) - 2):
+        links.nth(k).click()
+        assert now() == places[k]
+    visit.page.evaluate("scrollTo(0, 0)")
+    assert now() == places[0]
+    assert visit.complaints == []
+
+
+def test_a_tap_on_a_word_of_the_glossary_shows_its_entry(server, browser):
+    """And leads on by a link; the chapter stays."""
+    page = on_a_phone(browser, f"{server}/book/01_spatial_dropout.html")
+    term, tip = page.locator("a.term").first, page.locator(".term-tip")
+    before = page.url
+    term.tap()
+    tip.wait_for()
+    assert page.url == before
+    assert tip.locator("p").inner_text() == term.get_attribute("data-entry")
+    box = tip.bounding_box()
+    assert box["x"] == 0 and abs(box["y"] + box["height"] - PHONE[1]) < 2
+    page.touchscreen.tap(200, 200)
+    assert not tip.is_visible()
+    term.tap()
+    tip.get_by_role("link", name="Glossary").tap()
+    page.wait_for_url("**/glossary.html#term-*")
+    page.context.close()
+
+
+def test_the_header_of_a_phone_names_the_section(server, browser):
+    page = on_a_phone(browser, f"{server}/book/05_which_one.html")
+    name, heading = page.locator(".page-name"), page.locator("article h2").nth(1)
+    assert name.inner_text() == "5. Which one"
+    heading.evaluate("h => h.scrollIntoView()")
+    page.wait_for_timeout(300)
+    assert name.inner_text() == heading.inner_text().rstrip("#").strip()
+    page.goto(f"{server}/search.html")
+    assert name.inner_text() == "Search"
     page.context.close()
 
 
@@ -443,6 +524,23 @@ def test_the_glossary_has_letters(site):
         assert {word.get_text()[0].upper() for word in words} == {link.get_text()}
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_letters_of_the_glossary_say_where_one_is(server, visit, size):
+    """A word that a link leads to is not covered by them; the marked one is seen."""
+    page = visit.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    row, marked = page.locator("p.letters"), page.locator("p.letters a.active")
+    for target, letter in (("letter-m", "M"), ("term-SpatialDropout", "S")):
+        visit.go(f"{server}/book/reference/glossary.html#{target}")
+        page.wait_for_timeout(200)
+        assert marked.inner_text() == letter
+        box, place = row.bounding_box(), page.locator(f"#{target}").bounding_box()
+        assert box["y"] + box["height"] <= place["y"] + 1
+        seen = marked.bounding_box()
+        assert seen["x"] >= box["x"]
+        assert seen["x"] + seen["width"] <= box["x"] + box["width"]
+
+
 # --- the grid -------------------------------------------------------------------------
 
 EDGES = """
@@ -476,7 +574,7 @@ def test_two_widths_from_one_left_edge(server, visit, page, width):
     )
     edges = visit.page.evaluate(EDGES)
     assert len(edges) > 40
-    hangs = 12 if width == PHONE[0] else 0  # a drawing has nearly the whole phone
+    hangs = 8 if width == PHONE[0] else 0  # a drawing has nearly the whole phone
     for edge in edges:
         drawn = edge[2] in ("figure > img", "figure > svg")
         assert abs(edge[0]) < 1.5 or (drawn and abs(edge[0] + hangs) < 1.5), edge
@@ -486,7 +584,9 @@ def test_two_widths_from_one_left_edge(server, visit, page, width):
     for edge in edges:
         if edge[2] in ("section > p", "figcaption", ".predict-form"):
             assert edge[1] <= text + 1.5, edge
-        elif edge[2] in (".explore-live", ".cell_input"):
+        elif edge[2] == ".explore-live":
             assert abs(edge[1] - wide) < 1.5, edge
+        elif edge[2] == ".cell_input":
+            assert min(abs(edge[1] - text), abs(edge[1] - wide)) < 1.5, edge
     if width == DESK[0]:
         assert wide - text > 150

@@ -281,8 +281,15 @@ def test_a_reader_predicts_reveals_and_comes_back(site, server, visit):
     page.keyboard.press("Enter")
     assert result.get_attribute("open") is not None
     own = result.locator(".predict-own")
-    said = "You said: the mean of the output. Not so. At every rate"
-    assert words(own).startswith(said)
+    assert words(own) == "You said: the mean of the output. Not so."
+    for kind, count in (("right", 1), ("wrong", 1)):
+        assert box.locator(f"label.predict-{kind}").count() == count
+    wrong = box.locator("label.predict-wrong")
+    assert words(wrong) == "the mean of the output"
+    why = box.locator("label.predict-wrong + .predict-said")
+    assert words(why).startswith("Not so. At every rate")
+    assert result.locator(".predict-choice").count() > 1
+    assert not any(one.is_visible() for one in result.locator(".predict-choice").all())
     assert own.evaluate("e => e == document.activeElement")
     assert result.locator(".cell_output").first.is_visible()
 
