@@ -158,6 +158,19 @@ def pays_from(a, b, o):
     return high
 
 
+def equal_noise(n, p):
+    """The rate of one coin for all, by bisection, as noisy as a coin for each."""
+    wanted = n * spread([p], lambda m: m[0] / (1 - p) / n)
+    low, high = 0.0, 0.9
+    for _ in range(80):
+        rate = (low + high) / 2
+        if spread([rate], lambda m, rate=rate: m[0] / (1 - rate)) < wanted:
+            low = rate
+        else:
+            high = rate
+    return low
+
+
 OTHER_WAYS = {
     "noise-of-a-value": lambda p, x: spread([p], lambda m: x * m[0] / (1 - p)),
     "spread-of-the-share": lambda p, c: math.sqrt(
@@ -179,6 +192,7 @@ OTHER_WAYS = {
     ),
     "groups": lambda a, b, p: spread([p, p], lambda m: (a * m[0] + b * m[1]) / (1 - p)),
     "line-of-three": sum_of_three,
+    "equal-noise": equal_noise,
     "whole-variance": whole_variance,
     "penalty": lambda a, b, w, p: expected_errors(p, w, (a, b)),
     "mean-loss": lambda a, b: math.log((a + b) / 2 / math.sqrt(a * b)),

@@ -506,7 +506,7 @@ def sections_markdown(course: Course, chapter: int) -> str:
     """Write the minutes of a chapter's sections and exercises as a table."""
     rows = ["| section | minutes | the point not to miss |", "|---|--:|---|"]
     sections = course.of(chapter)
-    nth = ("second", "third", "fourth", "fifth", "sixth", "seventh")
+    nth = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
     names = iter(("main path", *(f"{word} page" for word in nth)))
     for page in dict.fromkeys(section.page for section in sections):
         here = [section for section in sections if section.page == page]

@@ -8,6 +8,7 @@ FORGETTING = "02f_implicit_ensembles_forgetting"
 PASSES = "02g_implicit_ensembles_passes"
 FLAT = "02d_implicit_ensembles_flatness"
 DETAILS = "02e_implicit_ensembles_noise_details"
+STACKED = "02h_implicit_ensembles_stacked"
 ENSEMBLES = "course/ensembles.py"
 PREDICTIONS = "course/measures/predictions.py"
 FLATNESS = "course/measures/flatness.py"
@@ -19,7 +20,7 @@ FAULTS = [
         "_product.py",
         "weights = keep.to(input.dtype) * scale",
         "weights = keep.to(input.dtype)",
-        DETAILS,
+        STACKED,
         "the mean is kept",
     ),
     Fault(
@@ -27,7 +28,7 @@ FAULTS = [
         "spatial_dropout.py",
         KEEP,
         KEEP + "    return input + (keep / (1.0 - p) - 1.0)\n",
-        DETAILS,
+        STACKED,
         "mask noise grows with x",
     ),
     Fault(
@@ -94,7 +95,7 @@ FAULTS = [
         ENSEMBLES,
         "torch.where(keep == 1, 1 - drop, drop)",
         "torch.where(keep == 1, drop, 1 - drop)",
-        DETAILS,
+        STACKED,
         "stacking keeps the mean",
     ),
     Fault(
