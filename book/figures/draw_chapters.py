@@ -878,8 +878,8 @@ def eight_paths() -> str:
         text(98, 20, "block 2", bold=True),
         text(188, 20, "block 3", bold=True),
         text(286, 20, "all open", bold=True),
-        text(370, 20, "block 2 closed", bold=True),
-        text(286, 40, "read from the right", 14, fill=MUTED),
+        text(370, 20, "block 2", bold=True),
+        text(370, 40, "closed", bold=True),
     ]
     for k, taken in enumerate(itertools.product((0, 1), repeat=3)):
         y = 52.0 + 30 * k
