@@ -878,35 +878,35 @@ def eight_paths() -> str:
         text(98, 20, "block 2", bold=True),
         text(188, 20, "block 3", bold=True),
         text(286, 20, "all open", bold=True),
-        text(384, 20, "2 closed", bold=True),
-        text(286, 40, "read from the right", 14, fill=MUTED),
+        text(370, 20, "block 2", bold=True),
+        text(370, 40, "closed", bold=True),
     ]
     for k, taken in enumerate(itertools.product((0, 1), repeat=3)):
-        y, gone = 52.0 + 30 * k, bool(taken[1])
+        y = 52.0 + 30 * k
         for j, open_ in enumerate(taken):
             x = 8.0 + 90 * j
-            if open_ and j == 1:
-                fill, edge, ink = "url(#eight-paths-fell)", DROPPED, TEXT
-            elif open_:
+            if open_:
                 fill, edge, ink = KEPT, KEPT, PAPER
             else:
                 fill, edge, ink = "none", MUTED, TEXT
             area = box(x, y, 70, 24)
             lines.append(shape(area, fill=fill, stroke=edge))
-            if open_ and j == 1:
-                lines.append(shape(box(x + 9, y + 3, 52, 18), fill=PAPER))
             words = "branch" if open_ else "skip"
             lines.append(text(x + 35, y + 17, words, 14, fill=ink, anchor="middle"))
             if j < 2:
                 lines.append(shape(line(x + 70, y + 12, x + 90, y + 12), stroke=MUTED))
         product = "".join(f"J{'₁₂₃'[j]}" for j in (2, 1, 0) if taken[j]) or "I"
         lines.append(text(286, y + 17, product))
-        lines.append(text(384, y + 17, "—" if gone else product, fill=TEXT))
+        if taken[1]:
+            area = box(370, y, 70, 24)
+            lines.append(shape(area, fill="url(#eight-paths-fell)", stroke=DROPPED))
+        else:
+            lines.append(text(370, y + 17, product))
     lines += [
         shape(line(8, 300, 472, 300), stroke=TEXT),
         text(8, 322, "paths that are left"),
         text(286, 322, "8", bold=True),
-        text(384, 322, "4", bold=True),
+        text(370, 322, "4", bold=True),
     ]
     return svg(334, *lines)
 
