@@ -135,7 +135,7 @@
         const entry = name.endsWith("glossary") ? entryOf(article) : null;
         if (entry) [result[1], result[2]] = [`Glossary: ${entry.textContent.replace("#", "")}`, `#${entry.id}`];
         const exact = count(title, phrase) ? 12 : 0;
-        result[4] = weight(name) * (result[4] / 5 + exact + (times ? 8 + Math.min(times, 12) : 0) + (entry ? 8 : 0));
+        result[4] = weight(name) * (result[4] / 5 + exact + (times ? 8 + Math.min(times, 12) : 0) + (entry ? 14 : 0));
       }
       results.sort((a, b) => a[4] - b[4]); // the last is shown first
     }
