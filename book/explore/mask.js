@@ -154,7 +154,7 @@ function render(place) {
     const least = Math.min(...keep);
     const most = Math.max(...keep);
     const even = most - least < 1e-12;
-    const weights = even ? `1/(1 − p) = ${short(1 / most)}` : `1/P(keep), ${short(1 / most)} to ${short(1 / least)}`;
+    const weights = even ? `1/(1 − p), here ${short(1 / most)}` : `1/P(keep), ${short(1 / most)} to ${short(1 / least)}`;
     const exact = shares.filter((s) => Math.abs(s - p) < 1e-9).length;
     block.hidden = method !== "block";
     skip.hidden = method !== "path";

@@ -162,7 +162,7 @@ function render(place) {
     table.el,
   );
   finish(place, show, [
-    ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Another map: move τ, how alike the two are.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
+    ["Lose the map", "ρ is 0.9, and R²? Who could still tell what was there? Another map: its slider τ, now shown, says how alike the two are.", { gone: "f".repeat(25), rho: 0.9, tau: 0 }],
     ["No correlation", "ρ = 0: which of the values come back now?", { gone: parameters.gone.value, rho: 0, tau: 0 }],
   ]);
 }
