@@ -173,7 +173,7 @@ def inputs() -> str:
     unit = 74  # the standard deviation of y
     rows = [
         ("shortcut", (("y", 1), ("", 0.1))),
-        ("a", (("y", 1), ("hidden", 3))),
+        ("a", (("y", 1), ("hidden", 3), ("", 0.1))),
         ("b", (("hidden", 3),)),
         ("a − b", (("y", 1), ("", 0.1))),
         ("each witness", (("y", 1), ("error", 1))),
