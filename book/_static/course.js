@@ -27,15 +27,15 @@ sayColours();
 /** @type {HTMLElement | null} */
 const pageName = document.querySelector(".page-name");
 const NAME = pageName?.textContent ?? "";
-/** @param {string} which links to places of this page, in order @param {boolean} [early] */
-function mark(which, early = false) {
+/** @param {string} which links to places of this page, in order @param {number} [limit] */
+function mark(which, limit = 120) {
   /** @type {NodeListOf<HTMLAnchorElement>} */
   const found = document.querySelectorAll(which);
   const links = [...found].filter(({ hash }) => hash);
   /** @param {HTMLAnchorElement} link */
   const top = ({ hash }) =>
     document.getElementById(decodeURIComponent(hash.slice(1)))?.getBoundingClientRect().top ?? Infinity;
-  const begun = links.filter((link) => top(link) < (early ? 150 : 120));
+  const begun = links.filter((link) => top(link) < limit);
   let now = begun[begun.length - 1] ?? links[0];
   const last = links[links.length - 1];
   const end = last && scrollY > 0 && top(last) < innerHeight && scrollY + innerHeight >= root.scrollHeight - 2;
@@ -51,9 +51,8 @@ function markAll() {
   const { now, begun } = mark('.page-toc a[href^="#"]');
   const said = now && begun ? (now.textContent ?? "").trim() : NAME;
   if (pageName && pageName.textContent !== said) pageName.textContent = said;
-  const letter = mark(".letters a", true).now;
-  const row = letter?.closest("p");
-  if (letter && row) row.scrollLeft = letter.offsetLeft - row.clientWidth / 2;
+  const letters = document.querySelector("p.letters")?.getBoundingClientRect().bottom ?? 0;
+  mark(".letters a", Math.max(150, letters + 48)); // below them, where a link leads
 }
 let marking = 0;
 const soon = () => {
