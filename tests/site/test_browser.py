@@ -25,7 +25,7 @@ OVERFLOWING = """
 # The answers to each choice that wait for a press stand at the choices by then.
 MATHS = """
 [...document.querySelectorAll("article .math")].map(element => {
-  if (element.closest(".predict-choices[hidden]")) return "";
+  if (element.closest(":is(.predict-choices, .predict-said)[hidden]")) return "";
   const formula = element.querySelector("math");
   const shown = formula && formula.getBoundingClientRect().width > 0;
   return shown && !formula.querySelector("merror") ? "" : element.outerHTML;
