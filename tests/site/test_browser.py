@@ -107,9 +107,12 @@ def test_a_wrapped_line_of_code_goes_on_further_right(server, visit):
     assert "\n        super().__init__()\n        self.p = p\n" in code
 
 
-def test_no_root_leaves_a_gap_and_no_square_stands_alone(server, visit):
+@pytest.mark.parametrize(
+    "page", ["01d_spatial_dropout_next_norm", "03e_drop_path_noise"]
+)
+def test_no_root_leaves_a_gap_and_no_square_stands_alone(server, visit, page):
     """Chromium keeps room for a wider root; a proof's end could go to a new line."""
-    visit.go(f"{server}/book/01_spatial_dropout.html")
+    visit.go(f"{server}/book/{page}.html")
     visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = 1)")
     visit.page.wait_for_timeout(200)
     gaps = visit.page.evaluate("""
@@ -121,7 +124,7 @@ def test_no_root_leaves_a_gap_and_no_square_stands_alone(server, visit):
     """)
     assert gaps and max(map(abs, gaps)) < 1, gaps
     squares = visit.page.locator("article math", has_text=re.compile("^[□◻]$"))
-    assert squares.count() >= 2
+    assert squares.count()
     for square in squares.all():
         kept = square.locator("xpath=ancestor::*[contains(@class, 'glued')]").first
         assert len(kept.text_content()) > 2
