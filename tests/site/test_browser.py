@@ -107,9 +107,7 @@ def test_a_wrapped_line_of_code_goes_on_further_right(server, visit):
     assert "\n        super().__init__()\n        self.p = p\n" in code
 
 
-@pytest.mark.parametrize(
-    "page", ["01d_spatial_dropout_next_norm", "03e_drop_path_noise"]
-)
+@pytest.mark.parametrize("page", ["01d_spatial_dropout_next_norm", "03_drop_path"])
 def test_no_root_leaves_a_gap_and_no_square_stands_alone(server, visit, page):
     """Chromium keeps room for a wider root; a proof's end could go to a new line."""
     visit.go(f"{server}/book/{page}.html")
