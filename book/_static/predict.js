@@ -238,7 +238,9 @@
       save();
       show();
       if (result && !state.open[id]) return;
-      if (result) (answer ? own : summaryOf(result)).focus();
+      // Options are marked where the reader pressed; nothing moves away from there.
+      const preventScroll = options.length > 0;
+      if (result) (answer ? own : summaryOf(result)).focus({ preventScroll });
     });
     form.addEventListener("input", name);
     result?.addEventListener("toggle", () => {
