@@ -109,17 +109,24 @@ def four_masks(*, averages: bool = True) -> str:
         lines += [text(112, y + 21, likely), text(160, y + 21, f"z = {z}")]
         return lines
 
-    def point(y: float, value: float, *, mean: bool = False) -> list[str]:
+    def point(y: float, value: float, kind: str = "net") -> list[str]:
         x = left + width * value
         arm = shape(
             line(left, y, x, y),
             stroke=MUTED,
-            more="stroke-dasharray: 2 3" if mean else "stroke-width: 2",
+            more="stroke-width: 2" if kind == "net" else "stroke-dasharray: 2 3",
         )
+        ring = f"M{x - 7:g} {y:g}a7 7 0 1 0 14 0a7 7 0 1 0 -14 0"
+        data, color = {  # the marks and colours of the chapter
+            "net": (ring, KEPT),
+            "arithmetic": (ring, DROPPED),
+            "geometric": (box(x - 7, y - 7, 14, 14), KEPT),
+            "pass": (f"M{x - 9:g} {y:g}l9 -9l9 9l-9 9z", TEXT),
+        }[kind]
         mark = (
-            shape(f"M{x - 8:g} {y:g}l8 -8l8 8l-8 8z", fill=DROPPED)
-            if mean
-            else f'<circle cx="{x:g}" cy="{y:g}" r="7" style="fill: {KEPT}"/>'
+            shape(data, fill=color)
+            if kind == "net"
+            else shape(data, fill=PAPER, stroke=color, more="stroke-width: 2.5")
         )
         paper = shape(box(x + 12, y - 8, 32, 16), fill=PAPER)  # no tick through it
         return [arm, mark, paper, text(x + 13, y + 5, f"{value:.2f}")]
@@ -154,11 +161,11 @@ def four_masks(*, averages: bool = True) -> str:
     lines += [
         shape(line(10, y, 470, y), stroke=TEXT),
         text(10, y + 31, "arithmetic mean of the four"),
-        *point(y + 26, average, mean=True),
+        *point(y + 26, average, "arithmetic"),
         text(10, y + 67, "their geometric mean"),
-        *point(y + 62, one_pass, mean=True),
+        *point(y + 62, one_pass, "geometric"),
         *row(y + 84, CONTRIBUTIONS, ""),
-        *point(y + 100, one_pass),
+        *point(y + 100, one_pass, "pass"),
         text(
             10, y + 134, "One pass without a mask: what a channel adds counts once.", 14
         ),
@@ -243,67 +250,61 @@ def tags() -> str:
 
 
 def levels() -> str:
-    side, gap = 24, 12
-    size = 4 * side
+    """Two maps; each value names the coins that can drop it. Filled: by coin A."""
+    side, gap = 33, 12
+    size = 3 * side
     lines = []
 
-    def grid(x: float, y: float) -> str:
-        data = "".join(
-            line(x + side * k, y, x + side * k, y + size)
-            + line(x, y + side * k, x + size, y + side * k)
-            for k in range(5)
-        )
-        return shape(data, stroke=MUTED, more="stroke-width: 0.7")
+    def coins(title: str, c: int, i: int, j: int) -> str:
+        if title == "Element":
+            return chr(ord("A") + 9 * c + 3 * i + j)
+        if title != "Block":
+            return "AB"[c] if title == "Channel" else "A"
+        places = [
+            2 * y + x
+            for y, x in itertools.product(range(2), repeat=2)
+            if y <= i <= y + 1 and x <= j <= x + 1
+        ]
+        return "".join("ABCDEFGH"[4 * c + place] for place in places)
 
     panels = [
-        ("Element", "each value on its own"),
-        ("Block", "2 × 2, at any place"),
-        ("Channel", "a map as a whole"),
-        ("Path", "all maps of a sample"),
+        ("Element", "each value by its own coin"),
+        ("Block", "2 × 2: a coin for each place"),
+        ("Channel", "each map by its own coin"),
+        ("Path", "one coin for all maps"),
     ]
     for k, (title, words) in enumerate(panels):
-        x0, y0 = 8 + k % 2 * 246, 56 + k // 2 * 188
+        x0, y0 = 8 + k % 2 * 246, 56 + k // 2 * 172
         lines += [
             text(x0, y0 - 30, title, 17, bold=True),
             text(x0, y0 - 10, words, 15, fill=MUTED),
         ]
-        if title == "Path":
-            area = box(x0, y0, 2 * size + gap, size)
-            lines.append(shape(area, fill=KEPT, more="fill-opacity: 0.3"))
         for c in range(2):
             x = x0 + c * (size + gap)
-            if title == "Block" and c == 1:
-                continue  # its counts are no second map
-            if title == "Element":
-                cells = "".join(
-                    box(x + 3 + side * j, y0 + 3 + side * i, side - 6, side - 6)
-                    for i, j in itertools.product(range(4), repeat=2)
-                )
-                lines.append(shape(cells, fill=KEPT, more="fill-opacity: 0.3"))
-            if title == "Channel":
-                area = box(x, y0, size, size)
+            cells = [
+                (i, j)
+                for i, j in itertools.product(range(3), repeat=2)
+                if "A" in coins(title, c, i, j)
+            ]
+            area = "".join(
+                box(x + side * j, y0 + side * i, side, side) for i, j in cells
+            )
+            if area:
                 lines.append(shape(area, fill=KEPT, more="fill-opacity: 0.3"))
-            lines.append(grid(x, y0))
-        if title == "Block":
-            for i, j in ((0, 0), (0, 1), (2, 1)):
-                area = box(x0 + side * j, y0 + side * i, 2 * side, 2 * side)
-                lines.append(
-                    shape(
-                        area,
-                        fill=KEPT,
-                        stroke=KEPT,
-                        more="fill-opacity: 0.3; stroke-width: 2",
-                    )
-                )
-            for i, j in itertools.product(range(4), repeat=2):
-                count = (1, 2, 2, 1)[i] * (1, 2, 2, 1)[j]
-                where = x0 + size + gap + side * (j + 0.5), y0 + side * (i + 0.5) + 5
-                lines.append(text(*where, f"{count}", 14, anchor="middle"))
-            lines.append(text(x0, y0 + size + 17, "three of nine", 14, fill=MUTED))
-            for k, words in enumerate(("how many of", "the nine cover it")):
-                where = x0 + size + gap, y0 + size + 17 + 16 * k
-                lines.append(text(*where, words, 14, fill=MUTED))
-    return svg(348, *lines)
+            data = "".join(
+                line(x + side * n, y0, x + side * n, y0 + size)
+                + line(x, y0 + side * n, x + size, y0 + side * n)
+                for n in range(4)
+            )
+            lines.append(shape(data, stroke=MUTED, more="stroke-width: 0.7"))
+            for i, j in itertools.product(range(3), repeat=2):
+                names = coins(title, c, i, j)
+                rows = [names] if len(names) < 3 else [names[:2], names[2:]]
+                for n, row in enumerate(rows):
+                    y = y0 + side * (i + 0.5) + 5 + (n - (len(rows) - 1) / 2) * 14
+                    where = x + side * (j + 0.5), y
+                    lines.append(text(*where, row, 14, anchor="middle"))
+    return svg(56 + 172 + size + 8, *lines)
 
 
 # --- valleys --------------------------------------------------------------------------
