@@ -767,36 +767,49 @@ def seed_places() -> str:
 
 def seed_grows() -> str:
     """Two seeds among the 16 places of a map of 6 x 6, and their blocks of 3."""
-    cell, seeds, lines = 28, ((0, 1), (2, 3)), [hatching("seed-grows-fell")]
+    cell, seeds, lines = 27, ((0, 1), (2, 3)), [hatching("seed-grows-fell")]
     fell = sorted(
         {(i + a, j + b) for i, j in seeds for a in range(3) for b in range(3)}
     )
-    for x, title, n in ((44, "2 seeds, 16 places", 4), (268, "17 elements dropped", 6)):
-        side, y = n * cell, 34
-        lines.append(text(x + side / 2, 20, title, 16, bold=True, anchor="middle"))
+    for x, y, title, n in (
+        (6, 34, "16 places, ringed by zeros", 8),
+        (310, 61, "17 elements dropped", 6),
+    ):
+        inner, first = (4, 2) if n == 8 else (6, 0)  # the ring is two cells wide
+        middle = x + n * cell / 2
+        lines.append(text(middle, y - 14, title, 15, bold=True, anchor="middle"))
         for i, j in itertools.product(range(n), repeat=2):
             area = box(x + j * cell, y + i * cell, cell, cell)
             hatch = n == 6 and (i, j) in fell
             fill = "url(#seed-grows-fell)" if hatch else "none"
-            lines.append(shape(area, fill=fill, stroke=MUTED))
+            place = all(first <= at < first + inner for at in (i, j))
+            more = "" if place else "stroke-dasharray: 2 3"
+            lines.append(shape(area, fill=fill, stroke=MUTED, more=more))
+            if not place:
+                at = x + (j + 0.5) * cell, y + (i + 0.5) * cell + 5
+                lines.append(text(*at, "0", 14, fill=MUTED, anchor="middle"))
+        side = inner * cell
+        frame = box(x + first * cell, y + first * cell, side, side)
+        lines.append(shape(frame, stroke=TEXT, more="stroke-width: 2"))
         for i, j in seeds:
+            left, top = x + (j + first) * cell, y + (i + first) * cell
             if n == 6:
-                area = box(x + j * cell, y + i * cell, 3 * cell, 3 * cell)
+                area = box(left, top, 3 * cell, 3 * cell)
                 lines.append(shape(area, stroke=DROPPED, more="stroke-width: 3"))
-            left, top = x + j * cell + 7, y + i * cell + 7
-            arms = f"M{left} {top}l14 14M{left} {top + 14}l14 -14"
+            left, top = left + 7, top + 7
+            arms = f"M{left} {top}l13 13M{left} {top + 13}l13 -13"
             lines.append(shape(arms, stroke=TEXT, more="stroke-width: 3"))
-    # The window of places whose seeds drop element (3, 3), and that element.
+    # The window that decides on element (3, 3) starts at (3, 3) of the ringed places.
     dashed = "stroke-width: 3; stroke-dasharray: 6 4"
-    for x, first, n in ((44, 1, 3), (268, 3, 1)):
-        frame = box(x + first * cell, 34 + first * cell, n * cell, n * cell)
+    for x, y, n in ((6, 34, 3), (310, 61, 1)):
+        frame = box(x + 3 * cell, y + 3 * cell, n * cell, n * cell)
         lines.append(shape(frame, stroke=PAPER, more="stroke-width: 5"))
         lines.append(shape(frame, stroke=TEXT, more=dashed))
     lines.append(
-        shape("M176 90h66m-9 -7l9 7l-9 7", stroke=TEXT, more="stroke-width: 2")
+        shape("M232 142h66m-9 -7l9 7l-9 7", stroke=TEXT, more="stroke-width: 2")
     )
-    lines.append(text(210, 78, "grow", anchor="middle"))
-    return svg(214, *lines)
+    lines.append(text(265, 130, "max-pool", 14, anchor="middle"))
+    return svg(258, *lines)
 
 
 def rim_tiles() -> str:
