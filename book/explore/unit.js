@@ -24,7 +24,7 @@ export function twoUnits(p, relu) {
 function render(place) {
   const { el, table, input, read } = begin(place, parameters);
   const chart = axes([0, 1, 2], [0, 5, 10], "the hidden unit v (up: loss)");
-  const [curve, nets, mean, one] = paths(chart.el, "line line-1 mean", "mark line-1", "mark line-2", "mark line-0");
+  const [curve, nets, mean, one] = paths(chart.el, "line line-1 mean", "mark line-0", "mark line-1", "mark line-0");
 
   function show() {
     const { p, ...now } = read();
