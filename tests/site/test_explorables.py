@@ -110,12 +110,18 @@ def fits(visit: Visit, figure: str) -> None:
     assert place.locator(".explore-live").is_visible()
     assert not place.locator(PICTURE).first.is_visible()
     sticking_out = place.evaluate(
-        "f => { const r = f.getBoundingClientRect().right + 1;"
+        "f => { const live = f.querySelector('.explore-live');"
+        "const r = live.getBoundingClientRect().right + 1;"
         "return [...f.querySelectorAll('*')].filter(e => e.checkVisibility()"
         " && !e.closest('.explore-unseen')"
         " && e.getBoundingClientRect().right > r).map(e => e.outerHTML) }"
     )
     assert sticking_out == []
+    left, right = place.locator(".explore-live").evaluate(
+        "e => { const [b, a] = [e, e.closest('.bd-article')].map("
+        "x => x.getBoundingClientRect()); return [b.left - a.left, a.right - b.right] }"
+    )
+    assert left >= 0 and right >= 0, "it stays on the page"
     small = place.evaluate(
         "f => [...f.querySelectorAll('button, input, [tabindex=\"0\"]')]"
         ".filter(e => e.checkVisibility()).map(e => [e.outerHTML,"
