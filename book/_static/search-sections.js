@@ -11,6 +11,11 @@
   /** @type {{ask: string[], url: string, title: string, say: string}[]} */
   const answers = /** @type {any} */ (globalThis).searchAnswers ?? [];
   const stemmer = new Stemmer();
+  // Sphinx speaks of categories, which there are none of.
+  if (typeof Documentation !== "undefined")
+    Documentation.TRANSLATIONS[
+      "Your search did not match any documents. Please make sure that all words are spelled correctly and that you've selected enough categories."
+    ] = "No page has all of these words. Are they spelt as the glossary spells them?";
   const SMALL = new Set([...stopwords, "best", "good", "it", "my", "there"]);
 
   /** What is compared: no capitals, one kind of hyphen, no needless blanks. */

@@ -69,7 +69,7 @@
       if (text !== field.value.trim()) return; // more was typed meanwhile
       const found = Search.suggest(text, MOST).map((one) => ({ ...one, url: new URL(one.url, top).href }));
       const all = `${top}search.html?q=${encodeURIComponent(text)}`;
-      const options = [...found, { url: all, title: `All results for “${text}”`, say: "" }];
+      const options = found.length ? [...found, { url: all, title: `All results for “${text}”`, say: "" }] : [];
       list.replaceChildren(...options.map(({ url, title, say }, k) => {
         const option = document.createElement("a");
         option.id = `${list.id}-${k}`;
@@ -82,9 +82,9 @@
         if (say) option.append(more);
         return option;
       }));
-      set({ "aria-expanded": "true" });
+      set({ "aria-expanded": String(found.length > 0) });
       choose(-1);
-      status.textContent = found.length ? "" : "No page has these words so far.";
+      status.textContent = found.length ? "" : "No page has these words. Are they spelt as the glossary spells them?";
       status.ariaLabel = found.length ? `${found.length} suggestions` : "";
     }
 

@@ -136,7 +136,7 @@ function render(place) {
   );
   finish(place, show, [
     ["Per mini-batch", "One coin for all: does the expected depth change? And the spread of a mini-batch’s mean?", { mode: "batch", draws: 1 }],
-    ["0.25 everywhere", "The mean depth stays 9. Does a sample pass all twelve more often? (linear to 0.5: 2.4 %)", { p: 0.25, schedule: "constant", mode: "row", draws: 100 }],
+    ["0.25 everywhere", "The mean depth stays 9. Does a sample pass all twelve more often? (linear to 0.5: 2.4 %)", { p: 0.25, schedule: "constant", draws: 100 }],
   ]);
 }
 

@@ -160,7 +160,7 @@ function render(place) {
         box("buttons", button("Draw a net", draw)), table.el)),
   );
   finish(place, show, [
-    ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1", p: 0.3 }],
+    ["Second photograph", "Which mark does one pass stand beside: is it the average of the nets?", { photo: "1" }],
     ["A small rate", "p = 0.1: how far apart are the marks?", { p: 0.1 }],
   ]);
 }

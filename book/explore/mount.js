@@ -8,6 +8,7 @@ import { announcer, button, change, h, readAddress, readState, stateOf, writeAdd
 export class State {
   /** @param {Record<string, any>} values @param {() => void} [saved] */
   constructor(values, saved = () => {}) {
+    this.start = values;
     this.values = { ...values };
     this.saved = saved;
     /** @type {Map<string, (() => void)[]>} */
@@ -95,7 +96,7 @@ function mount(place, figure, module, data) {
     }
     setTimeout(() => (link.textContent = "Copy link"), 2000);
   });
-  const back = button("Reset", () => change(model, initial));
+  const back = button("Reset", () => (change(model, initial), (el.firstChild.hidden = true)));
   const el = h("div", { class: "body" });
   module.render({ model, el });
   const live = h("div", { class: "live" }, el, h("div", { class: "foot" }, back, link), said.el);

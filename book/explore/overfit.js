@@ -108,7 +108,7 @@ function render(place) {
   );
   finish(place, show, [
     ["Right labels", "p = 0.2: is the gain larger than the trainings differ?", { labels: "clean", p: 0.2 }],
-    ["Too much", "p = 0.5: hardly a wrong label is learnt. Are new photographs named better than at 0.2?", { labels: "noisy", p: 0.5 }],
+    ["Too much", "p = 0.5: hardly a wrong label is learnt. Are new photographs named better than at 0.2?", { p: 0.5 }],
   ]);
 }
 

@@ -12,7 +12,7 @@ import { times } from "./laws.js";
  * @typedef {{label: string, value: string, options: Record<string, string>}} Choice
  * @typedef {{value: string, pattern: RegExp}} Text
  * @typedef {NumberParameter | Choice | Text} Parameter
- * @typedef {{get(key: string): any, set(key: string, value: any): void,
+ * @typedef {{start?: object, get(key: string): any, set(key: string, value: any): void,
  *   save_changes(): void, on(event: string, callback: () => void): void}} Model
  * @typedef {{model: Model, el: HTMLElement}} Place
  */
@@ -267,7 +267,7 @@ export function finish({ model, el }, show, asks) {
     said.say(answer.textContent);
   };
   const press = (values, question) => {
-    change(model, values);
+    change(model, { ...model.start, ...values });
     task.replaceChildren(h("strong", {}, question), answer);
     task.hidden = false;
     if (el.getBoundingClientRect().top < 0) el.scrollIntoView();

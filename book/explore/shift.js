@@ -74,8 +74,8 @@ function render(place) {
       h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
   finish(place, show, [
-    ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mode: "train", p: 0.5, mu: 3 }],
-    ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", p: 0.5, mu: 1 }],
+    ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mu: 3 }],
+    ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", mu: 3 }],
   ]);
 }
 
