@@ -15,7 +15,7 @@
   if (typeof Documentation !== "undefined")
     Documentation.TRANSLATIONS[
       "Your search did not match any documents. Please make sure that all words are spelled correctly and that you've selected enough categories."
-    ] = "No page has all of these words. Are they spelt as the glossary spells them?";
+    ] = "Your search did not match any page. Are the words spelt as the glossary spells them?";
   const SMALL = new Set([...stopwords, "best", "good", "it", "my", "there"]);
 
   /** What is compared: no capitals, one kind of hyphen, no needless blanks. */

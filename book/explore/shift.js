@@ -75,7 +75,7 @@ function render(place) {
   );
   finish(place, show, [
     ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mu: 3 }],
-    ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", mu: 3 }],
+    ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", mu: 1 }],
   ]);
 }
 
