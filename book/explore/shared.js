@@ -366,7 +366,7 @@ export function axes(across, up, title, height = 150, left = 30) {
 export function histogram(ticks, title) {
   const chart = axes(ticks, PLAIN, title, 110, 12);
   const [bars, asked, dots, now] = paths(chart.el, "bar", "asked", "dots", "now");
-  const peak = svg("text", { class: "peak", "text-anchor": "middle" });
+  const peak = svg("text", { class: "peak", x: 14, y: 12 });
   chart.el.append(peak);
   const { x, el } = chart;
   const height = chart.y(0);
@@ -387,9 +387,7 @@ export function histogram(ticks, title) {
         shares[i] ? `M${x(s) - half} ${height}V${y(shares[i])}h${2 * half}V${height}z` : "").join(""));
       trace(dots, law.map(([s, v]) => (v > top / 500 ? `M${x(s)} ${y(v)}h0` : "")).join(""));
       trace(asked, `M${x(mean)} ${y(top)}V${height}`);
-      peak.setAttribute("x", x(law[highest][0]));
-      peak.setAttribute("y", y(shares[highest]) - 3);
-      peak.textContent = `${counts[highest]} of ${draws.length}`;
+      peak.textContent = `tallest bar: ${counts[highest]} of ${draws.length}`;
       trace(now, `M${x(last)} ${height}l4-6h-8z`);
       label(el, `${title}: ${draws.length} draws as bars, their distribution as dots.`);
     },
