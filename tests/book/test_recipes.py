@@ -264,12 +264,14 @@ def test_the_whole_recipe_of_chapter_6_runs_as_a_file(tmp_path):
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize("chosen", [0, 1])
 def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(
-    capsys, tmp_path
+    capsys, tmp_path, chosen
 ):
     """Logits that are twice too large: the function says so, and T is about 2.
 
-    The run that was chosen is loaded; the last block asks it with masks.
+    The run that validation chose is loaded, be it the control; the last block asks it
+    with masks.
     """
     notebook = json.loads((BOOK / "06b_export_time_doubt.ipynb").read_text("utf-8"))
     cells = ["".join(c["source"]) for c in notebook["cells"]]
@@ -281,23 +283,37 @@ def test_the_reliability_and_the_temperature_of_chapter_6_run_as_printed(
     labels = torch.multinomial(logits.softmax(1), 1, generator=g).flatten()
     pairs = list(zip((2 * logits).split(500), labels.split(500), strict=True))
     torch.save({}, tmp_path / "chosen.pt")
+    built = []
+
+    def build(p):
+        built.append(p)
+        return torch.nn.Sequential(torch.nn.Dropout(p))
+
     names: dict[str, Any] = {
         "torch": torch,
         "F": torch.nn.functional,
         "runs": [(0, 0.05), (0.5, 0.05)],
-        "build": lambda p: torch.nn.Sequential(torch.nn.Dropout(p)),
+        "build": build,
         "best": 1,
-        "files": [None, tmp_path / "chosen.pt"],
+        "chosen_by": [torch.tensor(0.7 + (chosen == k) / 10) for k in (0, 1)],
+        "files": [tmp_path / "chosen.pt" if chosen == k else None for k in (0, 1)],
         "device": "cpu",
         "valid": pairs[::2],
         "test": pairs[1::2],
     }
-    for code in codes:
+    *first, masked = codes
+    for code in first:
         exec(code, names)
+    if chosen:
+        exec(masked, names)
+    else:
+        with pytest.raises(ValueError, match="all samples would be alike"):
+            exec(masked, names)
+    assert built == [[0, 0.5][chosen]]
     assert 1.8 < names["T"].item() < 2.2
     lines = capsys.readouterr().out.splitlines()
     before, after = (
-        [float(x.split()[-1]) for x in part] for part in (lines[:4], lines[5:9])
+        [float(x.split()[-1]) for x in part] for part in (lines[5:9], lines[9:13])
     )
-    assert len(lines) == 13, "four of one pass, T, four of T, four of masked passes"
+    assert len(lines) == 13 + 4 * chosen, "on valid, T, on test, with T, masked passes"
     assert min(before[1:]) > 0.05 and max(map(abs, after)) < 0.05
