@@ -41,6 +41,7 @@ LONGEST_LINE = 40  # of code, in characters, that a phone shows
 TEXT_WIDTH = 62  # and that the width of the text shows at a desk
 LONGEST_ROW = 70  # of a table of four columns or more
 LONGEST_NAME = 14  # in a table, that stays in one line
+LONGEST_PART = 24  # so, too: of code, between brackets, commas and blanks
 SHORT = 9  # characters of a cell; a table of such ones is no wider than they need
 DATA_TABLES = ["timetable", "tag_decisions", "tag_recipes"]  # with looks of their own
 OBJECTIVES = "What you will be able to do"
@@ -381,7 +382,25 @@ def offer_breaks(page: BeautifulSoup, name: Tag) -> None:
         name.append(part)
 
 
-JOINT = r'<span class="[op]">[^<]*[.(\[,=]</span>'  # in code: what joins its parts
+JOINT = r'(<span class="[op]">[^<]*[.(\[,=]</span>)'  # in code: what joins its parts
+
+
+def offer_joints(line: str) -> str:
+    """Let a line of code break where its parts join, not within a word.
+
+    After a bracket or a comma at once; after a dot or "=" only in a name that would
+    else be too long.
+    """
+    pieces = re.split(JOINT, line)
+    plain = [unescape(re.sub("<[^>]*>", "", piece)) for piece in pieces]
+    html = pieces[0]
+    for k in range(1, len(pieces), 2):
+        before = re.split(r"[\s(\[,]", "".join(plain[:k]))[-1]
+        after = re.split(r"[\s(\[,]", "".join(plain[k + 1 :]))[0]
+        free = plain[k][-1] in "([," or len(before + plain[k] + after) > LONGEST_PART
+        follows = re.match(r"\S", "".join(pieces[k + 1 :]))
+        html += pieces[k] + ("<wbr>" if free and follows else "") + pieces[k + 1]
+    return html
 
 
 def mark_lines(block: Tag) -> None:
@@ -402,8 +421,7 @@ def mark_lines(block: Tag) -> None:
         style = f' style="--in:{deep}"' if deep else ""
         # Inside the span a newline makes a blank line as high as the others.
         inner, outer = ("", end) if text.strip() else (end, "")
-        # On a phone an expression breaks between its parts, not within a word.
-        line = re.sub(rf"({JOINT})(?=\S)", r"\1<wbr>", line)
+        line = offer_joints(line)
         if line or end:
             html += f'<span class="code-line"{style}>{line}{inner}</span>{outer}'
     block.clear()

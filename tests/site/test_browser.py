@@ -82,10 +82,10 @@ def test_a_wide_table_of_numbers_takes_the_focus(server, visit):
     assert wide and all(kind == "" and focus == 0 for _, _, kind, focus in wide), wide
 
 
-def test_a_wrapped_line_of_code_goes_on_further_right(server, visit):
-    """On a phone; and what is copied is the code."""
-    width, height = PHONE
-    visit.page.set_viewport_size({"width": width, "height": height})
+@pytest.mark.parametrize("width", [PHONE[0], 1440])
+def test_a_wrapped_line_of_code_goes_on_further_right(server, visit, width):
+    """No line is cut off, and what is copied is the code."""
+    visit.page.set_viewport_size({"width": width, "height": PHONE[1]})
     visit.go(f"{server}/book/reference/conformance.html")
     wrapped = visit.page.evaluate("""
       [...document.querySelectorAll("article .code-line")].map(line => {
@@ -99,8 +99,11 @@ def test_a_wrapped_line_of_code_goes_on_further_right(server, visit):
         return [left(true) + blanks, left(false)];
       }).filter(([, rest]) => Number.isFinite(rest))
     """)
-    assert len(wrapped) > 20
+    assert len(wrapped) > (20 if width < 600 else 5)
     assert [pair for pair in wrapped if pair[1] < pair[0] + 5] == []
+    cut = """[...document.querySelectorAll("article .highlight pre")]
+      .filter(block => block.scrollWidth > block.clientWidth + 1).length"""
+    assert visit.page.evaluate(cut) == 0
     block = visit.page.locator("article pre", has_text="class DropPath").first
     copied, code = block.inner_text(), block.text_content()
     assert re.sub("\n+", "\n", copied) == re.sub("\n+", "\n", code.strip())
