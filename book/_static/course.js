@@ -160,6 +160,17 @@ addEventListener("afterprint", () => {
   }
 });
 
+// What was chosen on chapter 5 is in the address, so that it can be linked to.
+/** @param {string} name @param {string} value */
+function remember(name, value) {
+  const address = new URL(location.href);
+  if (value) address.searchParams.set(name, value);
+  else address.searchParams.delete(name);
+  if (address.href !== location.href) history.replaceState(history.state, "", address);
+}
+/** @param {string} name */
+const remembered = (name) => new URLSearchParams(location.search).get(name) ?? "";
+
 // The tables of chapter 5: menus above them, and the rows that fit as cards. Before a
 // choice is made one shows what a row looks like; the others would be a wall.
 const FIRST = 1;
@@ -179,7 +190,13 @@ function chooser(table, count) {
     const values = new Set(rows.map((row) => said(row, k)));
     values.delete("any");
     menu.append(new Option("any", ""), ...[...values].map((v) => new Option(v, v)));
-    menu.addEventListener("change", show);
+    const name = head.toLowerCase().replaceAll(" ", "-");
+    const known = remembered(name);
+    if (values.has(known)) menu.value = known;
+    menu.addEventListener("change", () => {
+      remember(name, menu.value);
+      show();
+    });
     const label = document.createElement("label");
     label.append(head, menu);
     form.append(label);

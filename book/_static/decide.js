@@ -64,11 +64,14 @@ addEventListener("DOMContentLoaded", () => {
     return { answer: tree.else.answer, section: tree.else.leaf.section, steps };
   }
 
-  /** Set the menus above the table to the rows of an answer. @param {string[]} rows */
-  function choose(rows) {
+  /** Set the menus above the table to the rows of an answer; at first only if the address
+   * says nothing of them. @param {string[]} rows @param {boolean} first */
+  function choose(rows, first) {
+    /** @type {NodeListOf<HTMLSelectElement>} */
     const menus = document.querySelectorAll(".tag_decisions .chooser select");
-    [...menus].forEach((menu, k) => {
-      /** @type {HTMLSelectElement} */ (menu).value = rows[k];
+    if (first && [...menus].some(({ value }) => value)) return;
+    menus.forEach((menu, k) => {
+      menu.value = rows[k];
       menu.dispatchEvent(new Event("change"));
     });
   }
@@ -93,7 +96,16 @@ addEventListener("DOMContentLoaded", () => {
       const [target, , title] = tree.sections[name];
       return make("a", { href: `#${target}` }, title);
     }
-    const foot = make("div", { class: "walk-buttons" }, button("See its rows in the table", toTable));
+    const copy = button("Copy link", async () => {
+      try {
+        await navigator.clipboard.writeText(location.href);
+        copy.textContent = "Copied";
+      } catch {
+        copy.textContent = "See the address"; // no clipboard: it stands there
+      }
+      setTimeout(() => (copy.textContent = "Copy link"), 2000);
+    });
+    const foot = make("div", { class: "walk-buttons" }, button("See its rows in the table", toTable), copy);
     if (section !== "row") foot.append(make("p", {}, "More: ", link(section)));
     return make("div", { class: `walk-answer${answer.mask ? " walk-mask" : ""}` },
       make("p", { class: "walk-ask", tabindex: "-1" }, ...marked(answer.do)),
@@ -106,7 +118,7 @@ addEventListener("DOMContentLoaded", () => {
     const { ask, hint, options, answer, section, steps } = walk(way);
     if (answer) {
       card.replaceChildren(told(answer, section ?? ""));
-      choose(answer.rows);
+      choose(answer.rows, at === undefined);
     } else {
       const more = hint ? [make("p", { class: "walk-small" }, ...marked(hint))] : [];
       const list = make("ul", { class: "walk-buttons" }, ...(options ?? []).map((text, k) =>
@@ -122,6 +134,7 @@ addEventListener("DOMContentLoaded", () => {
     if (steps.length) crumbs.prepend(make("li", { class: "walk-small" }, "So far:"));
     if (steps.length) crumbs.append(make("li", {}, button("Start again", () => go([], 0))));
     if (at === undefined) return; // at first nothing takes the focus from the reader
+    remember("way", way.join("."));
     const said = answer ? `Your answer: ${answer.do}` : (ask ?? "");
     status.textContent = said.replaceAll("`", "");
     const buttons = card.querySelectorAll("button");
@@ -137,5 +150,8 @@ addEventListener("DOMContentLoaded", () => {
   figure.before(live, fold);
   fold.append(figure);
   if (location.hash === `#${figure.id}`) /** @type {HTMLDetailsElement} */ (fold).open = true;
-  go([]);
+  // An address leads to its answer as far as there are such options.
+  const given = remembered("way").split(".").map((option) => parseInt(option, 10));
+  const steps = given.findIndex((option, k) => !(option in (walk(given.slice(0, k)).options ?? [])));
+  go(remembered("way") ? given.slice(0, steps < 0 ? given.length : steps) : []);
 });

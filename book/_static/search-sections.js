@@ -105,6 +105,38 @@
 
   const query = Search._performSearch;
 
+  // A word that no page has is read as the nearest one that a title or a question has.
+  /** How many letters one has to change, insert, drop or swap. @param {string} a
+   * @param {string} b */
+  function distance(a, b) {
+    let [last, row] = [/** @type {number[]} */ ([]), Array.from({ length: b.length + 1 }, (_, j) => j)];
+    for (let i = 1; i <= a.length; i++) {
+      const next = [i];
+      for (let j = 1; j <= b.length; j++) {
+        const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? last[j - 2] + 1 : Infinity;
+        next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1]), swapped);
+      }
+      [last, row] = [row, next];
+    }
+    return row[b.length];
+  }
+  /** @type {Set<string>} */
+  let known = new Set();
+  Search.meant = (/** @type {string} */ text) => {
+    const { terms, titleterms, alltitles, indexentries } = Search._index;
+    if (!known.size) {
+      const said = [...Object.keys(alltitles), ...answers.flatMap(({ ask }) => ask), ...Object.keys(indexentries).filter((name) => !name.includes("("))];
+      known = new Set(said.join(" ").toLowerCase().match(/\p{L}{4,}/gu));
+    }
+    return text.replace(/\p{L}{4,}/gu, (word) => {
+      const small = word.toLowerCase();
+      const stem = stemmer.stemWord(small);
+      if (known.has(small) || Object.hasOwn(terms, stem) || Object.hasOwn(titleterms, stem)) return word;
+      const [nearest] = [...known].map((one) => ({ one, far: distance(small, one) })).sort((a, b) => a.far - b.far);
+      return nearest.far <= (small.length > 6 ? 2 : 1) ? nearest.one : word;
+    });
+  };
+
   // What a reader may mean who is still typing: answers, then pages and their parts.
   Search.suggest = (text, most) => {
     const [asked, terms, excluded, , objects] = Search._parseQuery(text);
@@ -124,6 +156,16 @@
   };
 
   Search.query = async (text) => {
+    const meant = Search.meant(text);
+    if (meant !== text) {
+      const line = document.createElement("p");
+      const link = document.createElement("a");
+      link.href = `?q=${encodeURIComponent(meant)}`;
+      link.textContent = meant;
+      line.className = "search-best";
+      line.append("Did you mean ", link, "?");
+      document.getElementById("search-results")?.prepend(line);
+    }
     const [asked, terms, excluded, marked, objects] = Search._parseQuery(text);
     const results = query(phrase || asked, terms, excluded, marked, objects);
     const before = ([name, , , , score]) => score * weight(name);

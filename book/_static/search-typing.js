@@ -67,9 +67,14 @@
       if (text.length < 2) return shut();
       await (ready ??= fetchAll());
       if (text !== field.value.trim()) return; // more was typed meanwhile
-      const found = Search.suggest(text, MOST).map((one) => ({ ...one, url: new URL(one.url, top).href }));
-      const all = `${top}search.html?q=${encodeURIComponent(text)}`;
-      const options = found.length ? [...found, { url: all, title: `All results for “${text}”`, say: "" }] : [];
+      let [asked, suggested] = [text, Search.suggest(text, MOST)];
+      if (!suggested.length) {
+        asked = Search.meant(text); // or nearly so
+        if (asked !== text) suggested = Search.suggest(asked, MOST);
+      }
+      const found = suggested.map((one) => ({ ...one, url: new URL(one.url, top).href }));
+      const all = `${top}search.html?q=${encodeURIComponent(asked)}`;
+      const options = found.length ? [...found, { url: all, title: `All results for “${asked}”`, say: asked === text ? "" : `nothing has “${text}”` }] : [];
       list.replaceChildren(...options.map(({ url, title, say }, k) => {
         const option = document.createElement("a");
         option.id = `${list.id}-${k}`;

@@ -155,7 +155,7 @@ function render(place) {
       h("div", {}, box("beside", view, words), chart.el, list,
         note("Bars: all thinned nets, each as often as its mask is drawn.")),
       h("div", {}, input("p"),
-        heading("Channels of the first layer, then of the second"),
+        heading("Channels of two layers; what is kept counts 1/q-fold"),
         h("div", { class: "heads", role: "group", "aria-label": "Channels" }, heads),
         box("buttons", button("Draw a net", draw)), table.el)),
   );

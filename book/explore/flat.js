@@ -11,7 +11,7 @@ const parameters = {
   t: { label: "t, the step", value: 0.4, min: -1, max: 1, step: 0.05 },
   along: {
     label: "Step", value: "steepest",
-    options: { steepest: "where the loss rises most", first: "of the first weight", share: "a share of each weight" },
+    options: { steepest: "where the loss rises most", first: "of the first weight", second: "of the second", share: "a share of each weight" },
   },
 };
 
@@ -19,7 +19,7 @@ const parameters = {
  * @param {number} c @param {string} along @param {number} t */
 export function stepped(c, along, t) {
   const length = Math.hypot(c, 1 / c);
-  const way = { steepest: [1 / c / length, c / length], first: [1, 0] }[along] ?? [c, 1 / c];
+  const way = { steepest: [1 / c / length, c / length], first: [1, 0], second: [0, 1] }[along] ?? [c, 1 / c];
   return [c + t * way[0], 1 / c + t * way[1]];
 }
 
@@ -31,7 +31,7 @@ export const loss = (weights) => sumOf(X.map((x) => (net(weights, x) - relu(x)) 
 
 /** The curvature of the loss along a step, at its start.
  * @param {number} c @param {string} along */
-export const curvature = (c, along) => 2.5 * ({ steepest: c ** 2 + c ** -2, first: c ** -2 }[along] ?? 4);
+export const curvature = (c, along) => 2.5 * ({ steepest: c ** 2 + c ** -2, first: c ** -2, second: c ** 2 }[along] ?? 4);
 
 function render(place) {
   const { el, table, formula, input, read } = begin(place, parameters);
@@ -56,7 +56,6 @@ function render(place) {
     table.show([
       ["the two weights", `${fixed(c)} and ${fixed(1 / c)}`],
       ["their product: the function", "1.00"],
-      ["loss without a step", fixed(loss([c, 1 / c]))],
       ["curvature along the step", fixed(curvature(c, along))],
       ["loss after the step", fixed(lost)],
     ]);

@@ -1,7 +1,7 @@
 // The noise of each mask in a sum: which pairs of values count.
 
 import { dropBlockGamma, sumOf, times } from "./laws.js";
-import { begin, box, cells, finish, fixed, gauge, h, heading, label, svg } from "./shared.js";
+import { begin, box, cells, finish, fixed, gauge, h, heading, label, svg, trace } from "./shared.js";
 
 const MAP = 4; // values in a map
 const N = 8; // in two maps
@@ -34,8 +34,9 @@ function render(place) {
   const { el, table, formula, input, read } = begin(place, parameters);
   const matrix = cells(N, `M0 ${MAP}h${N}M${MAP} 0v${N}`);
   matrix.el.setAttribute("viewBox", "-1 -1 9.2 9.2");
+  const minus = svg("path", { class: "asked" });
   matrix.el.append(svg("path", { class: "grid", d: times(N, (i) => `M0 ${i}h8M${i} 0v8`).join("") }),
-    ...times(N, (i) => [i + 0.5, -0.5].map((x, k, at) => svg("text", { x, y: at[1 - k] }, i + 1))).flat());
+    ...times(N, (i) => [i + 0.5, -0.5].map((x, k, at) => svg("text", { x, y: at[1 - k] }, i + 1))).flat(), minus);
   const bars = Object.values(METHODS).map((name) => gauge(name));
 
   function show() {
@@ -43,7 +44,9 @@ function render(place) {
     const u = Object.values(terms);
     const K = covariance(method, p);
     const most = Math.max(...K.flat());
-    matrix.show(K.flat().map((k) => k / most));
+    const parts = K.flatMap((row, i) => row.map((k, j) => k * u[i] * u[j]));
+    matrix.show(parts.map((part) => Math.abs(part) / most));
+    trace(minus, parts.map((part, i) => (part < 0 ? `M${(i % N) + 0.2} ${Math.floor(i / N) + 0.5}h.6` : "")).join(""));
     label(matrix.el, `K of ${METHODS[method]}: ${K.flat().filter(Boolean).length} of 64 pairs, most ${fixed(most)}.`);
     const found = Object.keys(METHODS).map((name) => Math.max(added(u, covariance(name, p)), 0));
     const top = Math.max(...found, 1e-9);
@@ -62,7 +65,7 @@ function render(place) {
     input("method"),
     box("columns",
       h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
-      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "A cell is a pair; the fuller, the larger K.")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "A cell is a pair: K uᵢuⱼ, the fuller the larger. −: it is negative.")),
         h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
   finish(place, show, [

@@ -134,7 +134,6 @@ function render(place) {
     const [row, column] = at();
     trace(cursor, `M${column} ${row}h1v1h-1z`);
     const share = expected(remains(gone, rho), tau);
-    const error = list.reduce((sum, i) => sum + (map[i] - best[i]) ** 2, 0) / (list.length || 1);
     if (known !== text) left = grid.map((r) => remains(gone, r));
     known = text;
     trace(curve, chart.line(grid.map((r, i) => [r, expected(left[i], tau)])));
@@ -143,7 +142,6 @@ function render(place) {
     table.show([
       ["values that are gone", `${list.length} of ${ALL}`],
       ["restored, mean over maps: R²", fixed(share, 3)],
-      ["mean squared error in this one map", fixed(error, 3)],
       [`row ${row + 1}, column ${column + 1}: truth`, fixed(map[i])],
       [gone[i] ? "its guess" : "it was not dropped", fixed(best[i])],
     ]);
@@ -154,6 +152,7 @@ function render(place) {
   }
   el.append(
     box("photos four", [gaps, guessed, truth, other].map(({ figure }) => figure)),
+    h("p", { class: "key" }, "low ", ...[2, 5, 8, 11, 14].map((level) => svg("svg", { viewBox: "0 0 1 1", "aria-hidden": "true" }, picture(level.toString(16), 1))), " high"),
     box("columns",
       h("div", {}, input("rho"), input("p"), another,
         box("buttons", button("Drop values", drop),

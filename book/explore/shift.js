@@ -6,7 +6,6 @@ import { axes, begin, box, finish, fixed, h, label, note, paths, PLAIN, trace } 
 const C = 8; // channels that the layer before the norm adds up
 
 const parameters = {
-  mode: { label: "Bars", value: "train", options: { train: "in training", eval: "in evaluation" } },
   p: { label: "p, probability to drop a channel", value: 0.5, min: 0, max: 0.9, step: 0.05 },
   mu: { label: "μ, mean of the activations", value: 0, min: 0, max: 3, step: 0.25 },
 };
@@ -42,18 +41,17 @@ function render(place) {
   });
 
   function show() {
-    const { mode, p, mu } = read();
+    const { p, mu } = read();
     const [seen, mean] = [variance(p, mu), Math.sqrt(C) * mu];
-    const laws = { train: parts(p, mu), eval: parts(0, mu) };
     charts.forEach(({ el: chart, x, y, bars, line, from, width }, i) => {
       const sd = Math.sqrt(seen);
       const scaled = (law) => (i ? law.map(([chance, m, v]) => [chance, (m - mean) / sd, v / seen]) : law);
-      const heights = Object.fromEntries(Object.entries(laws).map(([name, law]) => [name, histogram(scaled(law), from, width, BINS)]));
-      const top = 1.05 * Math.max(...heights.train, ...heights.eval);
+      const heights = [p, 0].map((rate) => histogram(scaled(parts(rate, mu)), from, width, BINS));
+      const top = 1.05 * Math.max(...heights.flat());
       const steps = (list) => list.map((v, n) => `V${y(v / top).toFixed(1)}H${x(from + (n + 1) * width).toFixed(1)}`).join("");
-      trace(bars, `M${x(from)} ${y(0)}${steps(heights[mode])}V${y(0)}z`);
-      trace(line, `M${x(from)} ${y(0)}${steps(heights[mode === "train" ? "eval" : "train"])}V${y(0)}`);
-      label(chart, `${i ? "Output" : "Input"} of the norm: bars ${parameters.mode.options[mode]}, the other one as a dashed line.`);
+      trace(bars, `M${x(from)} ${y(0)}${steps(heights[0])}V${y(0)}z`);
+      trace(line, `M${x(from)} ${y(0)}${steps(heights[1])}V${y(0)}`);
+      label(chart, `${i ? "Output" : "Input"} of the norm: bars in training, a dashed line in evaluation.`);
     });
     formula.replaceChildren(h("span", {}, `Var[z] = 1 + (p/q)(1 + μ²) = 1 + ${fixed(p / (1 - p))} · ${fixed(1 + mu ** 2)} = `, h("b", {}, fixed(seen))));
     table.show([
@@ -67,15 +65,14 @@ function render(place) {
     return `p ${fixed(p)}, mean ${fixed(mu)}: variance of the input ${fixed(seen)} in training, 1 in evaluation; of the output 1 and ${fixed(1 / seen, 3)}.`;
   }
   el.append(
-    input("mode"),
     box("columns",
       h("div", {}, charts.map(({ el: chart }) => chart),
-        note("Bars: the mode chosen above. Dashed: the other one. The curves are exact. At a high p, in training: a peak where all eight channels are dropped.")),
+        note("Bars: in training. Dashed: in evaluation. Both are exact. At a high p, in training: a peak where all eight channels are dropped.")),
       h("div", {}, input("p"), input("mu"), formula, table.el)),
   );
   finish(place, show, [
     ["A larger mean", "μ = 3: z has the same mean in both modes. Why does its variance differ so much more?", { mu: 3 }],
-    ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mode: "eval", mu: 1 }],
+    ["Evaluate", "The norm divides by what it has kept. How wide is its output, and what did the next layer learn to expect?", { mu: 1 }],
   ]);
 }
 

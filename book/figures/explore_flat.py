@@ -27,6 +27,8 @@ def direction(c: float, along: str) -> torch.Tensor:
     weights = torch.tensor([c, 1 / c], dtype=torch.float64)
     if along == "first":
         return torch.tensor([1.0, 0.0], dtype=torch.float64)
+    if along == "second":
+        return torch.tensor([0.0, 1.0], dtype=torch.float64)
     if along == "share":
         return weights
     # The loss is a function of the weights' product: it rises most along its gradient.

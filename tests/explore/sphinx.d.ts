@@ -7,6 +7,8 @@ declare const Search: {
   _performSearch: Function;
   suggest: (text: string, most: number) => { url: string; title: string; say: string }[];
   _parseQuery: Function;
+  _index: Record<string, object>;
+  meant: (text: string) => string;
 };
 declare const Documentation: { TRANSLATIONS: Record<string, string> };
 declare const Stemmer: new () => { stemWord: (word: string) => string };

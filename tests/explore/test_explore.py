@@ -292,13 +292,13 @@ def shift_cases() -> dict[str, list[dict[str, float]]]:
 
 
 def flat_cases() -> list[dict[str, object]]:
-    """Losses and curvatures of 252 steps from rescaled weights, by differentiation."""
+    """Losses and curvatures of 336 steps from rescaled weights, by differentiation."""
     script = load(ROOT / "book" / "figures" / "explore_flat.py")
     x = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64)
     cases: list[dict[str, object]] = []
     for c, along in itertools.product(
         (0.25, 0.4, 0.5, 0.8, 0.95, 1.0, 1.05, 1.3, 2.0, 2.75, 3.5, 4.0),
-        ("steepest", "first", "share"),
+        ("steepest", "first", "second", "share"),
     ):
         weights = torch.tensor([c, 1 / c], dtype=torch.float64)
         hessian = torch.autograd.functional.hessian(script.loss, weights)

@@ -305,6 +305,37 @@ def test_every_way_through_the_tree_of_chapter_5_ends_in_its_answer(server, visi
 
 
 @pytest.mark.slow
+def test_an_answer_of_chapter_5_has_an_address(server, visit):
+    """It holds the way through the tree, and what was chosen in the menus."""
+    page = visit.page
+    address = f"{server}/book/05_which_one.html"
+    visit.go(address)
+    live = page.locator(".walk-live")
+    menus = page.locator(".chooser select")
+    names, answer = list(ways())[4]
+    press_all(live, names)
+    menus.first.select_option(index=1)  # after the tree has set it
+    menus.last.select_option(index=2)
+    chosen = [menu.input_value() for menu in menus.all()]
+    link = page.url
+    assert link.startswith(f"{address}?")
+    visit.go("about:blank")
+    visit.go(link)
+    assert live.locator(".walk-answer .walk-ask").inner_text() == answer["do"]
+    assert [menu.input_value() for menu in menus.all()] == chosen
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    live.get_by_role("button", name="Copy link").wait_for()
+    live.get_by_role("button", name="Start again").click()
+    assert "way=" not in page.url
+
+    for wrong in ("9", "x", "-1", "1.5", ".0"):
+        visit.go(f"{address}?way={wrong}&net=none")
+        assert live.locator(".walk-ask").first.is_visible()
+        assert menus.first.input_value() == ""
+    assert visit.complaints == []
+
+
+@pytest.mark.slow
 def test_in_the_tree_of_chapter_5_one_can_go_back(server, visit):
     page = visit.page
     visit.go(f"{server}/book/05_which_one.html")

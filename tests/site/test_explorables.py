@@ -266,6 +266,9 @@ def test_a_finger_does_it_too(browser, server, page, figures):
             place.locator(".explore-tries > summary").tap()  # a phone folds them
             place.locator(".explore-tries button").first.tap()
             assert changes(visit, place, before)
+            # Then it is out of the way: the question stands at what changes.
+            assert not place.locator(".explore-tries button").first.is_visible()
+            assert place.locator(".explore-task").is_visible()
             assert visit.complaints == []
 
 
@@ -319,6 +322,18 @@ def test_what_is_moved_stands_near_what_it_changes(browser, server):
         field = place.locator("input[type=range]").bounding_box()
         rows = place.locator(".explore-columns svg").first.bounding_box()
         assert field["y"] < rows["y"] and rows["y"] - field["y"] < 500
+
+
+def test_a_pair_that_cancels_is_marked(visit, server):
+    """Two contrasts in two maps: half of the pairs within a map are negative."""
+    go(visit, f"{server}/book/02e_implicit_ensembles_noise_details.html")
+    place = figure_of(visit, "fig-noise-pairs")
+    marks = place.locator(".explore-places .explore-asked")
+    assert not marks.get_attribute("d")
+    place.locator(".explore-tries button").first.click()
+    place.get_by_text("a map", exact=True).click()
+    assert marks.get_attribute("d").count("M") == 16
+    assert "noise, over all pairs: 0.000" in place.inner_text()
 
 
 @every_place

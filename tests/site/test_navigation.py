@@ -278,6 +278,13 @@ def test_what_answers_a_question_is_suggested_first(site, server, visit, opened)
     assert visit.complaints == []
 
 
+def test_the_site_leads_to_its_first_page(server, visit):
+    """With an icon, for which a browser would else ask in vain."""
+    visit.go(f"{server}/")
+    visit.page.wait_for_url("**/book/intro.html")
+    assert visit.complaints == []
+
+
 def test_what_is_not_there_is_not_suggested(server, browser):
     page, said = typing(browser, server, DESK)
     page.keyboard.type("xylophone")
@@ -286,6 +293,30 @@ def test_what_is_not_there_is_not_suggested(server, browser):
     assert page.get_by_role("option").count() == 0
     page.keyboard.press("Enter")
     page.wait_for_url("**/search.html?q=xylophone")
+    assert said == []
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("spatail dropuot", "spatial dropout"), ("dropblok", "dropblock")],
+)
+def test_a_misspelt_word_is_read_as_the_nearest(server, browser, typed, meant):
+    """While one types, and on the page of the search."""
+    page, said = typing(browser, server, DESK)
+    page.keyboard.type(typed)
+    options = page.get_by_role("option")
+    options.first.wait_for(timeout=20_000)
+    assert meant in options.first.inner_text().lower().replace("spatiald", "spatial d")
+    assert f"All results for “{meant}”" in options.last.inner_text()
+    assert f"nothing has “{typed}”" in options.last.inner_text()
+    page.goto(f"{server}/search.html?q={typed}")
+    line = page.locator("p.search-best")
+    expect(line).to_have_text(f"Did you mean {meant}?")
+    line.locator("a").click()
+    page.wait_for_url(f"**/search.html?q={meant.replace(' ', '%20')}")
+    page.locator("#search-results ul.search > li").first.wait_for(timeout=20_000)
+    assert page.locator("p.search-best").count() == 0
     assert said == []
     page.close()
 
