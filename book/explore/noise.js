@@ -65,7 +65,7 @@ function render(place) {
     input("method"),
     box("columns",
       h("div", {}, box("between pair", column(0), column(MAP)), input("p")),
-      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "A cell is a pair: K uᵢuⱼ, the fuller the larger. −: it is negative.")),
+      h("div", {}, formula, box("beside", matrix.el, h("span", { class: "note" }, "A cell is a pair: K times both values, the fuller the larger. −: negative.")),
         h("ul", { class: "list" }, bars.map(({ row }) => row)), table.el)),
   );
   finish(place, show, [

@@ -327,11 +327,11 @@ def test_what_is_moved_stands_near_what_it_changes(browser, server):
 def test_a_pair_that_cancels_is_marked(visit, server):
     """Two contrasts in two maps: half of the pairs within a map are negative."""
     go(visit, f"{server}/book/02e_implicit_ensembles_noise_details.html")
-    place = figure_of(visit, "fig-noise-pairs")
+    place = figure_of(visit, "fig-three-sums")
     marks = place.locator(".explore-places .explore-asked")
     assert not marks.get_attribute("d")
     place.locator(".explore-tries button").first.click()
-    place.get_by_text("a map", exact=True).click()
+    place.locator("label", has_text="a map").click()
     assert marks.get_attribute("d").count("M") == 16
     assert "noise, over all pairs: 0.000" in place.inner_text()
 
