@@ -848,8 +848,9 @@ def block_regimes() -> str:
         lines.append(text(x, 20, words, bold=True))
     groups = (  # top, block (x, y, side), label, what is dropped, scales
         (36, (20, 10, 26), ("inside", "the map"), ("the middle",), 3),
-        (190, (-13, 32, 26), ("cut at the", "border"), ("all alike",), 1),
-        (272, (28, 0, 28), ("in fixed", "tiles"), ("all alike",), 1),
+        (190, (-8, 35, 26), ("centre on", "it (timm)"), ("the middle",), 1),
+        (272, (-15, 32, 26), ("cut at the", "border"), ("all alike",), 1),
+        (354, (28, 0, 28), ("in fixed", "tiles"), ("all alike",), 1),
     )
     scales = ("weights, 1/P(keep)", "one scale, 1/q", "scale of the batch")
     for top, (left, down, side), label, dropped, count in groups:
@@ -862,6 +863,11 @@ def block_regimes() -> str:
         if left < 0:  # what hangs over
             over = box(16 + left, y + down, side, side)
             lines.append(shape(over, stroke=MUTED, more="stroke-dasharray: 4 3"))
+        centred = "centre on" in label
+        if centred:
+            u, v = 16 + left + side / 2, y + down + side / 2
+            mark = line(u - 4, v - 4, u + 4, v + 4) + line(u - 4, v + 4, u + 4, v - 4)
+            lines.append(shape(mark, stroke=TEXT, more="stroke-width: 2"))
         if "tiles" in label:
             cross = line(44, y, 44, y + 56) + line(16, y + 28, 72, y + 28)
             lines.append(shape(cross, stroke=MUTED))
@@ -874,11 +880,11 @@ def block_regimes() -> str:
             centre = middle + 48 * (i - (count - 1) / 2)
             lines.append(shape(line(264, middle, 300, centre), stroke=MUTED))
             lines.append(shape(box(300, centre - 19, 172, 38), stroke=TEXT))
-            word = scales[i if count > 1 else 1]
+            word = scales[i if count > 1 else 2 if centred else 1]
             lines.append(text(386, centre + 5, word, anchor="middle"))
         if top > 36:
             lines.append(shape(line(8, top - 4, 472, top - 4), stroke=MUTED))
-    return svg(348, *lines)
+    return svg(430, *lines)
 
 
 # --- paths through three blocks -------------------------------------------------------
