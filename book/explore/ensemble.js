@@ -134,7 +134,7 @@ function render(place) {
       head.textContent = on ? "●" : "✕";
       label(head, `Layer ${i < C ? 1 : 2}, channel ${(i % C) + 1}: ${on ? "kept" : "dropped"}`);
     });
-    words.replaceChildren(h("strong", {}, data.classes[real]), `: ${title}. The net of your switches says ${data.classes[member.best]}.`);
+    words.replaceChildren(h("strong", {}, data.classes[real]), `: ${title}. Your net says ${data.classes[member.best]}.`);
     const loss = (v) => fixed(-Math.log(v), 3);
     const most = ` (theorem: at most ${fixed(all.loss, 3)})`;
     table.show([

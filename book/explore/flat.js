@@ -55,7 +55,7 @@ function render(place) {
     formula.textContent = `sharpness λ = 2.5 (c² + 1/c²) = ${fixed(top)}`;
     table.show([
       ["the two weights", `${fixed(c)} and ${fixed(1 / c)}`],
-      ["their product: the function", "1.00"],
+      ["their product", "1.00"],
       ["curvature along the step", fixed(curvature(c, along))],
       ["loss after the step", fixed(lost)],
     ]);

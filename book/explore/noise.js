@@ -53,8 +53,7 @@ function render(place) {
     bars.forEach((bar, i) => bar.show(found[i] / top, fixed(found[i], 3)));
     formula.textContent = `noise, over all pairs: ${fixed(added(u, K), 3)}`;
     table.show([
-      ["sum without masks", fixed(sumOf(u))],
-      ["of each map", [0, MAP].map((i) => fixed(sumOf(u.slice(i, i + MAP)))).join(", ")],
+      ["the maps’ sums, no masks", [0, MAP].map((i) => fixed(sumOf(u.slice(i, i + MAP)))).join(", ")],
     ]);
     return `p ${fixed(p)}: added variance ${Object.values(METHODS).map((name, i) => `${name} ${fixed(found[i], 3)}`).join(", ")}.`;
   }

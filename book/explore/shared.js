@@ -270,6 +270,7 @@ export function finish({ model, el }, show, asks) {
     change(model, { ...model.start, ...values });
     task.replaceChildren(h("strong", {}, question), answer);
     task.hidden = false;
+    if (!wide) tries.firstChild.focus(); // its button goes out of sight
     tries.open = wide;
     if (el.getBoundingClientRect().top < 0) el.scrollIntoView();
   };

@@ -269,6 +269,8 @@ def test_a_finger_does_it_too(browser, server, page, figures):
             # Then it is out of the way: the question stands at what changes.
             assert not place.locator(".explore-tries button").first.is_visible()
             assert place.locator(".explore-task").is_visible()
+            focused = visit.page.evaluate("document.activeElement.textContent")
+            assert focused == "Try"
             assert visit.complaints == []
 
 
