@@ -947,12 +947,12 @@ def two_switches() -> str:
         ring = f"M{end - 11:g} {y:g}a11 11 0 1 0 22 0a11 11 0 1 0 -22 0"
         plus = f"M{end - 6:g} {y:g}h12m-6 -6v12"
         lines += [shape(ring, stroke=TEXT), shape(plus, stroke=TEXT)]
-        out = 428 if k else end + 50
+        out = 416 if k else end + 50
         lines.append(shape(line(end + 11, y, out, y), stroke=TEXT))
         lines.append(text(x, y + 92, "branch kept: × 3", bold=True))
         lines.append(text(x, y + 114, "branch dropped: × 1"))
     lines.append(text(219, y - 10, "1 or 3", 14, anchor="middle"))
-    lines.append(text(432, y + 5, "output", 15))
+    lines.append(text(422, y + 5, "output", 15))
     return svg(166, *lines)
 
 
