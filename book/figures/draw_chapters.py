@@ -931,6 +931,37 @@ def eight_paths() -> str:
     return svg(334, *lines)
 
 
+# --- two blocks in a row --------------------------------------------------------------
+
+
+def two_switches() -> str:
+    """Two residual blocks, each with a mask at the end of its branch."""
+    lines, y = [text(8, 47, "1", 17, bold=True)], 42.0
+    arrow = "M{x:g} {y:g}l-8 -5m8 5l-8 5"
+    for k, x in enumerate((34.0, 244.0)):
+        end = x + 150
+        lines.append(shape(line(x - 10, y, end - 11, y), stroke=TEXT))
+        lines.append(shape(arrow.format(x=end - 11, y=y), stroke=TEXT))
+        lines.append(text(x + 70, y - 10, "skip", 14, anchor="middle"))
+        down = f"M{x:g} {y:g}v46h14m58 0h10m50 0h{end - x - 132:g}v-35"
+        lines.append(shape(down, stroke=TEXT))
+        lines.append(shape(f"M{end:g} {y + 11:g}l-5 8m5 -8l5 8", stroke=TEXT))
+        lines.append(shape(box(x + 14, y + 31, 58, 30), stroke=KEPT))
+        lines.append(text(x + 43, y + 51, "branch", anchor="middle"))
+        lines.append(shape(box(x + 82, y + 31, 50, 30), stroke=DROPPED))
+        lines.append(text(x + 107, y + 51, "mask", anchor="middle"))
+        ring = f"M{end - 11:g} {y:g}a11 11 0 1 0 22 0a11 11 0 1 0 -22 0"
+        plus = f"M{end - 6:g} {y:g}h12m-6 -6v12"
+        lines += [shape(ring, stroke=TEXT), shape(plus, stroke=TEXT)]
+        out = 416 if k else end + 50
+        lines.append(shape(line(end + 11, y, out, y), stroke=TEXT))
+        lines.append(text(x, y + 92, "branch kept: × 3", bold=True))
+        lines.append(text(x, y + 114, "branch dropped: × 1"))
+    lines.append(text(219, y - 10, "1 or 3", 14, anchor="middle"))
+    lines.append(text(422, y + 5, "output", 15))
+    return svg(166, *lines)
+
+
 def files() -> dict[str, str]:
     """What is stored, by name."""
     return {
@@ -951,6 +982,7 @@ def files() -> dict[str, str]:
         "seed-places.svg": seed_places(),
         "tags.svg": tags(),
         "two-places.svg": two_places(),
+        "two-switches.svg": two_switches(),
         "branch-end.svg": branch_end(),
         "valleys.svg": valleys(),
     }
