@@ -1,6 +1,6 @@
 """Structured dropout for PyTorch: SpatialDropout, DropPath and DropBlock.
 
-Every layer is one multiplication, ``y = x * mask * scale``; only the shape of the mask
+Every layer is one multiplication, ``y = x * mask * scale``; only the mask
 differs. ``p`` is always the probability to *drop*.
 """
 
