@@ -631,7 +631,7 @@ def kept_rows() -> str:
         text(8, 294, "Kept rows: compute four", 16, bold=True),
         text(30, 318, "x", anchor="middle"),
         text(114, 318, "x[chosen]", 14, anchor="middle"),
-        text(331, 318, "y[chosen] += 2F", 14, anchor="middle"),
+        text(424, 318, "added to x", anchor="middle"),
         *branch(176, top + 50, 95, "4 rows"),
     ]
     for k in range(8):
@@ -642,6 +642,10 @@ def kept_rows() -> str:
             lines.append(arrow(52, y + 10, 176, inner))
             lines.append(arrow(260, inner, 402, y + 10))
             lines += row(402, y, doubled(k), kept=True)
+        else:  # nothing is added: the sample stays x
+            dashed = "stroke-width: 1.5; stroke-dasharray: 4 3"
+            lines.append(shape(box(402, y, 44, 20), stroke=MUTED, more=dashed))
+            lines.append(text(424, y + 15, "0", 14, anchor="middle"))
     return svg(top + 202, *lines)
 
 
