@@ -7,7 +7,7 @@ const C = 8; // channels that the layer before the norm adds up
 
 const parameters = {
   p: { label: "p, probability to drop a channel", value: 0.5, min: 0, max: 0.9, step: 0.05 },
-  mu: { label: "μ, mean of the activations", value: 0, min: 0, max: 3, step: 0.25 },
+  mu: { label: "μ, mean of the channels", value: 0, min: 0, max: 3, step: 0.25 },
 };
 
 /** The law of z = Σ x m/q / √C for x of mean mu and variance 1: normal for each number
