@@ -22,6 +22,7 @@ NOTEBOOKS = sorted(
 )
 MOST_SHOWN = 18  # code cells of a page whose source a reader has before him
 MEDIAN, LONGEST = 8, 15  # of their lines
+WIDEST = 65  # characters, which the width of the text holds
 MOST_EXECUTED = 45  # with the folded and the removed ones: what a learner runs
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
@@ -200,7 +201,7 @@ def test_cells_are_short(path):
     """At most 20 lines in a cell, folded or not, of at most 88 characters.
 
     A page of a chapter shows at most 18 code cells, of at most 15 lines
-    and 8 in the median. Folded cells (checks) and removed ones (bookkeeping for the
+    and 8 in the median, and no line that is wider than the text (65 characters). Folded cells (checks) and removed ones (bookkeeping for the
     site) are no steps of the text, and do not count there; but they are run and kept
     up, so that all together are at most 45.
     """
@@ -211,7 +212,10 @@ def test_cells_are_short(path):
             longest = max(source(cell).splitlines(), key=len)
             assert len(longest) <= 88, longest
     if path.parent == BOOK and re.match(r"\d\d[b-z]?_", path.name):
-        shown = [length(c) for c in cells if FOLDED.isdisjoint(tags(c))]
+        in_sight = [c for c in cells if FOLDED.isdisjoint(tags(c))]
+        lines = [line for c in in_sight for line in source(c).splitlines()]
+        assert max(map(len, lines), default=0) <= WIDEST, max(lines, key=len)
+        shown = [length(c) for c in in_sight]
         assert len(shown) <= MOST_SHOWN
         if shown:
             assert max(shown) <= LONGEST and statistics.median(shown) <= MEDIAN
