@@ -21,7 +21,7 @@ STATIC = Path(__file__).resolve().parents[1] / "_static"
 N, C, H, W = 4, 4, 6, 6  # samples, channels, height, width
 P = 0.25
 BLOCK = 3
-SEED = 2
+SEED = 147
 
 # name of the CSS variable: colour on a light page, colour on a dark page
 COLOURS = {

@@ -101,7 +101,7 @@ def test_the_drawing_is_what_its_script_draws():
         constant = {"Channel": kept.flatten(2), "Path": kept.flatten(1)}.get(name)
         assert constant is None or (constant == constant[..., :1]).all()
         assert 0.1 < 1 - kept.mean() < 0.4
-    assert (~module.masks()["Channel"][1]).sum() == 3 * 36
+    assert (~module.masks()["Channel"][1]).sum() == 4 * 36
     assert (~module.masks()["Path"][1]).sum() == 4 * 36
 
 
