@@ -357,7 +357,7 @@ def sort_table(table: Tag) -> None:
         for row in table.select("tr"):
             row["role"] = "row"
         for head in table.select("thead :is(td, th)"):
-            head["role"] = "columnheader"
+            head["role"] = "columnheader" if head.get_text(strip=True) else "cell"
         for row in rows:
             for cell, head in zip(row, heads, strict=False):
                 cell["role"] = "cell"
