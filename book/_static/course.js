@@ -144,16 +144,21 @@ const roots = new ResizeObserver((entries) => {
 });
 for (const root of document.querySelectorAll("msqrt")) roots.observe(root);
 
-// Paper has nothing to click: what is folded is printed open, and then shut again.
+// Paper is white and has nothing to click: the page is printed in its light colours, with
+// all folds open, and afterwards is as before.
 /** @param {string} which @returns {NodeListOf<HTMLDetailsElement>} */
 const folds = (which) => document.querySelectorAll(`details${which}`);
+let theme = root.dataset.theme;
 addEventListener("beforeprint", () => {
+  theme = root.dataset.theme;
+  root.dataset.theme = "light";
   for (const part of folds(":not([open])")) {
     part.open = true;
     part.dataset.shut = "";
   }
 });
 addEventListener("afterprint", () => {
+  root.dataset.theme = theme;
   for (const part of folds("[data-shut]")) {
     part.open = false;
     delete part.dataset.shut;

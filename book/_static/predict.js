@@ -177,10 +177,10 @@
 
     /** The button says what it will do, or that it is done. */
     function name() {
+      hint.textContent = "";
       if (!result) return;
       const done = given() === (state.answers[id] ?? "") ? "Revealed: hide it" : "Compare";
       button.textContent = result.open ? done : "Reveal";
-      hint.textContent = "";
     }
 
     /** At the options, once it is revealed: which is right, what was chosen, and why. */
@@ -228,8 +228,13 @@
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const answer = given();
+      const first = `${list && !number ? "Choose" : "Answer"} first`;
+      if (!result && !answer) {
+        hint.textContent = `${first}.`;
+        return;
+      }
       if (result && !result.open && !answer && !hint.textContent) {
-        hint.textContent = `${list && !number ? "Choose" : "Answer"} first, or see it anyway.`;
+        hint.textContent = `${first}, or see it anyway.`;
         button.textContent = "See it anyway";
         return;
       }

@@ -55,24 +55,28 @@
     return found.filter((one, k) => k < 2 && one.points > found[0].points - 1);
   }
 
+  /** Put the best answers above the results. @param {typeof answers} best */
+  function say(best) {
+    document.querySelector(".search-best")?.remove();
+    if (!best.length) return;
+    const box = document.createElement("div");
+    box.className = "search-best";
+    for (const { url, title, say } of best) {
+      const [name, text] = ["h2", "p"].map((tag) => document.createElement(tag));
+      const link = document.createElement("a");
+      link.href = url;
+      link.textContent = title;
+      text.textContent = say;
+      name.append(box.children.length ? "Or: " : "Best answer: ", link);
+      box.append(name, text);
+    }
+    document.getElementById("search-results")?.append(box);
+  }
+
   const perform = Search.performSearch;
   Search.performSearch = (query) => {
     phrase = phraseOf(query);
-    const best = answer(query);
-    if (best.length) {
-      const box = document.createElement("div");
-      box.className = "search-best";
-      for (const { url, title, say } of best) {
-        const [name, text] = ["h2", "p"].map((tag) => document.createElement(tag));
-        const link = document.createElement("a");
-        link.href = url;
-        link.textContent = title;
-        text.textContent = say;
-        name.append(box.children.length ? "Or: " : "Best answer: ", link);
-        box.append(name, text);
-      }
-      document.getElementById("search-results")?.append(box);
-    }
+    say(answer(query));
     perform(query);
   };
 
@@ -131,7 +135,9 @@
     return text.replace(/\p{L}{4,}/gu, (word) => {
       const small = word.toLowerCase();
       const stem = stemmer.stemWord(small);
-      if (known.has(small) || Object.hasOwn(terms, stem) || Object.hasOwn(titleterms, stem)) return word;
+      if (SMALL.has(small)) return word;
+      const all = [...known, ...Object.keys(terms), ...Object.keys(titleterms)];
+      if (all.some((one) => one === stem || one.startsWith(small))) return word; // it may go on
       const [nearest] = [...known].map((one) => ({ one, far: distance(small, one) })).sort((a, b) => a.far - b.far);
       return nearest.far <= (small.length > 6 ? 2 : 1) ? nearest.one : word;
     });
@@ -151,7 +157,7 @@
       })
       .sort((a, b) => b.score - a.score);
     for (const { url, title, say } of results)
-      if (!found.some((one) => one.url === url)) found.push({ url, title, say });
+      if (!found.some((one) => one.url === url || (one.title === title && !say))) found.push({ url, title, say });
     return found.slice(0, most);
   };
 
@@ -159,12 +165,11 @@
     const meant = Search.meant(text);
     if (meant !== text) {
       const line = document.createElement("p");
-      const link = document.createElement("a");
-      link.href = `?q=${encodeURIComponent(meant)}`;
-      link.textContent = meant;
-      line.className = "search-best";
-      line.append("Did you mean ", link, "?");
+      line.textContent = `No page has “${text}”. These results are for “${meant}”.`;
       document.getElementById("search-results")?.prepend(line);
+      say(answer(meant));
+      text = meant;
+      phrase = phraseOf(text);
     }
     const [asked, terms, excluded, marked, objects] = Search._parseQuery(text);
     const results = query(phrase || asked, terms, excluded, marked, objects);

@@ -64,15 +64,15 @@
     }
     async function show() {
       const text = field.value.trim();
-      if (text.length < 2) return shut();
+      if (text.length < 2) {
+        shut();
+        if (text) status.textContent = "Type two letters or more.";
+        return;
+      }
       await (ready ??= fetchAll());
       if (text !== field.value.trim()) return; // more was typed meanwhile
-      let [asked, suggested] = [text, Search.suggest(text, MOST)];
-      if (!suggested.length) {
-        asked = Search.meant(text); // or nearly so
-        if (asked !== text) suggested = Search.suggest(asked, MOST);
-      }
-      const found = suggested.map((one) => ({ ...one, url: new URL(one.url, top).href }));
+      const asked = Search.meant(text); // or nearly so
+      const found = Search.suggest(asked, MOST).map((one) => ({ ...one, url: new URL(one.url, top).href }));
       const all = `${top}search.html?q=${encodeURIComponent(asked)}`;
       const options = found.length ? [...found, { url: all, title: `All results for “${asked}”`, say: asked === text ? "" : `nothing has “${text}”` }] : [];
       list.replaceChildren(...options.map(({ url, title, say }, k) => {

@@ -6,7 +6,7 @@ import { axes, begin, box, finish, fixed, h, label, note, paths, PLAIN, trace } 
 const C = 8; // channels that the layer before the norm adds up
 
 const parameters = {
-  p: { label: "p, probability to drop a channel", value: 0.5, min: 0, max: 0.9, step: 0.05 },
+  p: { label: "p, probability to drop a channel", value: 0.5, min: 0, max: 0.7, step: 0.05 },
   mu: { label: "μ, mean of the channels", value: 0, min: 0, max: 3, step: 0.25 },
 };
 
@@ -31,13 +31,13 @@ export function histogram(law, from, width, bins) {
   }, 0));
 }
 
-const BINS = 50;
+const BINS = 60;
 
 function render(place) {
   const { el, table, formula, input, read } = begin(place, parameters);
-  const charts = [axes([-5, 0, 5, 10, 15, 20], PLAIN, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], PLAIN, "the norm’s output", 100)].map((chart, i) => {
+  const charts = [axes([-5, 0, 5, 10, 15, 20, 25], PLAIN, "the norm’s input, z", 100), axes([-4, -2, 0, 2, 4], PLAIN, "the norm’s output", 100)].map((chart, i) => {
     const [bars, line] = paths(chart.el, "bar", "asked");
-    return { ...chart, bars, line, from: i ? -4 : -5, width: (i ? 8 : 25) / BINS };
+    return { ...chart, bars, line, from: i ? -4 : -5, width: (i ? 8 : 30) / BINS };
   });
 
   function show() {

@@ -201,9 +201,10 @@ def test_cells_are_short(path):
     """At most 20 lines in a cell, folded or not, of at most 88 characters.
 
     A page of a chapter shows at most 18 code cells, of at most 15 lines
-    and 8 in the median, and no line that is wider than the text (65 characters). Folded cells (checks) and removed ones (bookkeeping for the
-    site) are no steps of the text, and do not count there; but they are run and kept
-    up, so that all together are at most 45.
+    and 8 in the median, and no line that is wider than the text (65 characters).
+    Folded cells (checks) and removed ones (bookkeeping for the site) are no steps of
+    the text, and do not count there; but they are run and kept up, so that all
+    together are at most 45.
     """
     cells = code_cells(path)
     for cell in cells:

@@ -229,8 +229,23 @@ def test_motion_is_reduced_for_who_wants_that(server, browser):
     assert longest < 0.001
 
 
+def test_a_dark_page_is_printed_in_light_colours(server, browser):
+    """And is dark again afterwards."""
+    page = browser.new_page(color_scheme="dark")
+    page.goto(f"{server}/book/04_drop_block.html", wait_until="load")
+    theme = "document.documentElement.dataset.theme"
+    ink = "getComputedStyle(document.querySelector('article p')).color"
+    assert page.evaluate(theme) == "dark"
+    dark = page.evaluate(ink)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(theme) == "light" and page.evaluate(ink) != dark
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(theme) == "dark" and page.evaluate(ink) == dark
+    page.close()
+
+
 def test_a_chapter_prints_whole(server, visit):
-    """Its title, no cut line, hints open."""
+    """Its title, no cut line, hints open; not the code of figures and checks."""
     page = visit.page
     visit.go(f"{server}/book/exercises/01_spatial_dropout_exercises.html")
     page.set_viewport_size({"width": 700, "height": 990})

@@ -403,6 +403,19 @@ def test_nothing_is_lost_without_memory_or_script(site, browser, script):
 
 
 @pytest.mark.slow
+def test_a_check_without_a_choice_asks_for_one(server, visit):
+    """There is nothing to reveal, and nothing is stored."""
+    visit.go(f"{server}/{PAGE}.html")
+    form = visit.page.locator(".predict form", has_text="Check").first
+    button, hint = form.get_by_role("button"), form.get_by_role("status")
+    assert button.inner_text() == "Check" and not hint.is_visible()
+    button.click()
+    assert hint.inner_text() in ("Choose first.", "Answer first.")
+    visit.page.reload()
+    assert not form.locator("xpath=..").locator(".predict-own").is_visible()
+
+
+@pytest.mark.slow
 def test_the_button_says_what_it_does(server, visit):
     """Without a choice it asks first; then it reveals, compares and hides."""
     visit.go(f"{server}/{PAGE}.html")
