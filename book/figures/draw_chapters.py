@@ -691,7 +691,10 @@ def norm_sees() -> str:
         for k, value in enumerate(VALUES):
             y, kept = top + 38 + 30 * k, k in TWO_KEPT
             found += row(8, y, f"{value}", kept=k in seen)
-            if k not in seen:
+            if k not in seen:  # nothing is added to it
+                dashed = "stroke-width: 1.5; stroke-dasharray: 4 3"
+                found.append(shape(box(408, y, 52, 24), stroke=MUTED, more=dashed))
+                found.append(text(434, y + 17, "0", 15, anchor="middle"))
                 continue
             result = out[seen.index(k)]
             found.append(shape(line(60, y + 12, 118, y + 12), stroke=MUTED))
