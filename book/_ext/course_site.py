@@ -38,7 +38,6 @@ from regdrop_lite.course.author.plain import Book, write_plain
 
 TOKEN = "REPOSITORY_URL"
 LONGEST_LINE = 40  # of code, in characters, that a phone shows
-TEXT_WIDTH = 62  # and that the width of the text shows at a desk
 LONGEST_ROW = 70  # of a table of four columns or more
 LONGEST_NAME = 14  # in a table, that stays in one line
 LONGEST_PART = 24  # so, too: of code, between brackets, commas and blanks
@@ -409,8 +408,6 @@ def mark_lines(block: Tag) -> None:
         return
     lines = block.decode_contents().removeprefix("<span></span>").split("\n")
     plain = [unescape(re.sub("<[^>]*>", "", line)) for line in lines]
-    if max(map(len, plain)) > TEXT_WIDTH:
-        block["class"] = "wide"
     whole = all(line.count("<span") == line.count("</span>") for line in lines)
     if not whole or max(map(len, plain)) <= LONGEST_LINE:
         return

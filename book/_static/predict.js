@@ -228,12 +228,13 @@
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const answer = given();
-      const first = `${list && !number ? "Choose" : "Answer"} first`;
-      if (!result && !answer) {
+      const first = number ? "Give a number first" : `${list ? "Choose" : "Answer"} first`;
+      const none = !answer || (number && Number.isNaN(read(answer)));
+      if (!result && none) {
         hint.textContent = `${first}.`;
         return;
       }
-      if (result && !result.open && !answer && !hint.textContent) {
+      if (result && !result.open && none && !hint.textContent) {
         hint.textContent = `${first}, or see it anyway.`;
         button.textContent = "See it anyway";
         return;

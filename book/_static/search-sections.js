@@ -55,8 +55,9 @@
     return found.filter((one, k) => k < 2 && one.points > found[0].points - 1);
   }
 
-  /** Put the best answers above the results. @param {typeof answers} best */
-  function say(best) {
+  /** Put the best answers above the results. @param {typeof answers} best
+   * @param {Element | null} [above] where they stand, if not at the end */
+  function say(best, above) {
     document.querySelector(".search-best")?.remove();
     if (!best.length) return;
     const box = document.createElement("div");
@@ -70,7 +71,8 @@
       name.append(box.children.length ? "Or: " : "Best answer: ", link);
       box.append(name, text);
     }
-    document.getElementById("search-results")?.append(box);
+    if (above) above.after(box);
+    else document.getElementById("search-results")?.append(box);
   }
 
   const perform = Search.performSearch;
@@ -85,6 +87,7 @@
     if (/^book\/\d\d_/.test(name)) return 2;
     if (/^book\/\d\d[b-z]_/.test(name)) return 1.5;
     if (/^book\/(intro|setup|exercises)/.test(name)) return 1;
+    if (/sources$/.test(name)) return 0.2;
     return /glossary$/.test(name) ? 1 : 0.5;
   };
 
@@ -157,7 +160,7 @@
       })
       .sort((a, b) => b.score - a.score);
     for (const { url, title, say } of results)
-      if (!found.some((one) => one.url === url || (one.title === title && !say))) found.push({ url, title, say });
+      if (!found.some((one) => one.url === url || (!say && plain(one.title) === plain(title.replace(/<[^>]*>/g, ""))))) found.push({ url, title, say });
     return found.slice(0, most);
   };
 
@@ -167,7 +170,7 @@
       const line = document.createElement("p");
       line.textContent = `No page has “${text}”. These results are for “${meant}”.`;
       document.getElementById("search-results")?.prepend(line);
-      say(answer(meant));
+      say(answer(meant), line);
       text = meant;
       phrase = phraseOf(text);
     }

@@ -411,7 +411,7 @@ def test_a_check_without_a_choice_asks_for_one(server, visit):
     button, hint = form.get_by_role("button"), form.get_by_role("status")
     assert button.inner_text() == "Check" and not hint.is_visible()
     button.click()
-    assert hint.inner_text() in ("Choose first.", "Answer first.")
+    assert hint.inner_text() in ("Choose first.", "Give a number first.")
     visit.page.reload()
     assert not form.locator("xpath=..").locator(".predict-own").is_visible()
 
