@@ -40,10 +40,10 @@ RUNS = {
     "masks lost": (SECOND, FIRST),
 }
 
-# Four samples on each of two ranks: the dropped ones, by the seeds of the masks.
+# Four samples on each of two ranks: the dropped ones, as the page prints them.
 RANKS = {
-    "seed + rank": ((1,), (0, 3)),
-    "one seed for all": ((1,), (1,)),
+    "seed + rank": ((1, 2, 3), (3,)),
+    "one seed for all": ((1, 2, 3), (1, 2, 3)),
 }
 
 
