@@ -270,14 +270,14 @@ export function finish({ model, el }, show, asks) {
     change(model, { ...model.start, ...values });
     task.replaceChildren(h("strong", {}, question), answer);
     task.hidden = false;
-    if (!wide) tries.firstChild.focus(); // its button goes out of sight
+    if (!wide) tries.firstChild.focus(); // its button goes
     tries.open = wide;
     if (el.getBoundingClientRect().top < 0) el.scrollIntoView();
   };
   const wide = innerWidth > 600;
   const tries = h("details", { class: "tries", open: wide }, h("summary", {}, "Try"), h("ul", {}, asks.map(([action, question, values]) =>
     h("li", {}, button(action, () => press(values, question)), " ", h("span", {}, question)))));
-  el[wide ? "append" : "prepend"](tries); // on a phone above what changes
+  el[wide ? "append" : "prepend"](tries);
   el.prepend(task);
   el.append(said.el);
   model.on("change", update);

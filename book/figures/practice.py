@@ -40,8 +40,7 @@ RUNS = {
     "masks lost": (SECOND, FIRST),
 }
 
-# Four samples on each of two ranks: the dropped ones, by the seeds of the masks; those
-# that the page prints for seeds 5 and 6.
+# Four samples on each of two ranks: the dropped ones, as the page prints them.
 RANKS = {
     "seed + rank": ((1, 2, 3), (3,)),
     "one seed for all": ((1, 2, 3), (1, 2, 3)),

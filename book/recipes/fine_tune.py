@@ -95,5 +95,6 @@ one, two = answers[0], answers[best]
 b, c = int((one > two).sum()), int((two > one).sum())
 print(f"on photos/test only {runs[0]} is right: {b}, "
       f"only {runs[best]}: {c}")
-print(f"difference {c - b}, two standard errors "
+print(f"accuracy: {one.mean():.3f}, {two.mean():.3f}")
+print(f"difference: {c - b:+d}; two standard errors: "
       f"{2 * (b + c) ** 0.5:.1f}")

@@ -167,6 +167,10 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     assert f"p = {p}, weight decay" in said and "p = 0, weight decay" in said
     assert "no warnings" in said and said.count("epoch 2: validation") == 2
     assert "on photos/test only (0, 0.05) is right: " in said
+    b, c = names["b"], names["c"]
+    two = f"{2 * (b + c) ** 0.5:.1f}"
+    assert f"difference: {c - b:+d}; two standard errors: {two}" in said
+    assert round(6 * float(names["two"].mean() - names["one"].mean())) == c - b
     (head,) = {"fc.1.bias", "head.bias"} & names["net"].state_dict().keys()
     assert head == ("fc.1.bias" if net == "ResNet-50" else "head.bias")
     control, last = names["files"]
@@ -186,11 +190,51 @@ def test_the_fine_tuning_of_chapter_6_runs(net, tmp_path, monkeypatch, capsys) -
     (text,) = (cell for cell in cells if "### For your net" in cell)
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     assert len(blocks) == 3 and max(map(len, "".join(blocks).splitlines())) <= 60
-    for block in blocks:
+    names["chosen_by"] = [torch.tensor(0.5), torch.tensor(0.6)]  # the mask is better
+    for block, lines in zip(blocks, (3, 6, 3), strict=True):
         exec(block, names)
-        assert capsys.readouterr().out.count(" sure, ") == 3
+        assert capsys.readouterr().out.count(" sure, ") == lines
+    assert names["top"] == 1, "the run that validation chose"
     assert {part.shape for part in names["each"]} == {(6, 10)}
     assert not torch.equal(*names["each"][:2]), "other masks in each pass"
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+def test_the_u_net_of_chapter_6_gets_its_mask(encoder, capsys) -> None:
+    """The printed lines put it behind the last stage of an encoder of timm."""
+    timm = peer("timm")
+
+    class UNet(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = timm.create_model(encoder, features_only=True)
+            *skips, last = self.encoder.feature_info.channels()
+            self.up = torch.nn.ModuleList()
+            for channels in reversed(skips):
+                self.up.append(torch.nn.Conv2d(last + channels, channels, 1))
+                last = channels
+            self.head = torch.nn.Conv2d(last, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            *skips, x = self.encoder(x)
+            for up, skip in zip(self.up, reversed(skips), strict=True):
+                large = torch.nn.functional.interpolate(x, scale_factor=2)
+                x = up(torch.cat([large, skip], 1)).relu()
+            return self.head(x)
+
+    torch.manual_seed(0)
+    book = Path(__file__).parents[2] / "book" / "06_in_practice.ipynb"
+    cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(c["source"]) for c in cells if c["id"] == "finetune-unet")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert max(map(len, code.splitlines())) <= 60
+    net, images = UNet(), torch.rand(4, 3, 64, 64)
+    before = net.eval()(images)
+    exec(code, {"net": net, "images": images})
+    said = capsys.readouterr().out
+    assert said.count("SpatialDropout2d") == said.count("place: branch") == 1
+    assert "p 0.1, share " in said and said.rstrip().endswith("no warnings")
+    assert torch.equal(net.eval()(images), before), "evaluation stays as it was"
 
 
 def test_what_chapter_6_says_of_functions_and_of_a_control() -> None:
