@@ -439,7 +439,7 @@ def two_places() -> str:
         text(68, 44, "x", anchor="middle"),
         wire(line(68, 52, 68, 84)),
         *chain(68, ("convolution", "norm", "activation")),
-        wire(line(68, 276, 68, 330)),
+        wire(line(68, 276, 68, 384)),
         text(226, 20, "residual block", 17, bold=True),
         text(250, 44, "x", anchor="middle"),
         wire(line(250, 52, 250, 297)),
@@ -449,13 +449,16 @@ def two_places() -> str:
         f'<circle cx="250" cy="308" r="11" '
         f'style="fill: {PAPER}; stroke: {TEXT}; stroke-width: 2"/>',
         text(250, 313, "+", anchor="middle"),
-        wire(line(250, 319, 250, 340)),
+        wire(line(250, 319, 250, 335)),
+        shape(box(188, 335, 124, 32), fill=KEPT, stroke=KEPT),
+        text(250, 356, "ReLU", fill=PAPER, anchor="middle"),
+        wire(line(250, 367, 250, 384)),
         shape("M238 168l24 24m0 -24l-24 24", stroke=DROPPED, more="stroke-width: 4"),
         text(228, 176, "skip:", 14, fill=MUTED, anchor="end"),
         text(228, 194, "not here", 14, fill=MUTED, anchor="end"),
         text(320, 60, "branch", 14, fill=MUTED, anchor="middle"),
     ]
-    return svg(346, *lines)
+    return svg(390, *lines)
 
 
 # --- where DropBlock stands -----------------------------------------------------------
